@@ -1,0 +1,55 @@
+"""The server's protocol: which datagrams are questions, and which answers may leave.
+
+Arithmetic only, and no state for anybody: a server that remembers nothing about strangers cannot be made to remember
+too much. What must hold: nothing is ever sent in answer to a reply or to a malformed datagram (E5), and to an address
+that has not proved that it receives there, never more bytes than came from it (E4). Both are held here, in one place
+each, for every profile.
+"""
+
+from collections import Counter
+
+from ._drop_reason import DropReason
+from ._errors import PayloadTooLarge
+from ._profile import AnswerKind, Profile, Question
+
+
+class ServerProtocol:
+    """Reads questions and writes answers for one server."""
+
+    def __init__(self, profile: Profile, *, max_payload: int | None = None) -> None:
+        self.profile = profile
+        self.max_payload = profile.max_payload if max_payload is None else min(max_payload, profile.max_payload)
+        self.dropped: Counter[DropReason] = Counter()
+
+    def receive_datagram(self, data: bytes) -> Question | DropReason:
+        """The question this datagram asks, or why it must be met with silence, counted."""
+        question = self.profile.decode_question_untrusted(data)
+        if not isinstance(question, DropReason) and len(question.payload) > self.max_payload:
+            question = DropReason.TOO_LARGE
+        if isinstance(question, DropReason):
+            self.dropped[question] += 1
+        return question
+
+    def reply(self, question: Question, payload: bytes) -> tuple[AnswerKind, bytes | None]:
+        """The datagram to send for this reply, and what it is: a RETRY where the reply would be over budget.
+
+        None where nothing may be sent. Raises `ValueError` for a payload that no reply of this format can carry,
+        `PayloadTooLarge` if that is because of its length.
+        """
+        if len(payload) > self.profile.max_payload:
+            raise PayloadTooLarge(len(payload), self.profile.max_payload)
+        datagram = self._answer(question, AnswerKind.REPLY, payload)
+        if datagram is not None:
+            return AnswerKind.REPLY, datagram
+        return AnswerKind.RETRY, self.refuse(question, AnswerKind.RETRY)
+
+    def refuse(self, question: Question, kind: AnswerKind) -> bytes | None:
+        """The datagram of an answer without payload; None where the format has none that fits."""
+        return self._answer(question, kind, b"")
+
+    def _answer(self, question: Question, kind: AnswerKind, payload: bytes) -> bytes | None:
+        datagram = self.profile.encode_answer(question, kind, payload)
+        if datagram is not None and len(datagram) > self.profile.reply_budget(question):
+            self.dropped[DropReason.OVER_BUDGET] += 1
+            return None
+        return datagram

@@ -1,0 +1,80 @@
+"""Our own wire format, version 1, as a profile: 128 random bits in every request, repeated by every answer."""
+
+from typing import Final, Literal
+
+from ._codec import (
+    HEADER_SIZE,
+    IDS_SIZE,
+    MAX_PAYLOAD,
+    VERSION,
+    Message,
+    MessageType,
+    decode_message_untrusted,
+    encode_message,
+)
+from ._drop_reason import DropReason
+from ._profile import Answer, AnswerKind, Question
+from ._schedule import RetryPolicy
+
+_KINDS: Final = {
+    MessageType.REPLY: AnswerKind.REPLY,
+    MessageType.RETRY: AnswerKind.RETRY,
+    MessageType.BUSY: AnswerKind.BUSY,
+    MessageType.ERROR: AnswerKind.ERROR,
+}
+_TYPES: Final = {kind: message_type for message_type, kind in _KINDS.items()}
+_IDS: Final = slice(HEADER_SIZE - IDS_SIZE, HEADER_SIZE)
+
+
+class TU1:
+    """trio_udp's own format. A forger who cannot see the request has 128 bits to guess (A5)."""
+
+    name: Final = "tu1"
+    verified: Final[Literal["strong"]] = "strong"
+    policy: Final = RetryPolicy()
+    overhead: Final = HEADER_SIZE
+    max_payload: Final = MAX_PAYLOAD
+    random_size: Final = 8
+    max_outstanding: Final = None
+
+    def new_key(self, payload: bytes, instance: bytes, random: bytes) -> bytes:
+        """Instance id and request id, 16 bytes."""
+        return instance + random
+
+    def encode_request(self, payload: bytes, key: bytes, attempt: int, room: int) -> bytes:
+        """A REQUEST, padded to `room` bytes if it is shorter."""
+        padding = max(room - HEADER_SIZE - len(payload), 0)
+        return encode_message(Message(MessageType.REQUEST, attempt, key, payload, padding))
+
+    def decode_answer_untrusted(self, data: bytes) -> Answer | DropReason:
+        """Any message with the direction bit."""
+        message = decode_message_untrusted(data)
+        if isinstance(message, DropReason):
+            return message
+        kind = _KINDS.get(message.type)
+        if kind is None:
+            return DropReason.WRONG_DIRECTION
+        return Answer(message.ids, message.payload, message.attempt, kind)
+
+    def decode_quote_untrusted(self, data: bytes) -> bytes | None:
+        """The ids of a quoted REQUEST; routers may quote as little as its first 8 bytes, which is too little."""
+        if len(data) < HEADER_SIZE or data[0] != VERSION or data[1] != MessageType.REQUEST:
+            return None
+        return data[_IDS]
+
+    def decode_question_untrusted(self, data: bytes) -> Question | DropReason:
+        """A REQUEST and nothing else: what has the direction bit is never answered (E5)."""
+        message = decode_message_untrusted(data)
+        if isinstance(message, DropReason):
+            return message
+        if message.type is not MessageType.REQUEST:
+            return DropReason.WRONG_DIRECTION
+        return Question(message.ids, message.payload, message.attempt, len(data))
+
+    def encode_answer(self, question: Question, kind: AnswerKind, payload: bytes) -> bytes:
+        """A message that repeats the request's ids and attempt."""
+        return encode_message(Message(_TYPES[kind], question.attempt, question.key, payload))
+
+    def reply_budget(self, question: Question) -> int:
+        """No more than the request brought (E4)."""
+        return question.size
