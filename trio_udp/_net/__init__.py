@@ -1,0 +1,26 @@
+"""The UDP adapter: the only place that knows sockets. It knows no protocol."""
+
+from ._address import Address, loopback_of, normalise, to_sockaddr
+from ._ancillary import Ancillary, Hint
+from ._batch import BATCH, Batch, Datagram, KernelTransport, Transport, TrioTransport, open_transport
+from ._resolve import resolve
+from ._socket import open_client_socket, open_server_socket
+
+__all__ = [
+    "BATCH",
+    "Address",
+    "Ancillary",
+    "Batch",
+    "Datagram",
+    "Hint",
+    "KernelTransport",
+    "Transport",
+    "TrioTransport",
+    "loopback_of",
+    "normalise",
+    "open_client_socket",
+    "open_server_socket",
+    "open_transport",
+    "resolve",
+    "to_sockaddr",
+]

@@ -1,0 +1,85 @@
+"""Addresses in one canonical form, so that equal addresses are equal values.
+
+A stranger's datagram is told from a reply by comparing addresses, and the same host has many spellings: as IPv4 and as
+IPv4 mapped into IPv6, with and without a flow label, with a scope id that means something only on a link. `normalise`
+leaves one spelling of each (A6); everything above this module compares with `==` and hashes.
+"""
+
+import errno
+import functools
+import ipaddress
+import socket
+from typing import Any, Final, NamedTuple
+
+SockAddr = tuple[Any, ...]
+"""What the kernel takes and gives: (host, port) or (host, port, flowinfo, scope id)."""
+
+_REMEMBERED: Final = 4096
+"""Spellings kept ready; a flood of spoofed sources can only make us forget some."""
+
+
+class Address(NamedTuple):
+    """One end of a UDP conversation, canonical and numeric. Formats as `127.0.0.1:1060` or `[::1]:1060`.
+
+    Unpacks into what `open_client` takes: `open_client(*server.address)`.
+    """
+
+    host: str
+    """An IPv4 or IPv6 address; a link-local one ends in its scope, as `fe80::1%2`."""
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def family(self) -> socket.AddressFamily:
+        """`AF_INET6` for an IPv6 address, else `AF_INET`."""
+        return socket.AF_INET6 if ":" in self.host else socket.AF_INET
+
+    @property
+    def is_unspecified(self) -> bool:
+        """Whether it is 0.0.0.0 or ::, which stands for every address of this host."""
+        return self.host in ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
+
+
+@functools.lru_cache(maxsize=_REMEMBERED)
+def normalise(sockaddr: SockAddr) -> Address:
+    """The canonical form of a numeric socket address: IPv4-mapped is IPv4; scope on link-local only; no flow label."""
+    host, port = sockaddr[:2]
+    if ":" not in host:
+        return Address(host, port)
+    name, _, zone = host.partition("%")
+    address = ipaddress.IPv6Address(name)
+    if address.ipv4_mapped is not None:
+        return Address(str(address.ipv4_mapped), port)
+    if not address.is_link_local:
+        return Address(str(address), port)
+    scope = sockaddr[3] if len(sockaddr) > 3 and sockaddr[3] else _scope_id(zone)
+    return Address(f"{address}%{scope}" if scope else str(address), port)
+
+
+@functools.lru_cache(maxsize=_REMEMBERED)
+def to_sockaddr(address: Address, family: socket.AddressFamily) -> SockAddr:
+    """What the kernel wants to hear for this address on a socket of this family."""
+    host, port = address
+    if family == socket.AF_INET:
+        if address.family != socket.AF_INET:
+            raise OSError(errno.EAFNOSUPPORT, f"an IPv4 socket cannot send to {address}")
+        return (host, port)
+    if ":" not in host:
+        return (f"::ffff:{host}", port, 0, 0)
+    name, _, zone = host.partition("%")
+    return (name, port, 0, _scope_id(zone))
+
+
+def _scope_id(zone: str) -> int:
+    if not zone:
+        return 0
+    return int(zone) if zone.isdecimal() else socket.if_nametoindex(zone)
+
+
+def loopback_of(address: Address) -> Address:
+    """Where a datagram sent to the unspecified address arrives: this host itself (A7)."""
+    if not address.is_unspecified:
+        return address
+    return address._replace(host="::1" if address.family == socket.AF_INET6 else "127.0.0.1")

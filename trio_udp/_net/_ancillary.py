@@ -1,0 +1,133 @@
+"""What the kernel says beside a datagram: where it was sent to, its hop limit, how many it dropped, what ICMP reported.
+
+All of it is asked for when a socket is opened and read from control messages. Python names only some of the constants,
+so Linux's numbers stand here; elsewhere the options are not set and nothing of this arrives.
+"""
+
+import errno
+import functools
+import ipaddress
+import socket
+import struct
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, Final, NamedTuple
+
+from ._address import Address, SockAddr, normalise
+
+IS_LINUX: Final = sys.platform == "linux"
+
+# include/uapi/linux/in.h and in6.h, asm-generic/socket.h
+IP_PKTINFO: Final = 8
+IP_MTU_DISCOVER: Final = 10
+IP_RECVERR: Final = 11
+IP_RECVTTL: Final = 12
+IP_TTL: Final = 2
+IPV6_MTU_DISCOVER: Final = 23
+IPV6_RECVERR: Final = 25
+IPV6_RECVPKTINFO: Final = 49
+IPV6_PKTINFO: Final = 50
+IPV6_RECVHOPLIMIT: Final = 51
+IPV6_HOPLIMIT: Final = 52
+SO_RXQ_OVFL: Final = 40
+PMTUDISC_PROBE: Final = 3
+
+ControlMessage = tuple[int, int, bytes]
+
+_IN_PKTINFO: Final = struct.Struct("=i4s4s")
+"""struct in_pktinfo: interface index, local address, destination address in the header."""
+_IN6_PKTINFO: Final = struct.Struct("=16sI")
+"""struct in6_pktinfo: address, interface index."""
+_INT: Final = struct.Struct("=i")
+_UINT: Final = struct.Struct("=I")
+_SOCK_EXTENDED_ERR: Final = struct.Struct("=IBBBBII")
+"""struct sock_extended_err: errno, origin, type, code, pad, info, data."""
+
+
+class Ancillary(NamedTuple):
+    """What came beside one datagram; None where the kernel did not say."""
+
+    local: str | None = None
+    """The address of ours it was sent to, and the source its answer has to have (E6)."""
+    hop_limit: int | None = None
+    """What is left of the IP header's TTL or hop limit."""
+    kernel_drops: int | None = None
+    """Datagrams this socket's full receive buffer has lost so far."""
+
+
+NOTHING: Final = Ancillary()
+
+
+def read_ancillary(control_messages: Iterable[ControlMessage]) -> Ancillary:
+    """Parse the control messages of one datagram."""
+    found: dict[str, Any] = {}
+    for level, kind, data in control_messages:
+        reader = _READERS.get((level, kind))
+        if reader is not None:
+            field, read = reader
+            found[field] = read(data)
+    return Ancillary(**found)
+
+
+def _local_ipv4(data: bytes) -> str:
+    return socket.inet_ntoa(_IN_PKTINFO.unpack(data)[1])
+
+
+def _local_ipv6(data: bytes) -> str:
+    packed, interface = _IN6_PKTINFO.unpack(data)
+    return normalise((socket.inet_ntop(socket.AF_INET6, packed), 0, 0, interface)).host
+
+
+def _int(data: bytes) -> int:
+    number: int = _INT.unpack(data)[0]
+    return number
+
+
+def _unsigned(data: bytes) -> int:
+    number: int = _UINT.unpack(data)[0]
+    return number
+
+
+_READERS: Final[dict[tuple[int, int], tuple[str, Callable[[bytes], str | int]]]] = {
+    (socket.IPPROTO_IP, IP_PKTINFO): ("local", _local_ipv4),
+    (socket.IPPROTO_IPV6, IPV6_PKTINFO): ("local", _local_ipv6),
+    (socket.IPPROTO_IP, IP_TTL): ("hop_limit", _int),
+    (socket.IPPROTO_IPV6, IPV6_HOPLIMIT): ("hop_limit", _int),
+    (socket.SOL_SOCKET, SO_RXQ_OVFL): ("kernel_drops", _unsigned),
+}
+
+
+@functools.lru_cache(maxsize=1024)
+def source_ancillary(local: str) -> list[ControlMessage]:
+    """The control message that makes a datagram leave from this address; none for one that cannot be a source."""
+    host, _, scope = local.partition("%")
+    address = ipaddress.ip_address(host)
+    if address.is_multicast:
+        return []
+    if address.version == 4:
+        return [(socket.IPPROTO_IP, IP_PKTINFO, _IN_PKTINFO.pack(0, address.packed, bytes(4)))]
+    return [(socket.IPPROTO_IPV6, IPV6_PKTINFO, _IN6_PKTINFO.pack(address.packed, int(scope or 0)))]
+
+
+class Hint(NamedTuple):
+    """An ICMP error about a datagram of ours. Anyone can forge one, so it is a hint and ends nothing by itself (G5)."""
+
+    peer: Address
+    """Where our datagram was going."""
+    quote: bytes
+    """The beginning of our datagram, as far as the error quotes it."""
+    error: str
+    """The name of the errno it stands for, as `ECONNREFUSED`."""
+
+
+def read_error_untrusted(
+    quote: bytes, control_messages: Iterable[ControlMessage], sockaddr: SockAddr | None
+) -> Hint | None:
+    """What one message from the socket's error queue says; None when it is not about a datagram of ours."""
+    for level, kind, data in control_messages:
+        if (level, kind) in ((socket.IPPROTO_IP, IP_RECVERR), (socket.IPPROTO_IPV6, IPV6_RECVERR)) and sockaddr:
+            if len(data) < _SOCK_EXTENDED_ERR.size:
+                return None
+            number = _SOCK_EXTENDED_ERR.unpack_from(data)[0]
+            return Hint(normalise(sockaddr), quote, errno.errorcode.get(number, str(number)))
+    return None

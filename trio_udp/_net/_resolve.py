@@ -1,0 +1,19 @@
+"""From names to addresses, all of them."""
+
+import socket
+
+import trio
+
+from ._address import Address, normalise
+
+
+async def resolve(host: str | None, port: int, family: socket.AddressFamily = socket.AF_UNSPEC) -> list[Address]:
+    """All addresses of a name, best first, each once; None means every address of this host (to listen on).
+
+    Raises `ValueError` for a port that is none, and `socket.gaierror` for a name that has no address.
+    """
+    if not 0 <= port <= 65_535:
+        raise ValueError(f"expected a port from 0 to 65535, got {port}")
+    flags = socket.AI_PASSIVE if host is None else 0
+    found = await trio.socket.getaddrinfo(host, port, family, socket.SOCK_DGRAM, 0, flags)
+    return list(dict.fromkeys(normalise(sockaddr) for *_, sockaddr in found))

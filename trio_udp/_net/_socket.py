@@ -1,0 +1,96 @@
+"""Open one UDP socket, bound or connected, with the options that keep it honest.
+
+- `IP_PMTUDISC_PROBE`: datagrams leave undivided, and a forged "fragmentation needed" changes nothing (G4).
+- `IP_RECVERR` on clients: ICMP errors arrive with the quoted request instead of as somebody else's failed call (G5).
+- packet info on wildcard servers: a reply can leave from the address that was asked (E6).
+- a large receive buffer, and the kernel's count of what did not fit.
+- neither SO_REUSEADDR nor SO_REUSEPORT: a second server on the same port is an error, not a thief (G8).
+
+The socket is whatever `trio.socket.socket` returns, so a simulated network can stand in its place.
+"""
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from typing import Final
+
+import trio
+
+from . import _ancillary as anc
+from ._address import Address, to_sockaddr
+
+RECEIVE_BUFFER: Final = 4 * 1024 * 1024
+"""Bytes asked for. Measured: the usual default of 212,992 holds 256 small datagrams."""
+
+_Option = tuple[int, int, int]
+
+_EVERY_SOCKET: Final[dict[socket.AddressFamily, list[_Option]]] = {
+    socket.AF_INET: [(socket.IPPROTO_IP, anc.IP_MTU_DISCOVER, anc.PMTUDISC_PROBE)],
+    socket.AF_INET6: [(socket.IPPROTO_IPV6, anc.IPV6_MTU_DISCOVER, anc.PMTUDISC_PROBE)],
+}
+_CLIENT: Final[dict[socket.AddressFamily, list[_Option]]] = {
+    socket.AF_INET: [(socket.IPPROTO_IP, anc.IP_RECVERR, 1), (socket.IPPROTO_IP, anc.IP_RECVTTL, 1)],
+    socket.AF_INET6: [(socket.IPPROTO_IPV6, anc.IPV6_RECVERR, 1), (socket.IPPROTO_IPV6, anc.IPV6_RECVHOPLIMIT, 1)],
+}
+_WILDCARD: Final[dict[socket.AddressFamily, list[_Option]]] = {
+    socket.AF_INET: [(socket.IPPROTO_IP, anc.IP_PKTINFO, 1)],
+    socket.AF_INET6: [(socket.IPPROTO_IPV6, anc.IPV6_RECVPKTINFO, 1)],
+}
+_ANY: Final = {
+    socket.AF_INET: Address("0.0.0.0", 0),  # noqa: S104 - a client does not know yet which route it will take
+    socket.AF_INET6: Address("::", 0),
+}
+
+
+async def open_server_socket(address: Address) -> trio.socket.SocketType:
+    """A socket bound to one address of ours. `OSError` when that is taken, forbidden, or not ours."""
+    family = address.family
+    sock = trio.socket.socket(family, socket.SOCK_DGRAM)
+    with _closed_on_error(sock):
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        _wish(sock, _EVERY_SOCKET[family])
+        if address.is_unspecified:
+            _wish(sock, _WILDCARD[family])
+        await sock.bind(to_sockaddr(address, family))
+    return sock
+
+
+async def open_client_socket(servers: list[Address], *, connect: bool) -> trio.socket.SocketType:
+    """A socket that can send to all these servers, from a port of its own; IPv4 and IPv6 share one socket.
+
+    Connected to the one server if asked to, which makes the kernel drop what others send; bound to all our addresses
+    otherwise, which leaves the check, and the count, to us.
+    """
+    family = socket.AF_INET6 if any(server.family == socket.AF_INET6 for server in servers) else socket.AF_INET
+    sock = trio.socket.socket(family, socket.SOCK_DGRAM)
+    with _closed_on_error(sock):
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            # A dual-stack socket takes IPv4's options beside its own.
+            _wish(sock, _EVERY_SOCKET[socket.AF_INET] + _CLIENT[socket.AF_INET])
+        _wish(sock, _EVERY_SOCKET[family] + _CLIENT[family])
+        if connect:
+            await sock.connect(to_sockaddr(servers[0], family))
+        else:
+            await sock.bind(to_sockaddr(_ANY[family], family))
+    return sock
+
+
+def _wish(sock: trio.socket.SocketType, options: list[_Option]) -> None:
+    """Set what this system has of these options. What it lacks is missed: nothing that must hold depends on it alone."""
+    wishes = [(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)]
+    if anc.IS_LINUX:
+        wishes += [(socket.SOL_SOCKET, anc.SO_RXQ_OVFL, 1), *options]
+    for level, option, value in wishes:
+        with contextlib.suppress(OSError):
+            sock.setsockopt(level, option, value)
+
+
+@contextlib.contextmanager
+def _closed_on_error(sock: trio.socket.SocketType) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        sock.close()
+        raise
