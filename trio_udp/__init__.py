@@ -1,0 +1,48 @@
+"""UDP request/reply for Trio that is hard to fool: ask over UDP, and believe only the answer.
+
+    async with trio_udp.open_client("127.0.0.1", 1060) as client:
+        reply = await client.request(b"What time is it?")
+
+    await trio_udp.serve(handler, 1060)
+
+The protocol itself, without I/O, is `trio_udp.proto`.
+"""
+
+from ._client import Client, Reply, open_client
+from ._errors import NoReply, PayloadTooLarge, ProtocolError, RemoteError, ServerBusy, UDPError
+from ._net import Address
+from ._server import Handler, Request, Server, serve
+from ._statistics import ClientStatistics, EndpointStatistics, ServerStatistics
+from ._version import __version__
+from .proto import BOOK, COAP, PRESETS, STUN, TU1, Attempt, Book, DropReason, Profile, RetryPolicy
+
+__all__ = [
+    "BOOK",
+    "COAP",
+    "PRESETS",
+    "STUN",
+    "TU1",
+    "Address",
+    "Attempt",
+    "Book",
+    "Client",
+    "ClientStatistics",
+    "DropReason",
+    "EndpointStatistics",
+    "Handler",
+    "NoReply",
+    "PayloadTooLarge",
+    "Profile",
+    "ProtocolError",
+    "RemoteError",
+    "Reply",
+    "Request",
+    "RetryPolicy",
+    "Server",
+    "ServerBusy",
+    "ServerStatistics",
+    "UDPError",
+    "__version__",
+    "open_client",
+    "serve",
+]

@@ -1,0 +1,344 @@
+"""The asking side: `open_client`, and `Client` with its one loop.
+
+A request is a loop a reader can check against the promise: send, wait under `trio.move_on_after`, give up when the
+schedule ends. What to send, whom to believe and how long to wait is arithmetic in `trio_udp.proto`.
+
+Many requests share one socket, and the client hides no nursery and no task: the first request that waits reads for all,
+wakes those whose answers came, and hands the reading role over when it leaves, whatever made it leave. So an exception
+of the user's stays what it is, and cancelling one request disturbs no other. docs/decisions has the alternatives.
+"""
+
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Final, NamedTuple
+
+import trio
+
+from ._endpoint import Endpoint, frozen
+from ._errors import NoReply, RemoteError, ServerBusy
+from ._net import Address, Batch, loopback_of, normalise, open_client_socket, resolve
+from ._statistics import ClientStatistics
+from .proto import (
+    DEFAULT_MAX_PAYLOAD,
+    INSTANCE_SIZE,
+    TU1,
+    Attempt,
+    ClientProtocol,
+    DropReason,
+    Exchange,
+    Failure,
+    Profile,
+    RetryPolicy,
+)
+
+DEFAULT_MAX_IN_FLIGHT: Final = 128
+"""Half of what the usual receive buffer of 212,992 bytes holds: a small datagram takes 768 bytes of it (measured)."""
+
+
+class Reply(NamedTuple):
+    """What came of a request."""
+
+    payload: bytes
+    rtt: float
+    """Seconds from the transmission that was answered to its answer, by Trio's clock in this process. With `book`,
+    whose answers do not say which transmission they answer, seconds since the first one."""
+    attempts: int
+    """Transmissions made, 1 if nothing was lost."""
+    peer: Address
+    """The server that answered."""
+    authenticated: bool
+    """Whether a key vouches for the reply. Without one, whoever can see the request can forge the reply."""
+    hop_limit: int | None
+    """The TTL or hop limit of the reply's IP header on arrival; None where the system does not say."""
+
+
+@contextlib.asynccontextmanager
+async def open_client(
+    host: str | None = None,
+    port: int | None = None,
+    *,
+    # Whom to ask
+    servers: Sequence[tuple[str, int]] | None = None,
+    family: socket.AddressFamily = socket.AF_UNSPEC,
+    connect: bool | None = None,
+    # How to ask
+    profile: Profile | None = None,
+    policy: RetryPolicy | None = None,
+    # Limits
+    max_payload: int = DEFAULT_MAX_PAYLOAD,
+    max_in_flight: int = DEFAULT_MAX_IN_FLIGHT,
+) -> AsyncIterator["Client"]:
+    """Open a client for one server, `open_client(host, port)`, or several, `open_client(servers=[(host, port), …])`.
+
+    Names are resolved once, here. Every address of every name is a server that may be asked: the first good answer
+    wins, and a dead one costs a fraction of a wait. Leaving the block closes the client.
+
+    Args:
+        host: name or numeric address.
+        port: 1 to 65535.
+        servers: instead of host and port, in order of preference.
+        family: `socket.AF_INET` or `socket.AF_INET6` to use only addresses of that kind.
+        connect: whether to connect the socket, so that the kernel drops what strangers send, unseen and uncounted.
+            Possible with one address only, and the default then; pass False to have strangers counted as `wrong_peer`.
+        profile: the wire format, `TU1()` by default.
+        policy: the retransmission schedule, the profile's by default.
+        max_payload: the longest payload of a request in bytes, and the most that a request is padded to when a server
+            says that its reply is longer than the request; the default fits any Internet path.
+        max_in_flight: requests under way at a time; others wait for their turn.
+
+    Raises:
+        ValueError: an argument makes no sense, such as port 0.
+        socket.gaierror: a name has no address.
+        OSError: no socket could be opened.
+    """
+    if max_in_flight < 1:
+        raise ValueError(f"expected max_in_flight to be at least 1, got {max_in_flight}")
+    profile = profile or TU1()
+    if max_payload < 0:
+        raise ValueError(f"expected max_payload to be at least 0, got {max_payload}")
+    peers = await _resolve_all(_servers(host, port, servers), family)
+    endpoint, peers = await _open_endpoint(peers, connect)
+    protocol = ClientProtocol(profile, peers, random=os.urandom(INSTANCE_SIZE * len(peers)), max_payload=max_payload)
+    client = Client(endpoint, protocol, policy or profile.policy, max_in_flight)
+    try:
+        yield client
+    finally:
+        client.close_nowait()
+
+
+def _servers(
+    host: str | None, port: int | None, servers: Sequence[tuple[str, int]] | None
+) -> Sequence[tuple[str, int]]:
+    if servers is None:
+        if host is None or port is None:
+            raise ValueError("expected a host and a port, or servers=[(host, port), …]")
+        servers = [(host, port)]
+    elif host is not None or port is not None:
+        raise ValueError("expected either a host and a port or servers=, got both")
+    if not servers:
+        raise ValueError("expected at least one server, got none")
+    for _, server_port in servers:
+        if not 1 <= server_port <= 65_535:
+            raise ValueError(f"expected a port from 1 to 65535, got {server_port}")
+    return servers
+
+
+async def _resolve_all(servers: Sequence[tuple[str, int]], family: socket.AddressFamily) -> list[Address]:
+    found = [loopback_of(address) for host, port in servers for address in await resolve(host, port, family)]
+    return list(dict.fromkeys(found))
+
+
+async def _open_endpoint(peers: list[Address], connect: bool | None) -> tuple[Endpoint, list[Address]]:
+    """The client's socket, and the peers it can send to, as the kernel calls them."""
+    if connect and len(peers) > 1:
+        raise ValueError(f"expected one address to connect to, got {len(peers)}: {', '.join(map(str, peers))}")
+    if connect is None:
+        connect = len(peers) == 1
+    try:
+        sock = await open_client_socket(peers, connect=connect)
+    except OSError as exc:
+        ipv4 = [peer for peer in peers if peer.family == socket.AF_INET]
+        if exc.errno == errno.EAFNOSUPPORT and ipv4 != peers and ipv4:
+            return await _open_endpoint(ipv4, connect)  # a kernel without IPv6, and a name that has it
+        if connect and exc.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH):
+            return await _open_endpoint(peers, connect=False)  # no route now; each attempt will try again
+        raise
+    if connect:
+        peers = [normalise(sock.getpeername())]
+        return Endpoint(sock, peer=peers[0]), peers
+    return Endpoint(sock), peers
+
+
+class Client:
+    """Asks one server, or several that are as good as each other. Made by `open_client`; many tasks may share it."""
+
+    def __init__(self, endpoint: Endpoint, protocol: ClientProtocol, policy: RetryPolicy, max_in_flight: int) -> None:
+        self._endpoint = endpoint
+        self._protocol = protocol
+        self._policy = policy
+        in_flight = min(max_in_flight, protocol.profile.max_outstanding or max_in_flight)
+        self._turns = trio.Semaphore(in_flight, max_value=in_flight)
+        self._followers: dict[Exchange, trio.Event] = {}
+        self._reading = False
+        self._closed = False
+        self._counts = {"requests": 0, "replies": 0, "no_replies": 0, "remote_errors": 0, "cancelled": 0}
+
+    @property
+    def address(self) -> Address:
+        """The socket's own address; the host is unspecified unless the socket is connected."""
+        return self._endpoint.address
+
+    @property
+    def servers(self) -> tuple[Address, ...]:
+        """The servers, the one that answered last first."""
+        return tuple(Address(*server.peer) for server in self._protocol.servers)
+
+    @property
+    def profile(self) -> Profile:
+        """The wire format."""
+        return self._protocol.profile
+
+    async def request(self, payload: bytes, *, policy: RetryPolicy | None = None) -> bytes:
+        """Ask, and return the reply's payload. See `exchange`, which says more about the reply."""
+        return (await self.exchange(payload, policy=policy)).payload
+
+    async def exchange(
+        self,
+        payload: bytes,
+        *,
+        policy: RetryPolicy | None = None,
+        on_attempt: Callable[[Attempt], None] | None = None,
+    ) -> Reply:
+        """Ask, retransmit until the schedule ends, and return the one reply that belongs to this request.
+
+        The server's handler may run once for each attempt. Deadlines are Trio's: `with trio.fail_after(2): …`. When
+        cancelled, the request is forgotten at once, and an answer that still comes is counted as `late`.
+
+        Args:
+            payload: at most `max_payload` bytes; may be empty.
+            policy: a schedule for this request only.
+            on_attempt: called before each transmission.
+
+        Raises:
+            NoReply: the schedule ended without an answer; also a `trio.TooSlowError`.
+            ServerBusy: no server had room for the request until the schedule ended.
+            RemoteError: the server's handler failed, or its reply does not fit.
+            PayloadTooLarge: the payload is longer than `max_payload`; nothing was sent.
+            ValueError: the profile cannot carry this payload; nothing was sent.
+            trio.ClosedResourceError: the client is closed, or was closed meanwhile.
+        """
+        if self._closed:
+            raise trio.ClosedResourceError("this client was closed")
+        self._counts["requests"] += 1
+        ended = "cancelled"
+        try:
+            await self._take_turn()
+            try:
+                reply = await self._converse(payload, policy or self._policy, on_attempt)
+            finally:
+                self._turns.release()
+            ended = "replies"
+        except NoReply:
+            ended = "no_replies"
+            raise
+        except RemoteError:
+            ended = "remote_errors"
+            raise
+        finally:
+            self._counts[ended] += 1
+        return reply
+
+    async def _take_turn(self) -> None:
+        try:
+            self._turns.acquire_nowait()
+        except trio.WouldBlock:
+            await self._turns.acquire()
+
+    async def _converse(
+        self, payload: bytes, policy: RetryPolicy, on_attempt: Callable[[Attempt], None] | None
+    ) -> Reply:
+        began = trio.current_time()
+        exchange = self._protocol.open_exchange(payload, policy, os.urandom(self._protocol.random_size))
+        try:
+            while (attempt := exchange.next_attempt(trio.current_time())) is not None:
+                if on_attempt is not None:
+                    on_attempt(attempt)
+                error = await self._endpoint.send(attempt.datagram, Address(*attempt.peer))
+                if error is not None:
+                    exchange.take_send_error(error)
+                with trio.move_on_after(attempt.wait):
+                    await self._news(exchange)
+            return self._result(exchange, trio.current_time() - began)
+        finally:
+            exchange.close()
+
+    async def _news(self, exchange: Exchange) -> None:
+        """Wait until this exchange has something to act on: read for all if nobody does, else be woken by who reads."""
+        try:
+            while not exchange.news:
+                if self._closed:
+                    raise trio.ClosedResourceError("this client was closed")
+                if self._reading:
+                    await self._follow(exchange)
+                else:
+                    await self._lead(exchange)
+        finally:
+            self._hand_over()
+
+    async def _lead(self, exchange: Exchange) -> None:
+        self._reading = True
+        try:
+            while not exchange.news:
+                self._take(await self._endpoint.receive())
+        finally:
+            self._reading = False
+
+    async def _follow(self, exchange: Exchange) -> None:
+        wakeup = self._followers[exchange] = trio.Event()
+        try:
+            await wakeup.wait()
+        finally:
+            del self._followers[exchange]
+
+    def _hand_over(self) -> None:
+        """If nobody reads, wake one who will. Every waiter calls this as it leaves, so the role is never lost."""
+        if not self._reading and self._followers:
+            next(iter(self._followers.values())).set()
+
+    def _take(self, batch: Batch) -> None:
+        now = trio.current_time()
+        for data, peer, ancillary in batch.datagrams:
+            self._wake(self._protocol.receive_datagram(data, peer, now, ancillary.hop_limit))
+        for peer, quote, error in batch.hints:
+            self._wake(self._protocol.receive_hint(quote, peer, error))
+        if batch.truncated:
+            self._protocol.dropped[DropReason.TRUNCATED] += batch.truncated
+
+    def _wake(self, exchange: Exchange | DropReason | None) -> None:
+        if isinstance(exchange, Exchange) and exchange.news and exchange in self._followers:
+            self._followers[exchange].set()
+
+    def _result(self, exchange: Exchange, elapsed: float) -> Reply:
+        outcome = exchange.outcome
+        if outcome is not None:
+            payload, rtt, attempts, peer, hop_limit = outcome
+            return Reply(payload, rtt, attempts, Address(*peer), authenticated=False, hop_limit=hop_limit)
+        match exchange.failure:
+            case Failure.BUSY:
+                raise ServerBusy(self.servers, "the server is busy")
+            case Failure.ERROR:
+                raise RemoteError(self.servers, "the handler failed")
+            case Failure.NO_ROOM:
+                limit = self._protocol.max_payload
+                raise RemoteError(self.servers, f"the reply does not fit: raise max_payload, which is {limit} bytes")
+            case _:
+                raise NoReply(self.servers, attempts=exchange.attempts, elapsed=elapsed, hint=exchange.hint)
+
+    async def aclose(self) -> None:
+        """Close the socket. Every request under way ends with `trio.ClosedResourceError`; closing twice is fine."""
+        self.close_nowait()
+        await trio.lowlevel.checkpoint()
+
+    def close_nowait(self) -> None:
+        """As `aclose`, from code that cannot await."""
+        self._closed = True
+        self._endpoint.close()
+        for wakeup in self._followers.values():
+            wakeup.set()
+
+    def statistics(self) -> ClientStatistics:
+        """The counters so far."""
+        return ClientStatistics(
+            **self._counts,
+            in_flight=len(self._followers) + self._reading,
+            dropped=frozen(self._protocol.dropped),
+            smoothed_rtt={
+                Address(*server.peer): server.estimator.srtt
+                for server in self._protocol.servers
+                if server.estimator.srtt is not None
+            },
+            endpoint=self._endpoint.statistics(),
+        )

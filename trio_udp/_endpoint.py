@@ -1,0 +1,98 @@
+"""One socket, what came of using it, and nothing about requests or replies.
+
+Between the transport, which reports what the kernel said, and the client or server, which decides what it means:
+sending never raises on account of the network, and everything is counted.
+"""
+
+import contextlib
+import errno
+import socket
+from collections import Counter
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, TypeVar
+
+import trio
+
+from ._net import Address, Batch, Transport, normalise, open_transport
+from ._statistics import EndpointStatistics
+
+_MAY_BE_PENDING: Final = frozenset(
+    {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EMSGSIZE, errno.EPROTO, errno.EACCES}
+)
+"""Errnos with which the kernel reports an ICMP error about an *earlier* datagram, instead of sending this one (G4)."""
+
+Key = TypeVar("Key")
+
+
+def frozen(counter: Mapping[Key, int]) -> Mapping[Key, int]:
+    """A read-only copy for the statistics."""
+    return MappingProxyType(dict(counter))
+
+
+class Endpoint:
+    """An open UDP socket with its counters."""
+
+    def __init__(self, sock: trio.socket.SocketType, *, peer: Address | None = None) -> None:
+        """Take over an open socket; `peer` says where it is connected to."""
+        self.address: Final = normalise(sock.getsockname())
+        self._transport: Transport = open_transport(sock)
+        self._connected = peer is not None
+        self._sent = 0
+        self._received = 0
+        self._truncated = 0
+        self._kernel_drops = 0
+        self._send_errors: Counter[str] = Counter()
+        self._hints: Counter[str] = Counter()
+
+    async def receive(self) -> Batch:
+        """Wait for datagrams, and take up to 64 of them; `trio.ClosedResourceError` once closed."""
+        batch = await self._transport.receive()
+        self._received += len(batch.datagrams)
+        self._truncated += batch.truncated
+        self._hints.update(hint.error for hint in batch.hints)
+        self._hints.update(batch.errors)
+        if batch.datagrams:
+            self._kernel_drops = max(self._kernel_drops, batch.datagrams[-1].ancillary.kernel_drops or 0)
+        return batch
+
+    async def send(self, data: bytes, peer: Address, source: str | None = None) -> str | None:
+        """Send one datagram; if that fails, say why by the errno's name: it is a lost datagram, not an exception (G6).
+
+        Checkpoints only while the kernel's buffer is full. `trio.ClosedResourceError` once closed.
+        """
+        to = None if self._connected else peer
+        try:
+            try:
+                await self._transport.send(data, to, source)
+            except OSError as exc:
+                if exc.errno not in _MAY_BE_PENDING:
+                    raise
+                await self._transport.send(data, to, source)
+        except OSError as exc:
+            name = errno.errorcode.get(exc.errno or 0, type(exc).__name__)
+            self._send_errors[name] += 1
+            return name
+        self._sent += 1
+        return None
+
+    def close(self) -> None:
+        """Close the socket; whoever waits on it gets `trio.ClosedResourceError`. Closing twice is fine."""
+        self._transport.close()
+
+    def statistics(self) -> EndpointStatistics:
+        """The counters so far."""
+        return EndpointStatistics(
+            datagrams_sent=self._sent,
+            datagrams_received=self._received,
+            truncated=self._truncated,
+            send_errors=frozen(self._send_errors),
+            hints=frozen(self._hints),
+            kernel_drops=self._kernel_drops,
+            receive_buffer=self._receive_buffer(),
+        )
+
+    def _receive_buffer(self) -> int | None:
+        with contextlib.suppress(OSError):
+            return self._transport.socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        return None
