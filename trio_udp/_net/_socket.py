@@ -78,7 +78,7 @@ async def open_client_socket(servers: list[Address], *, connect: bool) -> trio.s
 
 
 def _wish(sock: trio.socket.SocketType, options: list[_Option]) -> None:
-    """Set what this system has of these options. What it lacks is missed: nothing that must hold depends on it alone."""
+    """Set what this system has of these options; nothing that must hold depends on one of them alone."""
     wishes = [(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)]
     if anc.IS_LINUX:
         wishes += [(socket.SOL_SOCKET, anc.SO_RXQ_OVFL, 1), *options]
