@@ -1,0 +1,8 @@
+"""`python -m trio_udp`, and the script `trio-udp`."""
+
+import sys
+
+from ._cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

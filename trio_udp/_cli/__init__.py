@@ -1,0 +1,48 @@
+"""The command: `serve`, `ping` and `ask`, one module each, thin layers over the public API.
+
+Whatever the user or the system got wrong is one line on stderr and exit code 2; a traceback is a bug.
+"""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from .._version import __version__
+from . import ask, ping, serve
+from ._arguments import BadInput, OneLineParser
+
+_PROGRAM = "trio_udp"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one sub-command; returns its exit code."""
+    arguments = _parser().parse_args(argv)
+    code = 0
+    try:
+        code = arguments.run(arguments)
+    except* BadInput as group:
+        print(f"{_PROGRAM} {arguments.command}: {_first(group)}", file=sys.stderr)
+        code = 2
+    except* KeyboardInterrupt:
+        code = 128 + signal.SIGINT
+    except* BrokenPipeError:
+        # Whoever read our output has gone. Leave nothing for the interpreter to flush at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 128 + signal.SIGPIPE
+    return code
+
+
+def _first(group: BaseExceptionGroup[BadInput]) -> BadInput:
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = OneLineParser(prog=_PROGRAM, description="Ask over UDP, and believe only the answer.")
+    parser.add_argument("--version", action="version", version=f"{_PROGRAM} {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{serve,ping,ask}")
+    for module in (serve, ping, ask):
+        module.add_to(commands)
+    return parser

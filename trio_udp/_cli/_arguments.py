@@ -1,0 +1,114 @@
+"""What the sub-commands share: arguments and their errors, in one line each.
+
+Every error says what is wrong, which value it was, and what was expected.
+"""
+
+import argparse
+import errno
+import math
+import os
+import socket
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NoReturn
+
+from .. import TU1, Book, Profile
+
+DEFAULT_PORT: Final = 1060
+"""The book's."""
+PROFILES: Final[dict[str, type[Profile]]] = {"tu1": TU1, "book": Book}
+
+SubParsers = Any
+"""What `add_subparsers` returns; argparse gives its type no public name."""
+
+
+class BadInput(Exception):
+    """Something the user can put right. Its text is the one line to print; the exit code is 2."""
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """An `ArgumentParser` whose errors are one line, without the usage in front of it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the line and exit with 2."""
+        self.exit(2, f"{self.prog}: {message} (see --help)\n")
+
+
+def number(
+    kind: type[int] | type[float], least: float, most: float = math.inf, unit: str = ""
+) -> Callable[[str], float]:
+    """An argparse type for a number within limits."""
+    limits = f"{least} or more" if most == math.inf else f"{least} to {most}"
+    what = "a whole number" if kind is int else "a number"
+
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not least <= value <= most or value == math.inf:
+            raise argparse.ArgumentTypeError(f"expected {what}{unit}, {limits}, got {text!r}")
+        return value
+
+    return parse
+
+
+def add_port(parser: argparse.ArgumentParser, *, least: int) -> None:
+    """Add `-p`."""
+    parser.add_argument(
+        "-p",
+        "--port",
+        type=number(int, least, 65_535),
+        default=DEFAULT_PORT,
+        help="UDP port of the server (default: %(default)s)" + ("; 0 takes a free one" if least == 0 else ""),
+    )
+
+
+def add_profile(parser: argparse.ArgumentParser) -> None:
+    """Add `--profile`."""
+    parser.add_argument(
+        "--profile",
+        choices=PROFILES,
+        default="tu1",
+        help="wire format: ours, or plain text as in the book's programs (verified: weak)",
+    )
+
+
+def add_family(parser: argparse.ArgumentParser) -> None:
+    """Add `-4` and `-6`."""
+    group = parser.add_mutually_exclusive_group()
+    for digit, family in (("4", socket.AF_INET), ("6", socket.AF_INET6)):
+        group.add_argument(
+            f"-{digit}",
+            dest="family",
+            action="store_const",
+            const=family,
+            default=socket.AF_UNSPEC,
+            help=f"use IPv{digit} only",
+        )
+
+
+def explain(exc: OSError, host: str | None, port: int) -> BadInput:
+    """What the user can do about a name or a socket that could not be had."""
+    if isinstance(exc, socket.gaierror):
+        return BadInput(f"unknown host {host!r}: {exc.strerror or exc}")
+    reasons = {
+        errno.EADDRINUSE: f"port {port} is in use on this host, expected a free one",
+        errno.EACCES: f"no permission to use port {port}, expected one above 1023",
+        errno.EPERM: f"no permission to use port {port}",
+        errno.EADDRNOTAVAIL: f"{host!r} is not an address of this host, expected one that is",
+        errno.EAFNOSUPPORT: f"this host cannot use the address family of {host!r}",
+    }
+    return BadInput(reasons.get(exc.errno or 0, f"{host!r} port {port}: {os.strerror(exc.errno or 0)}"))
+
+
+def counted(counts: Mapping[Any, int]) -> str:
+    """`3 wrong_peer, 1 malformed`: counters as both reports print them."""
+    return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+
+
+def printable(payload: bytes) -> str:
+    """A stranger's bytes as text that cannot drive the terminal: control characters are escaped."""
+    text = payload.decode(errors="backslashreplace")
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
