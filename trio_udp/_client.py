@@ -333,7 +333,7 @@ class Client:
         """The counters so far."""
         return ClientStatistics(
             **self._counts,
-            in_flight=len(self._followers) + self._reading,
+            in_flight=len(self._protocol.exchanges) // len(self._protocol.servers),
             dropped=frozen(self._protocol.dropped),
             smoothed_rtt={
                 Address(*server.peer): server.estimator.srtt

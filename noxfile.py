@@ -1,0 +1,100 @@
+"""Every check this project has: `nox` runs them all, `nox -s NAME` one of them."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import nox
+
+nox.options.error_on_missing_interpreters = False
+nox.options.sessions = ["lint", "types", "tests", "coverage", "properties", "build", "bench"]
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+PYTHONS = nox.project.python_versions(PYPROJECT)
+OLDEST = PYTHONS[0]
+TESTS = nox.project.dependency_groups(PYPROJECT, "tests")
+LINT = nox.project.dependency_groups(PYPROJECT, "lint")
+TYPES = nox.project.dependency_groups(PYPROJECT, "types")
+
+
+def _offer_pyenv_interpreters() -> None:
+    """Pyenv's python3.x commands answer only for versions that were chosen: choose the newest of each."""
+    if shutil.which("pyenv") is None or "PYENV_VERSION" in os.environ:
+        return
+    installed = subprocess.run(["pyenv", "versions", "--bare"], capture_output=True, text=True, check=True).stdout
+    newest = {
+        minor: patch
+        for minor in PYTHONS
+        for patch in re.findall(rf"^{re.escape(minor)}\.\d+$", installed, re.MULTILINE)
+    }
+    if newest:
+        os.environ["PYENV_VERSION"] = ":".join(newest.values())
+
+
+_offer_pyenv_interpreters()
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Format and lint."""
+    session.install(*LINT)
+    session.run("ruff", "format", "--check", ".")
+    session.run("ruff", "check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Type-check the package, the tests, the examples and the benchmarks."""
+    session.install(*TYPES, "nox", ".")
+    session.run("mypy")
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """All tests, examples and documentation blocks among them, on the installed package."""
+    session.install(*TESTS, ".")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Every module of the protocol core: every branch, by its own test file alone."""
+    session.install(*TESTS, ".")
+    for module in sorted(Path("trio_udp/proto").glob("_[a-z]*.py")):
+        test = Path("tests/proto") / f"test{module.name}"
+        session.env["COVERAGE_FILE"] = str(Path(session.create_tmp()) / module.stem)
+        session.run("coverage", "run", "--source-pkgs=trio_udp.proto", "-m", "pytest", "-q", str(test))
+        session.run("coverage", "report", "--fail-under=100", f"--include=*/proto/{module.name}")
+
+
+@nox.session
+def properties(session: nox.Session) -> None:
+    """The property tests again, with many more examples."""
+    session.install(*TESTS, ".")
+    session.run("pytest", "--hypothesis-profile=deep", "tests/properties", *session.posargs)
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build the wheel, install it alone into a clean environment, and run README's first command there."""
+    session.install("build", "twine")
+    dist = Path(session.create_tmp()) / "dist"
+    shutil.rmtree(dist, ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", str(dist))
+    session.run("twine", "check", "--strict", *map(str, dist.iterdir()))
+    clean = Path(session.create_tmp()) / "clean"
+    session.run("python", "-m", "venv", "--clear", str(clean))
+    python = str(clean / "bin" / "python")
+    session.run(python, "-m", "pip", "install", "--quiet", *map(str, dist.glob("*.whl")), external=True)
+    with session.chdir(clean):
+        session.run(python, "-m", "trio_udp", "ping", "-c", "3", "-i", "0.2", external=True)
+        session.run(str(clean / "bin" / "trio-udp"), "--version", external=True)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Every benchmark once, briefly: it works, and says something."""
+    session.install(".")
+    session.run("python", "benchmarks/run.py", "all", "--smoke", *session.posargs)
