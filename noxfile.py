@@ -13,8 +13,6 @@ nox.options.sessions = ["lint", "types", "tests", "coverage", "properties", "bui
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PYPROJECT)
-OLDEST = PYTHONS[0]
-TESTS = nox.project.dependency_groups(PYPROJECT, "tests")
 LINT = nox.project.dependency_groups(PYPROJECT, "lint")
 TYPES = nox.project.dependency_groups(PYPROJECT, "types")
 
@@ -47,21 +45,21 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Type-check the package, the tests, the examples and the benchmarks."""
-    session.install(*TYPES, "nox", ".")
+    session.install(*TYPES, ".[test]")
     session.run("mypy")
 
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """All tests, examples and documentation blocks among them, on the installed package."""
-    session.install(*TESTS, ".")
+    session.install(".[test]")
     session.run("pytest", *session.posargs)
 
 
 @nox.session
 def coverage(session: nox.Session) -> None:
     """Every module of the protocol core: every branch, by its own test file alone."""
-    session.install(*TESTS, ".")
+    session.install(".[test]")
     for module in sorted(Path("trio_udp/proto").glob("_[a-z]*.py")):
         test = Path("tests/proto") / f"test{module.name}"
         session.env["COVERAGE_FILE"] = str(Path(session.create_tmp()) / module.stem)
@@ -72,7 +70,7 @@ def coverage(session: nox.Session) -> None:
 @nox.session
 def properties(session: nox.Session) -> None:
     """The property tests again, with many more examples."""
-    session.install(*TESTS, ".")
+    session.install(".[test]")
     session.run("pytest", "--hypothesis-profile=deep", "tests/properties", *session.posargs)
 
 
@@ -80,11 +78,11 @@ def properties(session: nox.Session) -> None:
 def build(session: nox.Session) -> None:
     """Build the wheel, install it alone into a clean environment, and run README's first command there."""
     session.install("build", "twine")
-    dist = Path(session.create_tmp()) / "dist"
+    dist = Path(session.create_tmp()).resolve() / "dist"
     shutil.rmtree(dist, ignore_errors=True)
     session.run("python", "-m", "build", "--outdir", str(dist))
     session.run("twine", "check", "--strict", *map(str, dist.iterdir()))
-    clean = Path(session.create_tmp()) / "clean"
+    clean = Path(session.create_tmp()).resolve() / "clean"
     session.run("python", "-m", "venv", "--clear", str(clean))
     python = str(clean / "bin" / "python")
     session.run(python, "-m", "pip", "install", "--quiet", *map(str, dist.glob("*.whl")), external=True)

@@ -80,7 +80,8 @@ def open_transport(sock: trio.socket.SocketType) -> Transport:
 @functools.cache
 def _kernel_socket_type() -> type:
     """What `trio.socket.socket` returns when no custom factory is installed; Trio has no public name for it."""
-    return type(trio.socket.from_stdlib_socket(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as example:
+        return type(trio.socket.from_stdlib_socket(example))
 
 
 class KernelTransport:
