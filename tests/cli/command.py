@@ -1,0 +1,76 @@
+"""Run the command as its users do: in a process of its own."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+
+MODULE = [sys.executable, "-m", "trio_udp"]
+
+
+async def run_command(*arguments: str) -> tuple[int, list[str], list[str]]:
+    """Exit code, lines of stdout, lines of stderr."""
+    done = await trio.run_process([*MODULE, *arguments], capture_stdout=True, capture_stderr=True, check=False)
+    return done.returncode, done.stdout.decode().splitlines(), done.stderr.decode().splitlines()
+
+
+class Running:
+    """A command that has not ended yet."""
+
+    def __init__(self, process: trio.Process) -> None:
+        self.process = process
+        self._lines = self._read()
+
+    async def _read(self) -> AsyncIterator[str]:
+        assert self.process.stdout is not None
+        rest = b""
+        async for chunk in self.process.stdout:
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                yield line.decode()
+        if rest:
+            yield rest.decode()
+
+    async def line(self) -> str:
+        """The next line of stdout."""
+        return await anext(self._lines)
+
+    async def rest(self) -> list[str]:
+        """All further lines, until the command ends."""
+        return [line async for line in self._lines]
+
+    async def end(self) -> int:
+        """Wait for the exit code."""
+        return await self.process.wait()
+
+    def interrupt(self) -> None:
+        """Press ^C."""
+        self.process.send_signal(signal.SIGINT)
+
+
+@asynccontextmanager
+async def running(*arguments: str) -> AsyncIterator[Running]:
+    """Start the command; it is killed at the end of the block if it still runs."""
+    process = await trio.lowlevel.open_process([*MODULE, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        yield Running(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        with trio.CancelScope(shield=True):
+            await process.wait()
+        assert process.stdout is not None
+        await process.stdout.aclose()
+
+
+@asynccontextmanager
+async def serving(*arguments: str) -> AsyncIterator[tuple[Running, str]]:
+    """`serve` on a free port of 127.0.0.1, and that port."""
+    async with running("serve", "127.0.0.1", "-p", "0", *arguments) as server:
+        line = await server.line()
+        while not line.startswith("listening on 127.0.0.1:"):
+            line = await server.line()
+        yield server, line.rpartition(":")[2]
