@@ -68,7 +68,7 @@ class Failure(enum.Enum):
     """Every server answered that its reply does not fit the largest request this client may send."""
 
 
-class Server:
+class KnownServer:
     """What a client knows about one server."""
 
     __slots__ = ("estimator", "instance", "needs_room", "peer")
@@ -84,9 +84,9 @@ class Server:
 class Asked:
     """One exchange's dealings with one server."""
 
-    __slots__ = ("exchange", "failure", "key", "padded_from", "refused", "sent", "server")
+    __slots__ = ("exchange", "failure", "key", "padded_from", "sent", "server")
 
-    def __init__(self, exchange: "Exchange", server: Server, key: bytes) -> None:
+    def __init__(self, exchange: "Exchange", server: KnownServer, key: bytes) -> None:
         self.exchange = exchange
         self.server = server
         self.key = key
@@ -94,8 +94,6 @@ class Asked:
         """When attempt k was sent, at index k - 1."""
         self.padded_from = 1 if server.needs_room else None
         """The first attempt that was padded, or is going to be."""
-        self.refused = False
-        """An ICMP error that quotes our request came. Anyone on the path can send one."""
         self.failure: Failure | None = None
         """ERROR and NO_ROOM are this server's last word; BUSY is not."""
 
@@ -167,7 +165,7 @@ class Exchange:
             self._protocol.exchanges.close(asked.server.peer, asked.key, reason)
         self._asked = []
 
-    def open_to(self, server: Server, key: bytes) -> Asked:
+    def open_to(self, server: KnownServer, key: bytes) -> Asked:
         """Make this server one of those the request goes to."""
         asked = Asked(self, server, key)
         self._asked.append(asked)
@@ -188,12 +186,11 @@ class Exchange:
     def take_hint(self, asked: Asked, hint: str) -> None:
         """Act on an ICMP error: ask the next server sooner, if one is still to be asked in this round."""
         self.hint = hint
-        asked.refused = True
         self._move_on(asked)
 
     def _begin_round(self, now: float) -> bool:
-        """Line up the servers still worth asking, hopeful ones first; False when there is no further round."""
-        self._to_ask = sorted((asked for asked in self._asked if not asked.is_out), key=lambda asked: asked.refused)
+        """Line up the servers still worth asking; False when there are none, or no further round."""
+        self._to_ask = [asked for asked in self._asked if not asked.is_out]
         wait = next(self._waits, None)
         if wait is None or not self._to_ask:
             return False
@@ -237,6 +234,8 @@ class Exchange:
 
     def _take_failure(self, asked: Asked, failure: Failure) -> None:
         asked.failure = failure
+        if asked.is_out and asked in self._to_ask:
+            self._to_ask.remove(asked)
         if all(other.is_out for other in self._asked):
             self.failure = failure
             self.news = True
@@ -278,12 +277,12 @@ class ClientProtocol:
         self.dropped: Counter[DropReason] = Counter()
         self.max_payload = min(max_payload, profile.max_payload)
         self._servers = [
-            Server(peer, random[start : start + INSTANCE_SIZE])
+            KnownServer(peer, random[start : start + INSTANCE_SIZE])
             for peer, start in zip(peers, range(0, len(random), INSTANCE_SIZE), strict=True)
         ]
 
     @property
-    def servers(self) -> tuple[Server, ...]:
+    def servers(self) -> tuple[KnownServer, ...]:
         """The servers, the one that answered last first."""
         return tuple(self._servers)
 
@@ -359,7 +358,7 @@ class ClientProtocol:
             return DropReason.UNKNOWN_REQUEST  # the key is right, yet that attempt was never made
         return asked, answer
 
-    def _prefer(self, server: Server) -> None:
+    def _prefer(self, server: KnownServer) -> None:
         if self._servers[0] is not server:
             self._servers.remove(server)
             self._servers.insert(0, server)
