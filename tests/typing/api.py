@@ -1,0 +1,75 @@
+"""The public API as a user's type checker sees it. Checked by `nox -s types`; not run."""
+
+from functools import partial
+from typing import assert_type
+
+import trio
+
+import trio_udp
+
+
+def plain(request: trio_udp.Request) -> bytes:
+    """A handler that answers at once."""
+    assert_type(request.payload, bytes)
+    assert_type(request.peer, trio_udp.Address)
+    assert_type(request.local, trio_udp.Address)
+    assert_type(request.attempt, int)
+    return request.payload
+
+
+def silent(_request: trio_udp.Request) -> None:
+    """A handler that never answers."""
+
+
+async def waiting(request: trio_udp.Request) -> bytes | None:
+    """A handler that may wait."""
+    await trio.sleep(1)
+    return request.payload or None
+
+
+async def ask(client: trio_udp.Client) -> None:
+    """Every way to ask."""
+    assert_type(await client.request(b""), bytes)
+    reply = await client.exchange(b"", policy=trio_udp.RetryPolicy(attempts=1), on_attempt=print)
+    assert_type(reply.payload, bytes)
+    assert_type(reply.rtt, float)
+    assert_type(reply.peer, trio_udp.Address)
+    assert_type(reply.hop_limit, int | None)
+    assert_type(client.statistics(), trio_udp.ClientStatistics)
+    assert_type(client.statistics().dropped.get(trio_udp.DropReason.LATE), int | None)
+    await client.aclose()
+
+
+async def main() -> None:
+    """Every way to open and to serve."""
+    async with trio.open_nursery() as nursery:
+        for handler in (plain, silent, waiting):
+            nursery.start_soon(trio_udp.serve, handler, 1060)
+        nursery.start_soon(partial(trio_udp.serve, waiting, 0, host="::1", handler_nursery=nursery))
+        server: trio_udp.Server = await nursery.start(trio_udp.serve, plain, 0)
+        assert_type(server.address, trio_udp.Address)
+        assert_type(server.statistics(), trio_udp.ServerStatistics)
+        async with trio_udp.open_client(*server.address) as client:
+            assert_type(client, trio_udp.Client)
+            await ask(client)
+        async with trio_udp.open_client(servers=[server.address, ("::1", 1060)], profile=trio_udp.Book()) as client:
+            await ask(client)
+        await server.drain()
+
+
+def errors(error: trio_udp.UDPError) -> str:
+    """What the errors tell."""
+    match error:
+        case trio_udp.NoReply():
+            assert_type(error.peer, trio_udp.Address)
+            assert_type(error.attempts, int)
+            assert_type(error.elapsed, float)
+            too_slow: trio.TooSlowError = error
+            return str(too_slow)
+        case trio_udp.PayloadTooLarge():
+            value: ValueError = error
+            return f"{value}: {error.size} of {error.limit}"
+        case trio_udp.RemoteError():
+            return error.reason
+        case _:
+            return ""
