@@ -3,19 +3,24 @@
 Arithmetic only. `now`, random bytes and addresses come in as arguments; datagrams and waits come out as values. So a
 hundred million forged replies can be tried without a socket, and the shell around it (`trio_udp._client`) is one loop:
 
-    while attempt := exchange.next_attempt(now): send it, wait at most attempt.wait for exchange.news
+    while not exchange.is_over:
+        while attempt := exchange.next_attempt(now): send it
+        wait at most exchange.next_timeout(now) for exchange.news
 
 What must hold: only an answer that `ClientProtocol.receive_datagram` matched, or the end of the schedule, ends an
-exchange (A1, A2). A hint, which is what an ICMP error is, may change which server is asked next and nothing else (G5).
+exchange (A1, A2). A hint, which is what an ICMP error is, may bring another server's first turn forward and nothing
+else (G5).
 
-Several servers: each round of the schedule asks every server once, spread evenly over the round's wait, the one that
-answered last first. So the first server alone carries the traffic while it answers in time; a dead one costs a fraction
-of a wait; and no server gets more than one datagram an RTO (C6). With one server a round is an attempt.
+Several servers: each has the whole schedule to itself, so none hears from us twice in an RTO (C6). Their first turns
+are spread evenly over the first wait, the server that answered last goes first, and a hint or a refusal gives the next
+one its turn at once. So one server carries the traffic while it answers in time, and a dead one costs a fraction of a
+wait.
 """
 
 import enum
+import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from ._drop_reason import DropReason
@@ -29,17 +34,19 @@ DEFAULT_MAX_PAYLOAD: Final = 1200
 """Bytes that fit any Internet path undivided (RFC 9000 section 14)."""
 INSTANCE_SIZE: Final = 8
 _DRAW_SIZE: Final = 2
+_SLACK: Final = 1e-9
+"""Seconds: a timeout that is over but for a rounding error is over."""
 
 
 class Attempt(NamedTuple):
-    """One transmission: what to send, where to, and how long to wait before the next."""
+    """One transmission: what to send, and where to."""
 
     number: int
     """1 for the first to this server; the number it echoes."""
     peer: Peer
     datagram: bytes
     wait: float
-    """Seconds."""
+    """Seconds until this server is asked again, or given up."""
 
 
 class Outcome(NamedTuple):
@@ -84,7 +91,7 @@ class KnownServer:
 class Asked:
     """One exchange's dealings with one server."""
 
-    __slots__ = ("exchange", "failure", "key", "padded_from", "sent", "server")
+    __slots__ = ("due", "exchange", "failure", "key", "padded_from", "sent", "server", "step", "wants_padding")
 
     def __init__(self, exchange: "Exchange", server: KnownServer, key: bytes) -> None:
         self.exchange = exchange
@@ -92,10 +99,16 @@ class Asked:
         self.key = key
         self.sent: list[float] = []
         """When attempt k was sent, at index k - 1."""
+        self.step = 0
+        """Attempts of the schedule that were made; a transmission that was asked for by RETRY is not among them."""
+        self.due = -math.inf
+        """When this server's next turn is; after its last attempt, when it is given up."""
         self.padded_from = 1 if server.needs_room else None
         """The first attempt that was padded, or is going to be."""
+        self.wants_padding = False
+        """It has asked to be asked again, with padding."""
         self.failure: Failure | None = None
-        """ERROR and NO_ROOM are this server's last word; BUSY is not."""
+        """What it said last. ERROR and NO_ROOM are final; BUSY is not."""
 
     @property
     def is_out(self) -> bool:
@@ -107,12 +120,10 @@ class Exchange:
     """A request with all its transmissions, and its reply once that is believed."""
 
     __slots__ = (
-        "_again",
         "_asked",
+        "_ends",
+        "_give_up_after",
         "_protocol",
-        "_round_began",
-        "_round_wait",
-        "_to_ask",
         "_waits",
         "attempts",
         "failure",
@@ -122,7 +133,9 @@ class Exchange:
         "payload",
     )
 
-    def __init__(self, protocol: "ClientProtocol", payload: bytes, waits: Iterator[float]) -> None:
+    def __init__(
+        self, protocol: "ClientProtocol", payload: bytes, waits: tuple[float, ...], give_up_after: float
+    ) -> None:
         self.payload = payload
         self.attempts = 0
         """Transmissions made so far."""
@@ -130,32 +143,44 @@ class Exchange:
         self.failure: Failure | None = None
         """Set when every server has said its last word, or the schedule has ended."""
         self.hint: str | None = None
-        """The last ICMP error that quoted this request, as its errno's name. It may be forged."""
+        """The last ICMP or send error, as its errno's name. ICMP may be forged."""
         self.news = False
-        """Whether there is something to do before the wait is over."""
+        """Whether there is something to do before the timeout."""
         self._protocol = protocol
         self._waits = waits
+        self._give_up_after = give_up_after
+        self._ends = math.inf
         self._asked: list[Asked] = []
-        self._to_ask: list[Asked] = []
-        self._again: Asked | None = None
-        self._round_began = 0.0
-        self._round_wait = 0.0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is nothing more to send or to wait for."""
+        return self.outcome is not None or self.failure is not None
 
     def next_attempt(self, now: float) -> Attempt | None:
-        """The next transmission; None when this exchange is over.
+        """The next transmission to make now; None when there is none, now or ever.
 
-        Call it at once, and then whenever the last attempt's wait is over or `news` is set.
+        Call it until it returns None: at the beginning, whenever `next_timeout` has passed, and whenever `news` is set.
         """
         self.news = False
-        if self.outcome is not None or self.failure is not None:
+        if self.is_over:
             return None
-        if self._again is not None:
-            asked, self._again = self._again, None
-            return self._transmit(asked, self._until_next_server(now), now)
-        if not self._to_ask and not self._begin_round(now):
+        if not self.attempts:
+            self._line_up(now)
+        if now + _SLACK >= self._given_up_at():
             self.failure = self._last_word()
             return None
-        return self._transmit(self._to_ask.pop(0), self._until_next_server(now), now)
+        asked = min(self._to_ask(), key=_due, default=None)
+        if asked is None or asked.due > now + _SLACK:
+            return None
+        return self._transmit(asked, now)
+
+    def next_timeout(self, now: float) -> float:
+        """Seconds until there is something to send, or until the schedule ends: how long to wait for `news`."""
+        if self.is_over:
+            return 0.0
+        until = min(map(_due, self._to_ask()), default=math.inf)
+        return max(min(until, self._given_up_at()) - now, 0.0)
 
     def close(self) -> None:
         """Forget the request, because it was answered, given up or cancelled: what still comes is late (A9)."""
@@ -165,54 +190,51 @@ class Exchange:
             self._protocol.exchanges.close(asked.server.peer, asked.key, reason)
         self._asked = []
 
-    def open_to(self, server: KnownServer, key: bytes) -> Asked:
+    def open_to(self, server: KnownServer, key: bytes) -> None:
         """Make this server one of those the request goes to."""
         asked = Asked(self, server, key)
+        self._protocol.exchanges.open(server.peer, key, asked)
         self._asked.append(asked)
-        return asked
 
     def take_answer(self, asked: Asked, answer: Answer, now: float, hop_limit: int | None) -> None:
         """Act on an answer that the accept rule let through."""
-        match answer.kind:
-            case AnswerKind.REPLY:
-                self._take_reply(asked, answer, now, hop_limit)
-            case AnswerKind.RETRY:
-                self._take_retry(asked, answer.attempt)
-            case AnswerKind.BUSY:
-                self._take_failure(asked, Failure.BUSY)
-            case AnswerKind.ERROR:
-                self._take_failure(asked, Failure.ERROR)
+        if answer.kind is AnswerKind.REPLY:
+            self._take_reply(asked, answer, now, hop_limit)
+        elif not asked.is_out:  # else the network has reordered, and this was said before its last word
+            self._take_refusal(asked, answer)
 
-    def take_hint(self, asked: Asked, hint: str) -> None:
-        """Act on an ICMP error: ask the next server sooner, if one is still to be asked in this round."""
+    def take_hint(self, hint: str) -> None:
+        """Act on an ICMP error, or on a failed send: ask one server more, if there is one (G5, G6)."""
         self.hint = hint
-        self._move_on(asked)
+        self._ask_one_more()
 
-    def _begin_round(self, now: float) -> bool:
-        """Line up the servers still worth asking; False when there are none, or no further round."""
-        self._to_ask = [asked for asked in self._asked if not asked.is_out]
-        wait = next(self._waits, None)
-        if wait is None or not self._to_ask:
-            return False
-        self._round_began = now
-        self._round_wait = wait
-        return True
+    def _line_up(self, now: float) -> None:
+        """Spread the first turns of all servers over the first wait."""
+        self._ends = now + self._give_up_after
+        for index, asked in enumerate(self._asked):
+            asked.due = now + self._waits[0] * index / len(self._asked)
 
-    def _until_next_server(self, now: float) -> float:
-        """Seconds to wait for the server about to be asked: an even share of the round, or all that is left of it."""
-        left = max(self._round_wait - (now - self._round_began), 0.0)
-        return left / (len(self._to_ask) + 1)
+    def _to_ask(self) -> list[Asked]:
+        """The servers that are still to be asked, now or later."""
+        steps = len(self._waits)
+        return [asked for asked in self._asked if not asked.is_out and (asked.step < steps or asked.wants_padding)]
 
-    def _transmit(self, asked: Asked, wait: float, now: float) -> Attempt:
-        self.attempts += 1
+    def _given_up_at(self) -> float:
+        """When the last of the servers that are left will have been waited for, as far as that is known now."""
+        if self._to_ask():
+            return self._ends
+        return min(self._ends, max((asked.due for asked in self._asked if not asked.is_out), default=-math.inf))
+
+    def _transmit(self, asked: Asked, now: float) -> Attempt:
+        if not asked.wants_padding:
+            asked.step += 1
+        asked.wants_padding = False
+        wait = self._waits[asked.step - 1]
+        asked.due = now + wait
         asked.sent.append(now)
+        self.attempts += 1
         number = len(asked.sent)
         return Attempt(number, asked.server.peer, self._protocol.encode(self.payload, asked, number), wait)
-
-    def take_send_error(self, error: str) -> None:
-        """The last attempt was not sent: it is lost, and the next server's turn comes at once (G6)."""
-        self.hint = error
-        self.news = bool(self._to_ask)
 
     def _take_reply(self, asked: Asked, answer: Answer, now: float, hop_limit: int | None) -> None:
         # Without an echoed number the reply may belong to any transmission: a sample only if there was just one (Karn).
@@ -222,35 +244,49 @@ class Exchange:
         self.outcome = Outcome(answer.payload, rtt, self.attempts, asked.server.peer, hop_limit)
         self.news = True
 
+    def _take_refusal(self, asked: Asked, answer: Answer) -> None:
+        match answer.kind:
+            case AnswerKind.RETRY:
+                self._take_retry(asked, answer.attempt)
+            case AnswerKind.BUSY:
+                self._take_failure(asked, Failure.BUSY)
+            case _:
+                self._take_failure(asked, Failure.ERROR)
+
     def _take_retry(self, asked: Asked, attempt: int) -> None:
         """Ask again with all the room there is, once; a second RETRY for a padded attempt is the server's last word."""
         if asked.padded_from is None:
             asked.server.needs_room = True
             asked.padded_from = len(asked.sent) + 1
-            self._again = asked
+            asked.wants_padding = True
+            asked.due = -math.inf
             self.news = True
         elif attempt >= asked.padded_from:
             self._take_failure(asked, Failure.NO_ROOM)
 
     def _take_failure(self, asked: Asked, failure: Failure) -> None:
         asked.failure = failure
-        if asked.is_out and asked in self._to_ask:
-            self._to_ask.remove(asked)
         if all(other.is_out for other in self._asked):
-            self.failure = failure
+            self.failure = self._last_word()
             self.news = True
         else:
-            self._move_on(asked)
+            self._ask_one_more()
 
-    def _move_on(self, asked: Asked) -> None:
-        """Do not wait for this server any longer, if another is still to be asked in this round."""
-        if self._to_ask and asked not in self._to_ask:
+    def _ask_one_more(self) -> None:
+        """Give the next server that was not asked yet its first turn now."""
+        asked = min((asked for asked in self._to_ask() if not asked.step), key=_due, default=None)
+        if asked is not None:
+            asked.due = -math.inf
             self.news = True
 
     def _last_word(self) -> Failure:
         said = {asked.failure for asked in self._asked}
         words = (Failure.BUSY, Failure.ERROR, Failure.NO_ROOM)
         return next((word for word in words if word in said), Failure.NO_REPLY)
+
+
+def _due(asked: Asked) -> float:
+    return asked.due
 
 
 class ClientProtocol:
@@ -304,9 +340,14 @@ class ClientProtocol:
             self.profile.new_key(payload, server.instance, random[_DRAW_SIZE + i * size : _DRAW_SIZE + (i + 1) * size])
             for i, server in enumerate(self._servers)
         ]
-        exchange = Exchange(self, payload, policy.waits(self._rto(policy), draw))
-        for server, key in zip(self._servers, keys, strict=True):
-            self.exchanges.open(server.peer, key, exchange.open_to(server, key))
+        waits = tuple(policy.waits(self._rto(policy), draw))
+        exchange = Exchange(self, payload, waits, policy.give_up_after or math.inf)
+        try:
+            for server, key in zip(self._servers, keys, strict=True):
+                exchange.open_to(server, key)
+        except ValueError:
+            exchange.close()
+            raise
         return exchange
 
     def encode(self, payload: bytes, asked: Asked, attempt: int) -> bytes:
@@ -335,11 +376,11 @@ class ClientProtocol:
         asked = DropReason.UNKNOWN_REQUEST if key is None else self.exchanges.match(peer, key)
         if isinstance(asked, DropReason):
             return None
-        asked.exchange.take_hint(asked, hint)
+        asked.exchange.take_hint(hint)
         return asked.exchange
 
     def _rto(self, policy: RetryPolicy) -> float | None:
-        """The slowest server's, so that a round is an RTO for each of them; None while nothing was measured."""
+        """The slowest server's, so that the first turns are spread for it too; None while nothing was measured."""
         rtos = [server.estimator.rto for server in self._servers]
         if all(rto is None for rto in rtos):
             return None

@@ -15,6 +15,9 @@ from ._rtt import INITIAL_RTO, MAXIMUM_RTO
 _MAX_ATTEMPTS: Final = 254
 """The attempt number is one byte on the wire, and a server may ask for one transmission more, with padding."""
 
+_SLACK: Final = 1e-9
+"""Seconds: what is left of the time but for a rounding error is nothing."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
@@ -72,7 +75,7 @@ class RetryPolicy:
             wait = self.final_wait if last and self.final_wait is not None else min(interval, longest)
             yield min(wait, left)
             left -= wait
-            if left <= 0:
+            if left <= _SLACK:
                 return
             interval *= self.multiplier
 
