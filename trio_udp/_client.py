@@ -243,13 +243,14 @@ class Client:
         began = trio.current_time()
         exchange = self._protocol.open_exchange(payload, policy, os.urandom(self._protocol.random_size))
         try:
-            while (attempt := exchange.next_attempt(trio.current_time())) is not None:
-                if on_attempt is not None:
-                    on_attempt(attempt)
-                error = await self._endpoint.send(attempt.datagram, Address(*attempt.peer))
-                if error is not None:
-                    exchange.take_send_error(error)
-                with trio.move_on_after(attempt.wait):
+            while not exchange.is_over:
+                while (attempt := exchange.next_attempt(trio.current_time())) is not None:
+                    if on_attempt is not None:
+                        on_attempt(attempt)
+                    error = await self._endpoint.send(attempt.datagram, Address(*attempt.peer))
+                    if error is not None:
+                        exchange.take_hint(error)
+                with trio.move_on_after(exchange.next_timeout(trio.current_time())):
                     await self._news(exchange)
             return self._result(exchange, trio.current_time() - began)
         finally:

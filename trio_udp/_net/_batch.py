@@ -9,7 +9,7 @@ flood keeps the task from yielding. `TrioTransport` does the same through the aw
 import errno
 import functools
 import socket
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol, cast
 
 import trio
 
@@ -23,7 +23,10 @@ _LARGEST: Final = 65_536
 _ANCILLARY_SPACE: Final = 256
 _ERROR_SPACE: Final = 512
 _ERROR_QUEUE: Final = getattr(socket, "MSG_ERRQUEUE", 0)
+_EMPTY_QUEUE: Final = 0.001
+"""Seconds after which an awaitable socket's error queue counts as empty: Trio's wait where the kernel's would not."""
 _CLOSED: Final = (errno.EBADF, errno.ENOTSOCK)
+_WAS_CLOSED: Final = "this socket was closed"
 
 
 class Datagram(NamedTuple):
@@ -96,6 +99,7 @@ class KernelTransport:
     async def receive(self) -> Batch:
         """See `Transport.receive`."""
         while True:
+            self._check_open()
             await trio.lowlevel.wait_readable(self.socket)
             batch = self._drain()
             if any(batch):
@@ -146,6 +150,7 @@ class KernelTransport:
                 self._send_nowait(data, sockaddr, source)
             except BlockingIOError:
                 async with self._blocked:  # Trio lets one task wait for one descriptor
+                    self._check_open()
                     await trio.lowlevel.wait_writable(self.socket)
             except OSError as exc:
                 _raise_if_closed(exc)
@@ -161,6 +166,11 @@ class KernelTransport:
         else:
             self.socket.sendmsg([data], source_ancillary(source), 0, sockaddr)
 
+    def _check_open(self) -> None:
+        """Trio cannot wait for a descriptor that was closed while this task was on its way here."""
+        if self.socket.fileno() == -1:
+            raise trio.ClosedResourceError(_WAS_CLOSED)
+
     def close(self) -> None:
         """See `Transport.close`."""
         if self.socket.fileno() != -1:
@@ -173,7 +183,7 @@ class TrioTransport:
 
     def __init__(self, sock: trio.socket.SocketType) -> None:
         self.socket = sock
-        self._closed = False
+        self._hints: list[Hint] = []
 
     async def receive(self) -> Batch:
         """See `Transport.receive`."""
@@ -181,10 +191,30 @@ class TrioTransport:
             data, control, flags, sockaddr = await self.socket.recvmsg(_LARGEST, _ANCILLARY_SPACE)
         except OSError as exc:
             _raise_if_closed(exc)
-            return Batch([], [], [_name(exc)], 0)
+            await self._read_error_queue()
+            hints = self._take_hints()
+            return Batch([], hints, [] if hints else [_name(exc)], 0)
         if flags & socket.MSG_TRUNC:
-            return Batch([], [], [], 1)
-        return Batch([Datagram(data, normalise(sockaddr), read_ancillary(control))], [], [], 0)
+            return Batch([], self._take_hints(), [], 1)
+        return Batch([Datagram(data, normalise(sockaddr), read_ancillary(control))], self._take_hints(), [], 0)
+
+    def _take_hints(self) -> list[Hint]:
+        hints, self._hints = self._hints, []
+        return hints
+
+    async def _read_error_queue(self) -> None:
+        """Keep what ICMP reported. Left in the queue, it would make the socket look readable for ever."""
+        for _ in range(BATCH if _ERROR_QUEUE else 0):
+            with trio.move_on_after(_EMPTY_QUEUE) as patience:
+                try:
+                    quote, control, _flags, sockaddr = await self.socket.recvmsg(_LARGEST, _ERROR_SPACE, _ERROR_QUEUE)
+                except OSError:
+                    return
+                hint = read_error_untrusted(quote, control, cast("SockAddr | None", sockaddr))
+                if hint is not None:
+                    self._hints.append(hint)
+            if patience.cancelled_caught:
+                return
 
     async def send(self, data: bytes, peer: Address | None, source: str | None) -> None:
         """See `Transport.send`."""
@@ -199,6 +229,7 @@ class TrioTransport:
                 await self.socket.sendmsg([data], source_ancillary(source), 0, sockaddr)
         except OSError as exc:
             _raise_if_closed(exc)
+            await self._read_error_queue()
             raise
 
     def close(self) -> None:
@@ -208,7 +239,7 @@ class TrioTransport:
 
 def _raise_if_closed(exc: OSError) -> None:
     if exc.errno in _CLOSED:
-        raise trio.ClosedResourceError("this socket was closed") from None
+        raise trio.ClosedResourceError(_WAS_CLOSED) from None
 
 
 def _name(exc: OSError) -> str:
