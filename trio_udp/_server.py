@@ -90,7 +90,7 @@ async def serve(
     endpoints = await _open_endpoints(await resolve(host or None, port, family), skip_missing=not host)
     protocol = ServerProtocol(profile or TU1(), max_payload=max_payload)
     server = Server(handler, endpoints, protocol, max_handlers)
-    await server.run(handler_nursery, task_status)
+    await server._run(handler_nursery, task_status)  # noqa: SLF001 - this function is the server's other half
 
 
 async def _open_endpoints(addresses: list[Address], *, skip_missing: bool) -> list[Endpoint]:
@@ -183,8 +183,7 @@ class Server:
             endpoints={endpoint.address: endpoint.statistics() for endpoint in self._endpoints},
         )
 
-    async def run(self, handler_nursery: trio.Nursery | None, task_status: trio.TaskStatus["Server"]) -> None:
-        """The body of `serve`, which has called it already."""
+    async def _run(self, handler_nursery: trio.Nursery | None, task_status: trio.TaskStatus["Server"]) -> None:
         try:
             with self._scope:
                 async with trio.open_nursery() as nursery:

@@ -34,7 +34,7 @@ class ClientStatistics:
     """One client."""
 
     requests: int
-    """Requests begun. Each is in one of the next five, or still in flight or waiting for its turn."""
+    """Requests begun. Each is in one of the next four, or still in flight or waiting for its turn."""
     replies: int
     no_replies: int
     """Schedules that ended without an answer."""

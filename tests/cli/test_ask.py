@@ -19,8 +19,9 @@ async def test_verbose_shows_each_attempt_and_what_is_known_of_the_reply() -> No
     async with serving() as (_, port):
         code, out, err = await run_command("ask", "127.0.0.1", "hello", "-v", "-p", port)
     assert (code, out) == (0, ["hello"])
-    assert re.fullmatch(r"0\.\d{3} s: attempt 1 to 127\.0\.0\.1 port \d+, waiting up to 1\.\d{3} s", err[0])
-    assert re.fullmatch(r"reply from 127\.0\.0\.1:\d+ in [\d.]+ ms, attempts: 1, profile tu1, verified: strong", err[1])
+    assert re.fullmatch(r"asking from port \d+, profile tu1, verified: strong", err[0])
+    assert re.fullmatch(r"0\.\d{3} s: attempt 1 to 127\.0\.0\.1 port \d+, waiting up to 1\.\d{3} s", err[1])
+    assert re.fullmatch(r"reply from 127\.0\.0\.1:\d+ in [\d.]+ ms, attempts: 1", err[2])
 
 
 async def test_book_profile_sends_on_the_books_schedule_and_gives_up_with_one_line() -> None:
@@ -30,10 +31,10 @@ async def test_book_profile_sends_on_the_books_schedule_and_gives_up_with_one_li
         port = str(silent.getsockname()[1])
         code, out, err = await run_command("ask", "127.0.0.1", "hello", "-v", "--profile", "book", "-p", port)
     assert (code, out) == (1, [])
-    waits = [line.rpartition("up to ")[2] for line in err[:5]]
+    waits = [line.rpartition("up to ")[2] for line in err[1:6]]
     assert waits == ["0.100 s", "0.200 s", "0.400 s", "0.800 s", "1.600 s"]
-    assert re.fullmatch(r"trio_udp ask: no reply from 127\.0\.0\.1:\d+ after 5 attempts in 3\.\d s", err[5])
-    assert len(err) == 6
+    assert re.fullmatch(r"trio_udp ask: no reply from 127\.0\.0\.1:\d+ after 5 attempts in 3\.\d s", err[6])
+    assert len(err) == 7
 
 
 async def test_ask_counts_what_it_did_not_believe() -> None:

@@ -6,7 +6,7 @@ import sys
 
 import trio
 
-from .. import Attempt, Client, NoReply, PayloadTooLarge, RemoteError, Reply, open_client
+from .. import Attempt, Client, NoReply, PayloadTooLarge, RemoteError, open_client
 from ._arguments import (
     PROFILES,
     BadInput,
@@ -57,6 +57,9 @@ async def _exchange(client: Client, arguments: argparse.Namespace) -> int:
         host, port = attempt.peer
         _tell(f"{at:.3f} s: attempt {attempt.number} to {host} port {port}, waiting up to {attempt.wait:.3f} s")
 
+    if arguments.verbose:
+        profile = client.profile
+        _tell(f"asking from port {client.address.port}, profile {profile.name}, verified: {profile.verified}")
     try:
         reply = await client.exchange(os.fsencode(arguments.text), on_attempt=show if arguments.verbose else None)
     except (PayloadTooLarge, ValueError) as exc:
@@ -66,18 +69,13 @@ async def _exchange(client: Client, arguments: argparse.Namespace) -> int:
         return 1
     else:
         if arguments.verbose:
-            _tell(_facts(reply, client))
+            _tell(f"reply from {reply.peer} in {reply.rtt * 1000:.3f} ms, attempts: {reply.attempts}")
         print(printable(reply.payload), flush=True)
         return 0
     finally:
         dropped = client.statistics().dropped
         if dropped:
             _tell(f"dropped: {counted(dropped)}")
-
-
-def _facts(reply: Reply, client: Client) -> str:
-    verified = f"profile {client.profile.name}, verified: {client.profile.verified}"
-    return f"reply from {reply.peer} in {reply.rtt * 1000:.3f} ms, attempts: {reply.attempts}, {verified}"
 
 
 def _tell(line: str) -> None:
