@@ -1,0 +1,1 @@
+"""Programs that behave on the wire as the book's."""

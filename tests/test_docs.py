@@ -1,0 +1,310 @@
+"""The documentation is true: every block of it is run, each as a test of its own.
+
+- A `python` block is run in a process of its own, after the blocks before it on the page. What it prints must be what
+  the comments behind its `print(…)` lines say, in order; `...` stands for anything.
+- A `console` block is typed into a shell, one `$ command` after the other. What appears must be what the page shows:
+  `...` stands for anything, and for any number of lines if it has a line to itself; a time stands for any time, and a
+  port of five digits for any port. A command that ends in `&` is waited for until it has printed what the page shows.
+  A command that fails does so on purpose only if `$ echo $?` is next.
+- There are no other blocks.
+
+Two things are not as on the page. Ports 1060 to 1069 are exchanged for free ones, and `python` is this interpreter with
+that port as default, because somebody may be serving on 1060. And `python -m pip install …` and `python -m nox …` are
+left out, because they would run this test; they must be what .ci/run and noxfile.py do.
+"""
+
+import inspect
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import ExitStack, suppress
+from itertools import zip_longest
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import pytest
+
+import trio_udp
+from trio_udp import DropReason
+from trio_udp._cli import main
+from trio_udp.proto import HEADER_SIZE, MessageType
+
+ROOT: Final = Path(__file__).parent.parent
+PAGES: Final = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+TEXTS: Final = {page: page.read_text() for page in PAGES}
+LONGEST_RUN: Final = 60.0
+"""Seconds before a block that hangs is ended."""
+
+FENCE: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+VARIES: Final = re.compile(r"\.\.\.|\d+(?:\.\d+)?(?=/\d|(?:/| ?m?s\b))|(?:(?<=:)|(?<=port ))\d{5}\b")
+COMMAND: Final = re.compile(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
+SAID: Final = re.compile(r"^ *print\(.*\)  # (.*)$", re.MULTILINE)
+PORT: Final = re.compile(r"\b106\d\b")
+BOOTSTRAP: Final = re.compile(r"python -m (?:pip install|nox)\b[^&\n]*?(?= && |$)", re.MULTILINE)
+
+PYTHON: Final = """#!/bin/sh
+case "$1 $2 $3" in
+    "-m trio_udp "?*) command=$3; shift 3; exec {python} -m trio_udp "$command" -p {port} "$@";;
+    *) exec {python} "$@";;
+esac
+"""
+"""The command `python` of the pages."""
+
+
+class Block(NamedTuple):
+    """One fenced block."""
+
+    page: Path
+    line: int
+    language: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+
+BLOCKS: Final = [
+    Block(page, text.count("\n", 0, fence.start()) + 1, fence[1], fence[2])
+    for page, text in TEXTS.items()
+    for fence in FENCE.finditer(text)
+]
+
+
+def with_free_ports(text: str) -> tuple[str, int]:
+    """The text with free ports in place of 1060 to 1069, and what 1060 has become."""
+    with ExitStack() as probes:
+        ports: list[int] = []
+        while len(ports) < 10:
+            probe = probes.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            with suppress(OSError):
+                probe.bind(("", random.randrange(20_000, 32_000)))  # below the ports that the system hands out
+                ports.append(probe.getsockname()[1])
+    return PORT.sub(lambda found: str(ports[int(found[0]) - 1060]), text), ports[0]
+
+
+def skip_where_impossible(text: str) -> None:
+    """Some blocks want more than every host has."""
+    if "::" in text:
+        try:
+            with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+                probe.bind(("::1", 0))
+        except OSError:
+            pytest.skip("this block needs IPv6, which this host does not have")
+    if re.search(r"\bss -", text) and shutil.which("ss") is None:
+        pytest.skip("this block needs the command ss of iproute2, which this host does not have")
+
+
+def pattern(expected: str) -> str:
+    """A regular expression for output as a page shows it."""
+    return "".join(r"(?:.*\n)*?" if line == "..." else _line_pattern(line) for line in expected.splitlines())
+
+
+def _line_pattern(line: str) -> str:
+    """Times and ports vary, and so does what `...` stands for."""
+    fixed = map(re.escape, VARIES.split(line))
+    varying = (".*" if found == "..." else r"[\d.]+" for found in VARIES.findall(line))
+    return "".join(part for pair in zip_longest(fixed, varying, fillvalue="") for part in pair) + r"\n"
+
+
+@pytest.mark.parametrize("block", [block for block in BLOCKS if block.language == "python"], ids=str)
+def test_python_block_prints_what_its_comments_say(block: Block, tmp_path: Path) -> None:
+    """Warnings are errors here too."""
+    earlier = [other.text for other in BLOCKS if other.page == block.page and other.language == "python"]
+    program, _ = with_free_ports("\n".join(earlier[: earlier.index(block.text) + 1]))
+    skip_where_impossible(program)
+    (tmp_path / "block.py").write_text(program)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "block.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=LONGEST_RUN,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    said = "\n".join(SAID.findall(program))
+    assert re.fullmatch(pattern(said), done.stdout), f"expected:\n{said}\ngot:\n{done.stdout}"
+
+
+@pytest.mark.parametrize("block", [block for block in BLOCKS if block.language == "console"], ids=str)
+def test_console_block_shows_what_appears(block: Block, tmp_path: Path) -> None:
+    """One shell for the block; whatever it started is ended with it."""
+    text, port = with_free_ports(BOOTSTRAP.sub("true", block.text))
+    skip_where_impossible(text)
+    for directory in ("examples", "tests"):
+        (tmp_path / directory).symlink_to(ROOT / directory)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/python").write_text(PYTHON.format(python=sys.executable, port=port))
+    (tmp_path / "bin/python").chmod(0o755)
+    # Unbuffered, the lines of two programs would mix.
+    settings = {"PYTHONWARNINGS": "error", "PYTHONUNBUFFERED": ""}
+    type_all(text, tmp_path, {**os.environ, **settings, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"})
+
+
+def type_all(text: str, directory: Path, environment: dict[str, str]) -> None:
+    """Type each command of a block into a shell, and compare what appears."""
+    assert text.startswith("$ "), "output of what?"
+    commands = COMMAND.findall(text)
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        ["bash"],  # noqa: S607 - the one people have
+        stdin=pipe,
+        stdout=pipe,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=directory,
+        env=environment,
+        start_new_session=True,
+    ) as shell:
+        watchdog = threading.Timer(LONGEST_RUN, os.killpg, [shell.pid, signal.SIGKILL])
+        watchdog.start()
+        try:
+            for (command, expected), (following, _) in zip(commands, [*commands[1:], ("", "")], strict=True):
+                code = type_one(shell, command, pattern(expected))
+                assert code == "MARK 0\n" or following == "echo $?", f"$ {command}\nended with {code or 'nothing'}"
+        finally:
+            watchdog.cancel()
+            os.killpg(shell.pid, signal.SIGKILL)
+
+
+def type_one(shell: subprocess.Popen[str], command: str, expected: str) -> str:
+    """Type one command and read until it ends, or, behind `&`, until it has printed enough."""
+    assert shell.stdin is not None
+    assert shell.stdout is not None
+    goes_on = command.endswith("&")
+    # The mark shows that the command has ended; `( exit )` gives its exit code to the command after it.
+    print(command if goes_on else f"{command}\ncode=$?; echo MARK $code; (exit $code)", file=shell.stdin, flush=True)
+    seen = ""
+    while not (goes_on and re.fullmatch(expected, seen)):
+        line = shell.stdout.readline()
+        if not line or line.startswith("MARK "):
+            assert re.fullmatch(expected, seen), f"$ {command}\nprinted:\n{seen}expected to match:\n{expected}"
+            return line
+        seen += line
+    return "MARK 0\n"
+
+
+@pytest.mark.parametrize(
+    "text", ["$ echo one\ntwo\n", "$ echo one\n", "$ true\none\n", "$ false\n", "$ echo 5 s\n5 m\n"]
+)
+def test_console_block_that_is_wrong_fails(text: str, tmp_path: Path) -> None:
+    """Other output, more output, less output, an exit code that the page does not show."""
+    with pytest.raises(AssertionError):
+        type_all(text, tmp_path, dict(os.environ))
+
+
+def test_every_block_is_of_a_kind_that_is_run() -> None:
+    """No fence is left over, indented, or in a language that nobody runs."""
+    for page, text in TEXTS.items():
+        fences = [line for line in text.splitlines() if line.lstrip().startswith(("```", "~~~"))]
+        assert len(fences) == 2 * len(FENCE.findall(text)), page
+    assert {block.language for block in BLOCKS} == {"python", "console"}
+
+
+def test_every_function_on_a_page_is_used_on_it() -> None:
+    """A function that is only defined would pass for a block that is run."""
+    for page in PAGES:
+        code = "\n".join(block.text for block in BLOCKS if block.page == page and block.language == "python")
+        for name in re.findall(r"^(?:async )?def (\w+)", code, re.MULTILINE):
+            assert len(re.findall(rf"\b{name}\b", code)) > 1, f"{page.relative_to(ROOT)}: {name}"
+
+
+def test_commands_left_out_are_those_of_ci() -> None:
+    """What the blocks cannot run is what .ci/run and the nox sessions do, to the letter."""
+    ci = (ROOT / ".ci/run").read_text()
+    sessions = (ROOT / "noxfile.py").read_text()
+    commands = {found for block in BLOCKS if block.language == "console" for found in BOOTSTRAP.findall(block.text)}
+    assert {"python -m pip install .", "python -m pip install nox", "python -m nox"} <= commands
+    for command in commands:
+        last = command.split()[-1]
+        assert command in ci or f'session.install("{last}")' in sessions or f"\ndef {last}(" in sessions, command
+
+
+REFERENCE: Final = TEXTS[ROOT / "docs/reference.md"]
+
+
+def section(heading: str) -> str:
+    """What the reference says under `### heading…`."""
+    found = re.search(rf"^### `{re.escape(heading)}\b.*?(?=^##|\Z)", REFERENCE, re.MULTILINE | re.DOTALL)
+    assert found, f"the reference has no section on {heading}"
+    return found[0]
+
+
+@pytest.mark.parametrize("name", trio_udp.__all__)
+def test_reference_says_all_about_every_public_name(name: str) -> None:
+    """Every parameter, field, method and property of it."""
+    about = section(name)
+    thing = getattr(trio_udp, name)
+    expected: set[str] = set()
+    if inspect.isclass(thing) and name not in {"DropReason", "TU1", "Book"}:  # whose members have tables of their own
+        expected = {member for member in vars(thing) if not member.startswith("_")}
+    if inspect.isfunction(thing) or (inspect.isclass(thing) and issubclass(thing, (Exception, trio_udp.RetryPolicy))):
+        expected |= set(inspect.signature(thing.__init__ if inspect.isclass(thing) else thing).parameters)
+    expected -= {"self", "args", "kwargs"}
+    assert {member for member in expected if not re.search(rf"`[^`]*\b{member}\b[^`]*`", about)} == set()
+
+
+@pytest.mark.parametrize("command", ["serve", "ping", "ask"])
+def test_reference_has_every_option_of_the_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """As `--help` lists them, and no other."""
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    options = set(re.findall(r"(?<![\w-])--?[a-zA-Z0-9]+\b", capsys.readouterr().out.partition("options:")[2]))
+    rows = "".join(
+        line for line in section(f"python -m trio_udp {command}").splitlines(keepends=True) if line.startswith("| `-")
+    )
+    assert set(re.findall(r"(?<![\w-])--?[a-zA-Z0-9]+\b", rows)) == options
+
+
+def test_reference_has_the_wire_format_and_the_drop_reasons() -> None:
+    """The fields are without gaps and as long as the header; the numbers and names are the code's."""
+    end = 0
+    for offset, size in re.findall(r"^\| (\d+) \| (\d+) \| [a-z ]+ \|", REFERENCE, re.MULTILINE):
+        assert int(offset) == end
+        end += int(size)
+    assert end == HEADER_SIZE
+    types = re.findall(r"^\| `([A-Z]+)` \| (0x\w\w) \|", REFERENCE, re.MULTILINE)
+    assert types == [(kind.name, f"0x{kind:02x}") for kind in MessageType]
+    reasons = REFERENCE.partition("\n## Drop reasons\n")[2]
+    assert set(re.findall(r"^\| `(\w+)` \|", reasons, re.MULTILINE)) == set(DropReason)
+
+
+def test_every_link_leads_somewhere() -> None:
+    """To a file of this repository, or to a heading of a page; links to the world are not followed."""
+    for page, text in TEXTS.items():
+        for target in re.findall(r"\]\((?!https?:)([^)]+)\)", text):
+            path, _, anchor = target.partition("#")
+            to = (page.parent / path).resolve() if path else page
+            assert to.exists(), f"{page.relative_to(ROOT)}: {target}"
+            headings = (
+                [re.sub(r"[^\w -]", "", line.lstrip("# ")).lower() for line in to.read_text().splitlines()]
+                if anchor
+                else []
+            )
+            assert not anchor or anchor in [heading.replace(" ", "-") for heading in headings], target
+
+
+def test_every_test_named_on_a_page_exists() -> None:
+    """A promise is quoted with the test that holds it."""
+    named = {name for text in TEXTS.values() for name in re.findall(r"`(test_\w+)`", text)}
+    defined = {
+        name for path in ROOT.glob("tests/**/test_*.py") for name in re.findall(r"def (test_\w+)", path.read_text())
+    }
+    assert named <= defined
+
+
+def test_picture_shows_what_appears() -> None:
+    """`docs/picture.svg` is what `docs/picture.py` draws today, but for the figures."""
+    command = [sys.executable, "docs/picture.py"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LONGEST_RUN, check=True)  # noqa: S603 - ours
+    drawn, committed = (
+        [re.sub(r"[\d.]+", "0", line) for line in re.findall(r">([^<]*)</text>", svg)]
+        for svg in (done.stdout, (ROOT / "docs/picture.svg").read_text())
+    )
+    assert drawn == committed
