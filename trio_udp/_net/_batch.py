@@ -7,14 +7,14 @@ flood keeps the task from yielding. `TrioTransport` does the same through the aw
 """
 
 import errno
-import functools
 import socket
-from typing import Final, NamedTuple, Protocol, cast
+from typing import Final, NamedTuple, Protocol
 
 import trio
 
 from ._address import Address, SockAddr, normalise, to_sockaddr
 from ._ancillary import NOTHING, Ancillary, Hint, read_ancillary, read_error_untrusted, source_ancillary
+from ._socket import is_kernel_socket
 
 BATCH: Final = 64
 """Datagrams read for one wake-up (libuv reads 32; measured: no gain beyond 64)."""
@@ -23,8 +23,6 @@ _LARGEST: Final = 65_536
 _ANCILLARY_SPACE: Final = 256
 _ERROR_SPACE: Final = 512
 _ERROR_QUEUE: Final = getattr(socket, "MSG_ERRQUEUE", 0)
-_EMPTY_QUEUE: Final = 0.001
-"""Seconds after which an awaitable socket's error queue counts as empty: Trio's wait where the kernel's would not."""
 _CLOSED: Final = (errno.EBADF, errno.ENOTSOCK)
 _WAS_CLOSED: Final = "this socket was closed"
 
@@ -75,16 +73,9 @@ class Transport(Protocol):
 
 def open_transport(sock: trio.socket.SocketType) -> Transport:
     """Take over an open socket: directly where it is the kernel's, through its own methods otherwise."""
-    if type(sock) is _kernel_socket_type():
+    if is_kernel_socket(sock):
         return KernelTransport(socket.socket(fileno=sock.detach()))
     return TrioTransport(sock)
-
-
-@functools.cache
-def _kernel_socket_type() -> type:
-    """What `trio.socket.socket` returns when no custom factory is installed; Trio has no public name for it."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as example:
-        return type(trio.socket.from_stdlib_socket(example))
 
 
 class KernelTransport:
@@ -183,7 +174,6 @@ class TrioTransport:
 
     def __init__(self, sock: trio.socket.SocketType) -> None:
         self.socket = sock
-        self._hints: list[Hint] = []
 
     async def receive(self) -> Batch:
         """See `Transport.receive`."""
@@ -191,30 +181,10 @@ class TrioTransport:
             data, control, flags, sockaddr = await self.socket.recvmsg(_LARGEST, _ANCILLARY_SPACE)
         except OSError as exc:
             _raise_if_closed(exc)
-            await self._read_error_queue()
-            hints = self._take_hints()
-            return Batch([], hints, [] if hints else [_name(exc)], 0)
+            return Batch([], [], [_name(exc)], 0)
         if flags & socket.MSG_TRUNC:
-            return Batch([], self._take_hints(), [], 1)
-        return Batch([Datagram(data, normalise(sockaddr), read_ancillary(control))], self._take_hints(), [], 0)
-
-    def _take_hints(self) -> list[Hint]:
-        hints, self._hints = self._hints, []
-        return hints
-
-    async def _read_error_queue(self) -> None:
-        """Keep what ICMP reported. Left in the queue, it would make the socket look readable for ever."""
-        for _ in range(BATCH if _ERROR_QUEUE else 0):
-            with trio.move_on_after(_EMPTY_QUEUE) as patience:
-                try:
-                    quote, control, _flags, sockaddr = await self.socket.recvmsg(_LARGEST, _ERROR_SPACE, _ERROR_QUEUE)
-                except OSError:
-                    return
-                hint = read_error_untrusted(quote, control, cast("SockAddr | None", sockaddr))
-                if hint is not None:
-                    self._hints.append(hint)
-            if patience.cancelled_caught:
-                return
+            return Batch([], [], [], 1)
+        return Batch([Datagram(data, normalise(sockaddr), read_ancillary(control))], [], [], 0)
 
     async def send(self, data: bytes, peer: Address | None, source: str | None) -> None:
         """See `Transport.send`."""
@@ -229,7 +199,6 @@ class TrioTransport:
                 await self.socket.sendmsg([data], source_ancillary(source), 0, sockaddr)
         except OSError as exc:
             _raise_if_closed(exc)
-            await self._read_error_queue()
             raise
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ The socket is whatever `trio.socket.socket` returns, so a simulated network can 
 """
 
 import contextlib
+import functools
 import socket
 from collections.abc import Iterator
 from typing import Final
@@ -29,9 +30,15 @@ _EVERY_SOCKET: Final[dict[socket.AddressFamily, list[_Option]]] = {
     socket.AF_INET6: [(socket.IPPROTO_IPV6, anc.IPV6_MTU_DISCOVER, anc.PMTUDISC_PROBE)],
 }
 _CLIENT: Final[dict[socket.AddressFamily, list[_Option]]] = {
-    socket.AF_INET: [(socket.IPPROTO_IP, anc.IP_RECVERR, 1), (socket.IPPROTO_IP, anc.IP_RECVTTL, 1)],
-    socket.AF_INET6: [(socket.IPPROTO_IPV6, anc.IPV6_RECVERR, 1), (socket.IPPROTO_IPV6, anc.IPV6_RECVHOPLIMIT, 1)],
+    socket.AF_INET: [(socket.IPPROTO_IP, anc.IP_RECVTTL, 1)],
+    socket.AF_INET6: [(socket.IPPROTO_IPV6, anc.IPV6_RECVHOPLIMIT, 1)],
 }
+_ERROR_QUEUE: Final[dict[socket.AddressFamily, list[_Option]]] = {
+    socket.AF_INET: [(socket.IPPROTO_IP, anc.IP_RECVERR, 1)],
+    socket.AF_INET6: [(socket.IPPROTO_IPV6, anc.IPV6_RECVERR, 1)],
+}
+"""Not for a custom factory's sockets: nobody could read the queue without waiting for it, and a queue that nobody reads
+makes the socket look readable for ever. Theirs report ICMP errors as the kernel does by default."""
 _WILDCARD: Final[dict[socket.AddressFamily, list[_Option]]] = {
     socket.AF_INET: [(socket.IPPROTO_IP, anc.IP_PKTINFO, 1)],
     socket.AF_INET6: [(socket.IPPROTO_IPV6, anc.IPV6_RECVPKTINFO, 1)],
@@ -67,14 +74,26 @@ async def open_client_socket(servers: list[Address], *, connect: bool) -> trio.s
     with _closed_on_error(sock):
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-            # A dual-stack socket takes IPv4's options beside its own.
-            _wish(sock, _EVERY_SOCKET[socket.AF_INET] + _CLIENT[socket.AF_INET])
-        _wish(sock, _EVERY_SOCKET[family] + _CLIENT[family])
+        # A dual-stack socket takes IPv4's options beside its own.
+        for kind in {family, socket.AF_INET}:
+            _wish(sock, _EVERY_SOCKET[kind] + _CLIENT[kind] + (_ERROR_QUEUE[kind] if is_kernel_socket(sock) else []))
         if connect:
             await sock.connect(to_sockaddr(servers[0], family))
         else:
             await sock.bind(to_sockaddr(_ANY[family], family))
     return sock
+
+
+def is_kernel_socket(sock: trio.socket.SocketType) -> bool:
+    """Whether this is a socket of Trio's own, and not one of a custom factory."""
+    return type(sock) is _kernel_socket_type()
+
+
+@functools.cache
+def _kernel_socket_type() -> type:
+    """Trio has no public name for it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as example:
+        return type(trio.socket.from_stdlib_socket(example))
 
 
 def _wish(sock: trio.socket.SocketType, options: list[_Option]) -> None:
