@@ -14,8 +14,8 @@ from typing import Any, Final, NamedTuple
 SockAddr = tuple[Any, ...]
 """What the kernel takes and gives: (host, port) or (host, port, flowinfo, scope id)."""
 
-_REMEMBERED: Final = 4096
-"""Spellings kept ready; a flood of spoofed sources can only make us forget some."""
+_REMEMBERED: Final = 1024
+"""Spellings kept ready, about 300 bytes each (E7); a flood of spoofed sources can only make us forget some."""
 
 
 class Address(NamedTuple):
