@@ -7,6 +7,7 @@ reaches the socket is counted and met with silence (E5, E7).
 
 import contextlib
 import errno
+import functools
 import inspect
 import logging
 import socket
@@ -161,8 +162,7 @@ class Server:
         """
         self._draining = True
         try:
-            if not self._handlers:
-                self._idle.set()
+            self._notice_if_idle()
             await self._idle.wait()
         finally:
             self._scope.cancel()
@@ -227,19 +227,16 @@ class Server:
     async def _handle(self, turn: "_Turn") -> None:
         """Run an async handler; this is its task."""
         try:
-            try:
-                answer = self._encode(turn, await cast("AsyncHandler", self._handler)(turn.request))
-            except Exception:
-                await self._fail(turn)
-            else:
-                await self._send(turn, *answer)
-        except trio.Cancelled:
-            self._counts["unanswered"] += 1
+            answer = self._encode(turn, await cast("AsyncHandler", self._handler)(turn.request))
+        except Exception:
+            await self._fail(turn)
+        except BaseException:
+            self._end("unanswered")
             raise
+        else:
+            await self._send(turn, *answer)
         finally:
             self._handlers -= 1
-            if self._draining and not self._handlers:
-                self._idle.set()
 
     def _encode(self, turn: "_Turn", payload: bytes | None) -> tuple[AnswerKind, bytes | None]:
         """What to send for what the handler returned."""
@@ -258,14 +255,25 @@ class Server:
 
     async def _send(self, turn: "_Turn", kind: AnswerKind, datagram: bytes | None) -> None:
         """Send an answer, if there is one, and count the request under what became of it."""
-        sent = False
-        if datagram is not None:
-            peer, source = turn.datagram.peer, turn.datagram.ancillary.local
-            with contextlib.suppress(
-                trio.ClosedResourceError
-            ):  # a handler in the user's nursery may outlive the server
-                sent = await turn.endpoint.send(datagram, peer, source) is None
-        self._counts[_COUNTERS[kind] if sent or kind is AnswerKind.ERROR else "unanswered"] += 1
+        counter = "errors" if kind is AnswerKind.ERROR else "unanswered"
+        peer, source = turn.datagram.peer, turn.datagram.ancillary.local
+        try:
+            if datagram is not None and await turn.endpoint.send(datagram, peer, source) is None:
+                counter = _COUNTERS[kind]
+        except trio.ClosedResourceError:
+            pass  # a handler in a nursery of the user's may outlive the server
+        finally:
+            self._end(counter)
+
+    def _end(self, counter: str) -> None:
+        """Count a request under what became of it."""
+        self._counts[counter] += 1
+        self._notice_if_idle()
+
+    def _notice_if_idle(self) -> None:
+        """Wake `drain` when every request that came has ended."""
+        if self._draining and self._counts["requests"] == sum(self._counts[end] for end in _ENDS):
+            self._idle.set()
 
 
 _COUNTERS: Final = {
@@ -274,6 +282,7 @@ _COUNTERS: Final = {
     AnswerKind.BUSY: "busy",
     AnswerKind.ERROR: "errors",
 }
+_ENDS: Final = (*_COUNTERS.values(), "unanswered")
 
 
 class _Turn(NamedTuple):
@@ -293,4 +302,6 @@ class _Turn(NamedTuple):
 
 
 def _is_async(handler: Handler) -> bool:
+    while isinstance(handler, functools.partial):
+        handler = handler.func
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)
