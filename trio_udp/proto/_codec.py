@@ -97,7 +97,7 @@ def _check(message: Message) -> None:
 
 def decode_message_untrusted(data: bytes) -> Message | DropReason:
     """The message these bytes say, or why they say none. Constant work for junk; never raises."""
-    if len(data) < HEADER_SIZE:
+    if not HEADER_SIZE <= len(data) <= MAX_DATAGRAM:
         return DropReason.MALFORMED
     version, kind_byte, flags, attempt, key_id, reserved, length, ids = _HEADER.unpack_from(data)
     if version != VERSION:
