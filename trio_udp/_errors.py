@@ -30,7 +30,7 @@ class NoReply(UDPError, trio.TooSlowError):
         hint: the last ICMP or send error, as an errno's name such as `ECONNREFUSED`, or None. ICMP may be forged.
     """
 
-    def __init__(self, servers: tuple[Address, ...], *, attempts: int, elapsed: float, hint: str | None = None) -> None:
+    def __init__(self, servers: tuple[Address, ...], attempts: int, elapsed: float, hint: str | None = None) -> None:
         super().__init__(servers, attempts, elapsed, hint)
         self.servers = servers
         self.attempts = attempts
