@@ -1,0 +1,302 @@
+"""Datagrams in and out: the bodies that both transports share, and what only the kernel's own can show."""
+
+import contextlib
+import errno
+import socket
+from collections.abc import Callable, Iterator
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from trio_udp._net import (
+    BATCH,
+    Address,
+    Batch,
+    Hint,
+    KernelTransport,
+    Transport,
+    TrioTransport,
+    _batch,
+    open_client_socket,
+    open_server_socket,
+    open_transport,
+)
+
+from ..networks import (
+    LOOPBACKS,
+    NetworkName,
+    address_of,
+    at_most_steps,
+    dead_address,
+    faults_of,
+    needs_ipv6,
+    network_fixture,  # noqa: F401 - pytest finds it by its name, network
+    plain_socket,
+    read_all,
+)
+
+LOOPBACK = Address("127.0.0.1", 0)
+
+
+async def server_transport(address: Address = LOOPBACK) -> Transport:
+    """Bound to a free port."""
+    return open_transport(await open_server_socket(address))
+
+
+async def client_transport(*servers: Address, connect: bool = False) -> Transport:
+    """Able to send to these."""
+    return open_transport(await open_client_socket(list(servers), connect=connect))
+
+
+def port_of(transport: Transport) -> int:
+    """Where it listens."""
+    port: int = transport.socket.getsockname()[1]
+    return port
+
+
+async def receive_all(transport: Transport, count: int) -> list[Batch]:
+    """Batches until they hold this many datagrams."""
+    batches: list[Batch] = []
+    while sum(len(batch.datagrams) for batch in batches) < count:
+        batches.append(await transport.receive())
+    return batches
+
+
+async def test_each_network_has_its_transport(network: NetworkName) -> None:
+    """Only the kernel's own sockets take the fast path."""
+    with contextlib.closing(await server_transport()) as transport:
+        assert type(transport) is (KernelTransport if network == "kernel" else TrioTransport)
+
+
+@pytest.mark.parametrize("host", LOOPBACKS)
+@pytest.mark.parametrize("data", [b"", b"x", bytes(65_000)], ids=["empty", "one byte", "large"])
+async def test_a_datagram_goes_there_and_back(network: NetworkName, host: str, data: bytes) -> None:
+    """G3: a zero-length datagram is a datagram, in both directions, and a large one is not divided."""
+    with contextlib.closing(await server_transport(Address(host, 0))) as transport, plain_socket(host) as peer:
+        peer.sendto(data, transport.socket.getsockname())
+        batch = await transport.receive()
+        assert [(datagram.data, datagram.peer) for datagram in batch.datagrams] == [(data, address_of(peer))]
+        await transport.send(data, address_of(peer), None)
+        assert read_all(peer) == [data]
+
+
+@pytest.mark.parametrize("source", [None, "127.0.0.1", "127.0.0.2"])
+async def test_a_datagram_leaves_from_the_source_it_is_given(network: NetworkName, source: str | None) -> None:
+    """E6: without one the kernel chooses."""
+    transport = await server_transport(Address("0.0.0.0", 0))  # noqa: S104 - more than one address to leave from
+    with plain_socket() as peer:
+        await transport.send(b"!", address_of(peer), source)
+        assert peer.recvfrom(10) == (b"!", (source or "127.0.0.1", port_of(transport)))
+    transport.close()
+
+
+async def test_a_truncated_datagram_is_counted_and_not_delivered(
+    network: NetworkName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G2: its neighbours are."""
+    monkeypatch.setattr(_batch, "_LARGEST", 4)
+    with contextlib.closing(await server_transport()) as transport:
+        with plain_socket() as peer:
+            for data in (b"1234", b"12345", b"123", b"x" * 60_000):
+                peer.sendto(data, transport.socket.getsockname())
+            batches = await receive_all(transport, 2)
+            if sum(batch.truncated for batch in batches) < 2:
+                batches.append(await transport.receive())
+        assert [datagram.data for batch in batches for datagram in batch.datagrams] == [b"1234", b"123"]
+        assert sum(batch.truncated for batch in batches) == 2
+
+
+async def test_closing_wakes_who_waits_for_a_datagram(network: NetworkName) -> None:
+    """G10: with `ClosedResourceError`; and closing twice is fine."""
+    with contextlib.closing(await server_transport()) as transport:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_ends_with_closed, transport.receive)
+            await wait_all_tasks_blocked()
+            transport.close()
+
+
+@pytest.mark.parametrize("source", [None, "127.0.0.1"])
+async def test_a_closed_transport_says_so(network: NetworkName, source: str | None) -> None:
+    """G10: the caller that comes too late gets the same error as the one that was waiting."""
+    transport = await server_transport()
+    transport.close()
+    with pytest.raises(trio.ClosedResourceError):
+        await transport.send(b"?", Address("127.0.0.1", 9), source)
+    with pytest.raises(trio.ClosedResourceError):
+        await transport.send(b"?", None, None)
+    with pytest.raises(trio.ClosedResourceError):
+        await transport.receive()
+
+
+async def _ends_with_closed(call: Callable[[], object]) -> None:
+    with pytest.raises(trio.ClosedResourceError):
+        await call()  # type: ignore[misc]  # any coroutine function
+
+
+async def test_a_send_error_is_the_kernels(network: NetworkName) -> None:
+    """G1, underneath: what is longer than any datagram does not leave."""
+    with contextlib.closing(await server_transport()) as transport:
+        with plain_socket() as peer, pytest.raises(OSError, match="too long") as caught:
+            await transport.send(bytes(65_508), address_of(peer), None)
+        assert caught.value.errno == errno.EMSGSIZE
+
+
+async def test_a_receive_error_without_an_explanation_is_reported_by_its_name(network: NetworkName) -> None:
+    """G5: what ICMP causes on a system without an error queue is part of a batch, not an exception."""
+    with contextlib.closing(await server_transport()) as transport:
+        faults_of(transport).receives.extend([errno.ECONNREFUSED, errno.EHOSTUNREACH])
+        with plain_socket() as peer:
+            peer.sendto(b"!", transport.socket.getsockname())
+            batches = await receive_all(transport, 1)
+        assert [error for batch in batches for error in batch.errors] == ["ECONNREFUSED", "EHOSTUNREACH"]
+
+
+async def test_a_wake_up_reads_all_there_is_up_to_64() -> None:
+    """However many came, the task that reads them yields to the others in between (64 a batch)."""
+    with contextlib.closing(await server_transport()) as transport:
+        with plain_socket() as peer:
+            for number in range(BATCH + 36):
+                peer.sendto(number.to_bytes(2, "big"), transport.socket.getsockname())
+            batches = [await transport.receive(), await transport.receive()]
+        assert [len(batch.datagrams) for batch in batches] == [64, 36]
+        assert [int.from_bytes(datagram.data, "big") for batch in batches for datagram in batch.datagrams] == [
+            *range(100)
+        ]
+
+
+# The error queue
+
+
+DEAD = {
+    "IPv4": ["127.0.0.1"],
+    "IPv6": ["::1"],
+    "dual-stack, IPv4 asked": ["127.0.0.1", "::1"],
+    "dual-stack, IPv6 asked": ["::1", "127.0.0.1"],
+}
+
+
+@needs_ipv6
+@pytest.mark.parametrize("hosts", DEAD.values(), ids=DEAD)
+async def test_icmp_arrives_as_a_hint_on_an_unconnected_socket(hosts: list[str]) -> None:
+    """G5: with the peer and the datagram it is about, so that it can be told from one made up."""
+    dead = [dead_address(host) for host in hosts]
+    with contextlib.closing(await client_transport(*dead)) as transport:
+        await transport.send(b"hello", dead[0], None)
+        assert await transport.receive() == Batch([], [Hint(dead[0], b"hello", "ECONNREFUSED")], [], 0)
+
+
+@pytest.mark.parametrize("host", LOOPBACKS)
+async def test_icmp_arrives_as_a_hint_on_a_connected_socket(host: str) -> None:
+    """G5: the same, where the kernel would otherwise only say ECONNREFUSED to the next call."""
+    dead = dead_address(host)
+    with contextlib.closing(await client_transport(dead, connect=True)) as transport:
+        await transport.send(b"hello", None, None)
+        assert await transport.receive() == Batch([], [Hint(dead, b"hello", "ECONNREFUSED")], [], 0)
+
+
+@pytest.mark.parametrize("connect", [True, False])
+async def test_a_send_that_meets_a_pending_error_leaves_the_hint_to_be_read(connect: bool) -> None:
+    """G5: it was about an earlier datagram; the reader wakes up for it, once."""
+    dead = dead_address()
+    with contextlib.closing(await client_transport(dead, connect=connect)) as transport:
+        await transport.send(b"one", None if connect else dead, None)
+        with pytest.raises(ConnectionRefusedError):
+            await transport.send(b"two", None if connect else dead, None)
+        assert (await transport.receive()).hints == [Hint(dead, b"one", "ECONNREFUSED")]
+        with trio.move_on_after(0) as scope:
+            await transport.receive()
+        assert scope.cancelled_caught
+
+
+async def test_hints_and_datagrams_come_together() -> None:
+    """A dead server does not hide a living one."""
+    dead = dead_address()
+    with plain_socket() as living:
+        with contextlib.closing(await client_transport(dead, address_of(living))) as transport:
+            for number in range(3):
+                with contextlib.suppress(ConnectionRefusedError):
+                    await transport.send(bytes([number]), dead, None)
+                living.sendto(bytes([number]), ("127.0.0.1", port_of(transport)))
+            hints: list[Hint] = []
+            datagrams: list[bytes] = []
+            while len(datagrams) < 3 or not hints:
+                batch = await transport.receive()
+                hints += batch.hints
+                datagrams += [datagram.data for datagram in batch.datagrams]
+        assert {hint.peer for hint in hints} == {dead}
+        assert datagrams == [b"\0", b"\1", b"\2"]
+
+
+@pytest.mark.parametrize("connect", [True, False])
+async def test_an_icmp_error_wakes_the_reader_once(
+    network: NetworkName, connect: bool, autojump_clock: MockClock
+) -> None:
+    """G5: an error that nobody takes out of its queue would keep the reader, and the processor, busy for ever."""
+    dead = dead_address()
+    with contextlib.closing(await client_transport(dead, connect=connect)) as transport:
+        reports = 0
+        await transport.send(b"hello", None if connect else dead, None)
+        with at_most_steps(500), trio.move_on_after(1):
+            while True:
+                batch = await transport.receive()
+                reports += len(batch.hints) + len(batch.errors)
+        assert reports <= 1
+
+
+# A full send buffer
+
+
+@contextlib.contextmanager
+def full_transport() -> Iterator[tuple[KernelTransport, socket.socket]]:
+    """A transport whose kernel buffer has no room, and who can make some by reading. (UDP on loopback always has.)"""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with ours, theirs:
+        theirs.setblocking(False)
+        transport = KernelTransport(ours)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                ours.send(b"filler")
+        yield transport, theirs
+
+
+async def test_a_full_buffer_is_waited_for() -> None:
+    """G6: EAGAIN waits; two tasks may be waiting at once, and each datagram leaves once, in order."""
+    with full_transport() as (transport, peer):
+        async with trio.open_nursery() as nursery:
+            for name in (b"one", b"two", b"three"):
+                nursery.start_soon(transport.send, name, None, None)
+                await wait_all_tasks_blocked()
+            received = read_all(peer)
+            assert set(received) == {b"filler"}
+        assert read_all(peer) == [b"one", b"two", b"three"]
+
+
+async def test_giving_up_a_full_buffer_leaves_the_turn_to_the_next() -> None:
+    """G9: a cancelled sender, at the head of the line or in it, sends nothing and blocks nobody."""
+    with full_transport() as (transport, peer):
+        async with trio.open_nursery() as nursery:
+            scopes = [trio.CancelScope() for _ in range(3)]
+            for number, scope in enumerate(scopes):
+                nursery.start_soon(_send_within, scope, transport, bytes([number]))
+                await wait_all_tasks_blocked()
+            scopes[1].cancel()
+            scopes[0].cancel()
+            await wait_all_tasks_blocked()
+            read_all(peer)
+        assert read_all(peer) == [b"\2"]
+
+
+async def _send_within(scope: trio.CancelScope, transport: Transport, data: bytes) -> None:
+    with scope:
+        await transport.send(data, None, None)
+
+
+async def test_closing_wakes_everybody_who_waits_for_a_full_buffer() -> None:
+    """G10: the one who waits for the kernel, and those who wait behind it."""
+    with full_transport() as (transport, _):
+        async with trio.open_nursery() as nursery:
+            for number in range(3):
+                nursery.start_soon(_ends_with_closed, lambda number=number: transport.send(bytes([number]), None, None))
+            await wait_all_tasks_blocked()
+            transport.close()

@@ -1,0 +1,257 @@
+"""The two ways to get sockets, so that one test body runs over both transports, and what can go wrong with a socket.
+
+Loopback delivers a datagram within the call that sends it. So a clock that jumps when no task can run never jumps over
+a datagram that is on its way, and `trio.testing.wait_all_tasks_blocked` returns when all of them have been read.
+"""
+
+import contextlib
+import functools
+import os
+import socket
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, Final, Literal, cast
+
+import pytest
+import trio
+
+import trio_udp
+from trio_udp._net import Address, KernelTransport, Transport, normalise
+from trio_udp._server import Handler
+from trio_udp.proto import TU1, AnswerKind, Question
+
+NetworkName = Literal["kernel", "factory"]
+NETWORKS: Final[tuple[NetworkName, ...]] = ("kernel", "factory")
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+            sock.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+needs_ipv6 = pytest.mark.skipif(not _has_ipv6(), reason="this host has no IPv6 loopback")
+LOOPBACKS: Final = ["127.0.0.1", pytest.param("::1", marks=needs_ipv6)]
+WILDCARDS: Final = ["0.0.0.0", pytest.param("::", marks=needs_ipv6)]  # noqa: S104 - servers that listen everywhere
+
+LOST: Final = 0
+"""Instead of an errno: the datagram goes nowhere, and nobody is told."""
+SENDING: Final = ("send", "sendto", "sendmsg")
+
+
+class Faults:
+    """What goes wrong with the next datagrams of one socket. Each entry is used once; after the last all is well."""
+
+    def __init__(self) -> None:
+        self.sends: deque[int | trio.Event | None] = deque()
+        """An errno to raise, `LOST`, None for a send that works, or an event to wait for before the next entry."""
+        self.receives: deque[int] = deque()
+        """Errnos to raise."""
+
+    def allow_send(self) -> bool:
+        """Whether the next datagram may leave; raises what is to be raised."""
+        fault = self.sends.popleft() if self.sends else None
+        assert not isinstance(fault, trio.Event), "only an awaitable socket can wait"
+        if fault:
+            raise OSError(fault, "injected")
+        return fault is None
+
+    def before_receive(self) -> None:
+        """Raise what is to be raised."""
+        if self.receives:
+            raise OSError(self.receives.popleft(), "injected")
+
+
+class FaultySocket:
+    """Passes everything on to a standard socket, unless a fault is in the way."""
+
+    def __init__(self, behind: socket.socket) -> None:
+        self.faults = Faults()
+        self._behind = behind
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._behind, name)
+        if name in SENDING:
+            return functools.partial(self._send, found)
+        return functools.partial(self._receive, found) if name == "recvmsg" else found
+
+    def _send(self, method: Callable[..., int], *args: Any) -> int:
+        return method(*args) if self.faults.allow_send() else 0
+
+    def _receive(self, method: Callable[..., Any], *args: Any) -> Any:
+        if len(args) < 3:  # the error queue is left alone
+            self.faults.before_receive()
+        return method(*args)
+
+
+class DelegatingSocket(FaultySocket):
+    """The same before one of Trio's own sockets: awaitable, and of a class nobody knows."""
+
+    async def _send(self, method: Callable[..., Any], *args: Any) -> int:  # type: ignore[override]  # its twin, awaited
+        while self.faults.sends and isinstance(event := self.faults.sends[0], trio.Event):
+            self.faults.sends.popleft()
+            await event.wait()
+        if self.faults.allow_send():
+            return cast("int", await method(*args))
+        await trio.lowlevel.checkpoint()
+        return 0
+
+    async def _receive(self, method: Callable[..., Any], *args: Any) -> Any:
+        await trio.lowlevel.checkpoint()
+        self.faults.before_receive()
+        return await method(*args)
+
+
+class DelegatingFactory(trio.abc.SocketFactory):
+    """Makes delegating sockets."""
+
+    def socket(self, family: int = socket.AF_INET, kind: int = socket.SOCK_STREAM, proto: int = 0) -> Any:
+        """See `trio.abc.SocketFactory.socket`."""
+        behind = trio.socket.from_stdlib_socket(socket.socket(family, kind, proto))
+        return DelegatingSocket(cast("socket.socket", behind))
+
+
+def install(name: NetworkName) -> None:
+    """Choose where `trio.socket.socket` gets sockets from, until the end of this `trio.run`."""
+    trio.socket.set_custom_socket_factory(DelegatingFactory() if name == "factory" else None)
+
+
+@pytest.fixture(name="network", params=NETWORKS)
+async def network_fixture(request: pytest.FixtureRequest) -> NetworkName:
+    """The network this test runs over: the kernel's own sockets, or those of a socket factory.
+
+    A test has to take it as an argument: pytest-trio does not run async fixtures named by `usefixtures`.
+    """
+    name = cast("NetworkName", request.param)
+    install(name)
+    return name
+
+
+def faults_of(transport: Transport) -> Faults:
+    """The faults of an open transport's socket, on either network."""
+    if not isinstance(transport.socket, FaultySocket):
+        assert isinstance(transport, KernelTransport)
+        transport.socket = cast("socket.socket", FaultySocket(transport.socket))
+    return cast("FaultySocket", transport.socket).faults
+
+
+class Names(trio.abc.HostnameResolver):
+    """A name service with nothing in it but what the test says."""
+
+    def __init__(self, names: dict[str, list[str]]) -> None:
+        self._names = names
+
+    async def getaddrinfo(  # noqa: D102, PLR0917 - see trio.abc.HostnameResolver
+        self,
+        host: bytes | None,
+        port: bytes | str | int | None,
+        family: int = 0,
+        type: int = 0,  # noqa: A002 - the interface's own word
+        proto: int = 0,
+        flags: int = 0,
+    ) -> Any:
+        await trio.lowlevel.checkpoint()
+        if host is None or host.decode() not in self._names:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        addresses = [Address(address, cast("int", port)) for address in self._names[host.decode()]]
+        return [
+            (address.family, type, proto, "", tuple(address) if address.family == socket.AF_INET else (*address, 0, 0))
+            for address in addresses
+            if family in (socket.AF_UNSPEC, address.family)
+        ]
+
+    async def getnameinfo(self, sockaddr: Any, flags: int) -> tuple[str, str]:  # noqa: D102 - see trio.abc
+        raise AssertionError("trio_udp never asks for names")
+
+
+class AtStep(trio.abc.Instrument):
+    """Does something just before the run's task step with this number, and counts the steps."""
+
+    def __init__(self, number: int, act: Callable[[], object]) -> None:
+        self.steps = 0
+        self._number = number
+        self._act = act
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        """See `trio.abc.Instrument.before_task_step`."""
+        self.steps += 1
+        if self.steps == self._number:
+            self._act()
+
+
+@contextlib.contextmanager
+def at_most_steps(number: int) -> Iterator[None]:
+    """Fail what keeps the processor busy, instead of hanging: on the virtual clock it would never end."""
+    with trio.CancelScope() as scope:
+        instrument = AtStep(number, scope.cancel)
+        trio.lowlevel.add_instrument(instrument)
+        try:
+            yield
+        finally:
+            trio.lowlevel.remove_instrument(instrument)
+    assert not scope.cancelled_caught, f"more than {number} task steps: something spins"
+
+
+@contextlib.asynccontextmanager
+async def serving(handler: Handler, port: int = 0, **options: Any) -> AsyncIterator[trio_udp.Server]:
+    """A server that runs for the length of the block, on a free port by default."""
+    async with trio.open_nursery() as nursery:
+        server = await nursery.start(functools.partial(trio_udp.serve, handler, port, **options))
+        yield server
+        nursery.cancel_scope.cancel()
+
+
+@contextlib.contextmanager
+def plain_socket(host: str = "127.0.0.1", port: int = 0) -> Iterator[socket.socket]:
+    """A standard, non-blocking UDP socket: a stranger, a forger, or a server that never answers."""
+    with socket.socket(Address(host, port).family, socket.SOCK_DGRAM) as sock:
+        sock.setblocking(False)
+        sock.bind((host, port))
+        yield sock
+
+
+def address_of(sock: socket.socket) -> Address:
+    """Where this socket is reached."""
+    return normalise(sock.getsockname())
+
+
+def dead_address(host: str = "127.0.0.1") -> Address:
+    """An address that was free a moment ago: what is sent there is answered with ICMP port unreachable."""
+    with plain_socket(host) as sock:
+        return address_of(sock)
+
+
+def descriptors() -> int:
+    """How many descriptors this process has open, and the one that counts them."""
+    return len(os.listdir("/dev/fd"))
+
+
+def read_all(sock: socket.socket) -> list[bytes]:
+    """The datagrams that wait in this socket, or none."""
+    found = []
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            found.append(sock.recv(65_536))
+    return found
+
+
+async def next_datagram(sock: socket.socket) -> tuple[bytes, Address]:
+    """What comes next, and from whom."""
+    await trio.lowlevel.wait_readable(sock)
+    data, peer = sock.recvfrom(65_536)
+    return data, normalise(peer)
+
+
+def reply_to(request: bytes, payload: bytes) -> bytes:
+    """The reply that an honest server of our own format gives to this datagram."""
+    question = TU1().decode_question_untrusted(request)
+    assert isinstance(question, Question)
+    return TU1().encode_answer(question, AnswerKind.REPLY, payload)
+
+
+def echo(request: trio_udp.Request) -> bytes:
+    """A handler: the payload, as it came."""
+    return request.payload

@@ -1,0 +1,217 @@
+"""Cancellation at every checkpoint (G9): the same scenario again and again, interrupted one task step later each time.
+
+The scenario has what can be interrupted: a server with a handler that waits and loses the first attempts, a client that
+four tasks share and two at a time may use, so that there are a reader, one it reads for and some who wait for their
+turn; retransmissions; a full send buffer; a drain that waits for a handler. What is interrupted is all of it, one
+request, the drain, or the client by closing it. A run in which nothing was interrupted any more ends the enumeration.
+"""
+
+import errno
+import functools
+import math
+from collections.abc import Callable
+from typing import Final
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from trio_udp import Client, NoReply, Request, RetryPolicy, Server, open_client, serve
+
+from ..networks import NETWORKS, AtStep, Names, NetworkName, descriptors, faults_of, install
+
+POLICY: Final = RetryPolicy(initial=0.1, jitter=0, adaptive=False, attempts=4)
+OTHERS: Final = (b"first", b"second", b"third")
+VICTIM: Final = b"victim"
+LAST: Final = b"running while the server drains"
+EPSILON: Final = 1e-6
+
+
+async def answer_late(request: Request) -> bytes | None:
+    """Lose each first attempt, and take some time for the second."""
+    if request.attempt == 1:
+        return None
+    await trio.sleep(0.03)
+    return request.payload[::-1]
+
+
+class Scenario:
+    """One run, and what came of it."""
+
+    def __init__(self, network: NetworkName) -> None:
+        self.network = network
+        self.everything = trio.CancelScope()
+        self.victim = trio.CancelScope()
+        self.draining = trio.CancelScope()
+        self.server: Server | None = None
+        self.client: Client | None = None
+        self.answered: dict[bytes, float] = {}
+        """When each request was answered; the answers themselves are checked on the spot."""
+        self.closed: set[bytes] = set()
+        """Requests that ended because the client was closed."""
+        self.given_up: set[bytes] = set()
+        """Requests that nobody answered."""
+        self.steps = 0
+
+    def close(self) -> None:
+        """Close the client in the middle of it, if it is open by then."""
+        if self.client is not None:
+            self.client.close_nowait()
+
+    def run(self, step: int, interrupt: Callable[[], object]) -> bool:
+        """Interrupt it just before this task step; whether there still was such a step."""
+        before = descriptors()
+        instrument = AtStep(step, interrupt)
+        trio.run(self._main, clock=MockClock(autojump_threshold=0), instruments=[instrument])
+        assert descriptors() == before
+        self.steps = instrument.steps
+        return instrument.steps >= step
+
+    async def _main(self) -> None:
+        install(self.network)
+        with self.everything:
+            async with trio.open_nursery() as nursery:
+                self.server = await nursery.start(functools.partial(serve, answer_late, 0, host="127.0.0.1"))
+                async with open_client(*self.server.address, policy=POLICY, max_in_flight=2) as self.client:
+                    await self._use(self.client, self.server)
+        assert math.isinf(trio.lowlevel.current_statistics().seconds_to_next_deadline)  # no timer is left
+
+    async def _use(self, client: Client, server: Server) -> None:
+        if self.network == "kernel":
+            faults_of(client._endpoint._transport).sends.extend([None, errno.EAGAIN, None, errno.EAGAIN])
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._ask, client, OTHERS[0])
+            nursery.start_soon(self._ask_as_the_victim, client)
+            for payload in OTHERS[1:]:
+                nursery.start_soon(self._ask, client, payload)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._ask, client, LAST)
+            while not server.statistics().handlers and LAST not in self.closed:
+                await trio.sleep(0.01)
+            with self.draining:
+                await server.drain()
+
+    async def _ask(self, client: Client, payload: bytes) -> None:
+        try:
+            assert await client.request(payload) == payload[::-1]
+        except trio.ClosedResourceError:
+            self.closed.add(payload)
+        except NoReply:
+            self.given_up.add(payload)
+        else:
+            self.answered[payload] = trio.current_time()
+
+    async def _ask_as_the_victim(self, client: Client) -> None:
+        with self.victim:
+            await self._ask(client, VICTIM)
+
+    def check_that_nothing_is_left(self) -> None:
+        """No table entry, waiter, role, turn or handler; and every request is in one counter."""
+        if self.client is not None:
+            client = self.client
+            assert len(client._protocol.exchanges) == 0
+            assert not client._followers
+            assert not client._reading
+            assert client._turns.value == client._turns.max_value
+            counts = client.statistics()
+            assert counts.replies + counts.no_replies + counts.remote_errors + counts.cancelled == counts.requests
+        if self.server is not None:
+            totals = self.server.statistics()
+            ended = totals.replies + totals.retries + totals.busy + totals.errors + totals.unanswered
+            assert (totals.handlers, ended) == (0, totals.requests)
+
+
+def undisturbed(network: NetworkName) -> Scenario:
+    """The scenario without an interruption."""
+    scenario = Scenario(network)
+    assert not scenario.run(10**9, scenario.close)
+    scenario.check_that_nothing_is_left()
+    assert set(scenario.answered) == {*OTHERS, VICTIM, LAST}
+    return scenario
+
+
+def enumerate_steps(
+    network: NetworkName, interruption: Callable[[Scenario], Callable[[], object]], check: Callable[[Scenario], object]
+) -> None:
+    """Interrupt at every step there is."""
+    step = 1
+    while True:
+        scenario = Scenario(network)
+        interrupted = scenario.run(step, interruption(scenario))
+        try:
+            scenario.check_that_nothing_is_left()
+            check(scenario)
+        except AssertionError as failure:
+            failure.add_note(f"interrupted before task step {step}")
+            raise
+        if not interrupted:
+            break
+        step += 1
+    assert step > 50  # the scenario is not a trifle
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_cancelling_everything_leaves_nothing(network: NetworkName) -> None:
+    """G9: no task, descriptor, table entry, turn or timer, at whichever checkpoint."""
+    enumerate_steps(network, lambda scenario: scenario.everything.cancel, lambda scenario: None)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_cancelling_one_request_disturbs_no_other(network: NetworkName) -> None:
+    """G9, A9: the others are answered, and none of them any later: the role of reader and the turn are passed on."""
+    answered = undisturbed(network).answered
+    latest = max(answered[payload] for payload in OTHERS)
+
+    def check(scenario: Scenario) -> None:
+        assert {*OTHERS, LAST} <= set(scenario.answered)
+        assert max(scenario.answered[payload] for payload in OTHERS) <= latest + EPSILON
+
+    enumerate_steps(network, lambda scenario: scenario.victim.cancel, check)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_cancelling_the_drain_stops_the_server_and_nothing_else(network: NetworkName) -> None:
+    """G9, E10: the requests before it are answered; the one that was running then may go unanswered."""
+
+    def check(scenario: Scenario) -> None:
+        assert {*OTHERS, VICTIM} <= set(scenario.answered)
+        assert scenario.given_up <= {LAST}
+
+    enumerate_steps(network, lambda scenario: scenario.draining.cancel, check)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_closing_the_client_ends_every_request_once(network: NetworkName) -> None:
+    """G10: with its answer or with `ClosedResourceError`, whatever each of them was doing."""
+
+    def check(scenario: Scenario) -> None:
+        ended = [*scenario.answered, *scenario.closed]
+        assert sorted(ended) == sorted([*OTHERS, VICTIM, LAST])
+
+    enumerate_steps(network, lambda scenario: scenario.close, check)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_opening_can_be_cancelled_at_every_step(network: NetworkName) -> None:
+    """G9: before there is a client or a server to speak of."""
+
+    async def open_both(scope: trio.CancelScope) -> None:
+        install(network)
+        trio.socket.set_custom_hostname_resolver(Names({"here": ["127.0.0.1", "127.0.0.2"]}))
+        with scope:
+            async with trio.open_nursery() as nursery:
+                server = await nursery.start(serve, answer_late, 0)
+                async with open_client("here", server.address.port):
+                    await wait_all_tasks_blocked()
+                nursery.cancel_scope.cancel()
+
+    step = 1
+    while True:
+        before = descriptors()
+        scope = trio.CancelScope()
+        instrument = AtStep(step, scope.cancel)
+        trio.run(open_both, scope, instruments=[instrument])
+        assert descriptors() == before
+        if instrument.steps < step:
+            break
+        step += 1

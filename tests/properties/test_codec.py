@@ -1,0 +1,89 @@
+"""The wire format is a bijection: every message has one encoding, and nothing else decodes."""
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from trio_udp.proto import (
+    HEADER_SIZE,
+    MAX_DATAGRAM,
+    TU1,
+    Answer,
+    AnswerKind,
+    DropReason,
+    Message,
+    MessageType,
+    Question,
+    decode_message_untrusted,
+    encode_message,
+)
+
+from .forge import datagrams
+
+ids = st.binary(min_size=16, max_size=16)
+attempts = st.integers(1, 255)
+room = MAX_DATAGRAM - HEADER_SIZE
+payloads = st.binary(max_size=100) | st.sampled_from([bytes(room), b"x" * room, bytes(1200)])
+
+
+@st.composite
+def messages(draw: st.DrawFn) -> Message:
+    """Any message the format can say, at and near its limits too."""
+    kind = draw(st.sampled_from(MessageType))
+    payload = draw(payloads) if kind in (MessageType.REQUEST, MessageType.REPLY) else b""
+    most = room - len(payload) if kind is MessageType.REQUEST else 0
+    padding = draw(st.integers(0, min(most, 64)) | st.just(most))
+    return Message(kind, draw(attempts), draw(ids), payload, padding)
+
+
+@given(messages())
+def test_decoding_undoes_encoding(message: Message) -> None:
+    """What was said is what is read, and the datagram is as long as it should be."""
+    data = encode_message(message)
+    assert decode_message_untrusted(data) == message
+    assert len(data) == HEADER_SIZE + len(message.payload) + message.padding <= MAX_DATAGRAM
+
+
+LONGER_THAN_IPV4_CARRIES = bytes([9, 1, 0x10, 1, 0, 0, 0, 0]) + bytes(16) + bytes(MAX_DATAGRAM - HEADER_SIZE + 1)
+
+
+@given(datagrams() | messages().map(encode_message))
+@example(LONGER_THAN_IPV4_CARRIES)
+@example(bytes([9, 0x81, 0, 1, 0, 0, 0xFF, 0xFF]) + bytes(16) + bytes(0xFFFF))
+def test_every_datagram_that_decodes_is_the_encoding_of_what_it_says(data: bytes) -> None:
+    """There is exactly one encoding, so no two readers can disagree about a datagram."""
+    message = decode_message_untrusted(data)
+    if isinstance(message, Message):
+        assert encode_message(message) == data
+    else:
+        assert message in (DropReason.MALFORMED, DropReason.WRONG_VERSION)
+
+
+@given(one=messages(), other=messages())
+def test_different_messages_have_different_encodings(one: Message, other: Message) -> None:
+    """Also those that differ in one field."""
+    for message in (other, *(one._replace(**{field: getattr(other, field)}) for field in ("type", "attempt", "ids"))):
+        if message.padding and message.type is not MessageType.REQUEST:
+            continue
+        if message.payload and message.type not in (MessageType.REQUEST, MessageType.REPLY):
+            continue
+        assert (encode_message(one) == encode_message(message)) == (one == message)
+
+
+@given(payload=payloads, key=ids, attempt=attempts, padded_to=st.integers(0, MAX_DATAGRAM))
+def test_server_reads_the_request_the_client_wrote(payload: bytes, key: bytes, attempt: int, padded_to: int) -> None:
+    """The profile's own round trip, to the server; padding fills the room and says nothing."""
+    data = TU1().encode_request(payload, key, attempt, padded_to)
+    assert len(data) == max(padded_to, HEADER_SIZE + len(payload))
+    assert TU1().decode_question_untrusted(data) == Question(key, payload, attempt, len(data))
+    assert TU1().decode_answer_untrusted(data) is DropReason.WRONG_DIRECTION
+    assert TU1().decode_quote_untrusted(data[:HEADER_SIZE]) == key
+
+
+@given(kind=st.sampled_from(AnswerKind), payload=payloads, key=ids, attempt=attempts)
+def test_client_reads_the_answer_the_server_wrote(kind: AnswerKind, payload: bytes, key: bytes, attempt: int) -> None:
+    """The profile's own round trip, back to the client; no answer reads as a question, or as a quote of one."""
+    payload = payload if kind is AnswerKind.REPLY else b""
+    data = TU1().encode_answer(Question(key, b"", attempt, 0), kind, payload)
+    assert TU1().decode_answer_untrusted(data) == Answer(key, payload, attempt, kind)
+    assert TU1().decode_question_untrusted(data) is DropReason.WRONG_DIRECTION
+    assert TU1().decode_quote_untrusted(data) is None

@@ -1,0 +1,178 @@
+"""Whatever first touches bytes from the network takes any bytes at all, and has only the results it declares.
+
+The functions are found by their names, everywhere in the package: one that ends in `_untrusted` and has no trial here
+fails the first test.
+"""
+
+import ast
+import errno
+import importlib
+import pkgutil
+import socket
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import trio_udp
+from trio_udp._net import _ancillary
+from trio_udp.proto import (
+    TU1,
+    Answer,
+    Book,
+    ClientProtocol,
+    DropReason,
+    Message,
+    Peer,
+    Question,
+    RetryPolicy,
+    decode_message_untrusted,
+)
+
+from .forge import datagrams
+
+SERVER: Final[Peer] = ("192.0.2.53", 1060)
+IDS: Final = b"\x01" * 8 + b"\x02" * 8
+BAD_FORM: Final = (DropReason.MALFORMED, DropReason.WRONG_VERSION)
+NOT_FOR_ME: Final = (*BAD_FORM, DropReason.WRONG_DIRECTION)
+
+
+class Trial(NamedTuple):
+    """How to feed one function, and what it may return."""
+
+    feed: Callable[..., object]
+    arguments: st.SearchStrategy[tuple[Any, ...]]
+    declared: Callable[[object], bool]
+
+
+def returns(kind: type, *reasons: DropReason) -> Callable[[object], bool]:
+    """A result of that type or one of these reasons."""
+    return lambda result: isinstance(result, kind) if not isinstance(result, DropReason) else result in reasons
+
+
+def match(data: bytes, peer: Peer) -> object:
+    """`_match_untrusted` through the door that datagrams come in by, with a request open to that server and another."""
+    client = ClientProtocol(TU1(), [SERVER, ("192.0.2.54", 1060)], random=IDS[:8] + bytes(8))
+    exchange = client.open_exchange(b"question", RetryPolicy(), bytes(2) + IDS[8:] + bytes(8))
+    exchange.next_attempt(0.0)
+    found = client.receive_datagram(data, peer, 1.0)
+    assert client.dropped.total() == isinstance(found, DropReason)
+    assert isinstance(found, DropReason) or (found is exchange and data[8:24] == IDS)
+    return found
+
+
+one_datagram = datagrams(st.just(IDS) | st.binary(min_size=16, max_size=16)).map(lambda data: (data,))
+from_somewhere = st.tuples(
+    datagrams(st.just(IDS) | st.binary(min_size=16, max_size=16)), st.sampled_from([SERVER, ("192.0.2.9", 9)])
+)
+any_text = st.text(st.characters(max_codepoint=127)).map(lambda text: (text.encode(),))
+
+# What the kernel may hand over: addresses it made itself, and control messages of which ICMP fills a part.
+extended_errors = st.builds(
+    struct.Struct("=IBBBBII").pack,
+    st.sampled_from(sorted(errno.errorcode)) | st.integers(0, 2**32 - 1),
+    *[st.integers(0, 255)] * 4,
+    *[st.integers(0, 2**32 - 1)] * 2,
+)
+control_messages = st.lists(
+    st.tuples(
+        st.sampled_from([socket.IPPROTO_IP, socket.IPPROTO_IPV6, socket.SOL_SOCKET]),
+        st.sampled_from([_ancillary.IP_RECVERR, _ancillary.IPV6_RECVERR, _ancillary.IP_TTL]) | st.integers(0, 64),
+        st.binary(max_size=64) | st.builds(bytes.__add__, extended_errors, st.binary(max_size=32)),
+    ),
+    max_size=4,
+)
+sockaddrs = st.one_of(
+    st.none(),
+    st.tuples(st.ip_addresses(v=4).map(str), st.integers(0, 65_535)),
+    st.tuples(
+        st.ip_addresses(v=6).map(str), st.integers(0, 65_535), st.integers(0, 2**20 - 1), st.integers(0, 2**32 - 1)
+    ),
+)
+
+
+def is_hint(result: object) -> bool:
+    """A hint with all its fields, or nothing."""
+    if result is None:
+        return True
+    assert isinstance(result, _ancillary.Hint)
+    return [type(field) for field in result] == [trio_udp.Address, bytes, str] and result.error != ""
+
+
+TRIALS: Final = {
+    "proto._codec.decode_message_untrusted": Trial(decode_message_untrusted, one_datagram, returns(Message, *BAD_FORM)),
+    "proto._tu1.TU1.decode_answer_untrusted": Trial(
+        TU1().decode_answer_untrusted, one_datagram, returns(Answer, *NOT_FOR_ME)
+    ),
+    "proto._tu1.TU1.decode_question_untrusted": Trial(
+        TU1().decode_question_untrusted, one_datagram, returns(Question, *NOT_FOR_ME)
+    ),
+    "proto._tu1.TU1.decode_quote_untrusted": Trial(
+        TU1().decode_quote_untrusted,
+        one_datagram,
+        lambda result: result is None or (isinstance(result, bytes) and len(result) == 16),
+    ),
+    "proto._book.Book.decode_answer_untrusted": Trial(
+        Book().decode_answer_untrusted, one_datagram | any_text, returns(Answer, DropReason.MALFORMED)
+    ),
+    "proto._book.Book.decode_question_untrusted": Trial(
+        Book().decode_question_untrusted,
+        one_datagram | any_text,
+        returns(Question, DropReason.MALFORMED, DropReason.WRONG_DIRECTION),
+    ),
+    "proto._book.Book.decode_quote_untrusted": Trial(
+        Book().decode_quote_untrusted, one_datagram | any_text, lambda result: result == b""
+    ),
+    "proto._client.ClientProtocol._match_untrusted": Trial(
+        match,
+        from_somewhere,
+        returns(object, *NOT_FOR_ME, DropReason.WRONG_PEER, DropReason.UNKNOWN_REQUEST),
+    ),
+    "_net._ancillary.read_error_untrusted": Trial(
+        _ancillary.read_error_untrusted, st.tuples(datagrams(), control_messages, sockaddrs), is_hint
+    ),
+}
+
+
+def untrusted_functions() -> set[str]:
+    """The dotted name, below the package, of every function whose name ends in `_untrusted` and which has a body."""
+    found = set()
+    for module in pkgutil.walk_packages(trio_udp.__path__, "trio_udp."):
+        spec = importlib.util.find_spec(module.name)
+        assert spec is not None
+        assert spec.origin is not None
+        found |= set(_named_untrusted(ast.parse(Path(spec.origin).read_text()), module.name.removeprefix("trio_udp.")))
+    return found
+
+
+def _named_untrusted(node: ast.AST, prefix: str) -> list[str]:
+    names = []
+    for child in ast.iter_child_nodes(node):
+        match child:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                names += [f"{prefix}.{name}"] if name.endswith("_untrusted") else []
+                names += _named_untrusted(child, f"{prefix}.{name}")
+            case ast.ClassDef(name=name, bases=bases):
+                if not any(isinstance(base, ast.Name) and base.id == "Protocol" for base in bases):
+                    names += _named_untrusted(child, f"{prefix}.{name}")
+            case _:
+                names += _named_untrusted(child, prefix)
+    return names
+
+
+def test_every_untrusted_function_of_the_package_has_a_trial() -> None:
+    """No more and no fewer: a new one needs a line in `TRIALS`."""
+    assert untrusted_functions() == set(TRIALS)
+
+
+@pytest.mark.parametrize("name", TRIALS)
+@given(data=st.data())
+def test_untrusted_function_takes_any_bytes_and_returns_only_what_it_declares(name: str, data: st.DataObject) -> None:
+    """It never raises, for junk, for good headers with anything behind them, and for good headers cut short."""
+    trial = TRIALS[name]
+    result = trial.feed(*data.draw(trial.arguments))
+    assert trial.declared(result), result

@@ -1,0 +1,100 @@
+"""Our own format as a profile: what a client and a server make of its messages."""
+
+import pytest
+
+from trio_udp.proto import (
+    HEADER_SIZE,
+    MAX_PAYLOAD,
+    TU1,
+    Answer,
+    AnswerKind,
+    DropReason,
+    Profile,
+    ProtocolError,
+    Question,
+    RetryPolicy,
+)
+
+INSTANCE, RANDOM = b"instance", b"randomly"
+KEY = INSTANCE + RANDOM
+REQUEST = TU1().encode_request(b"hello", KEY, 2, 0)
+QUESTION = Question(KEY, b"hello", 2, len(REQUEST))
+
+
+def test_profile_says_what_it_is() -> None:
+    """A5: strong, with 64 random bits a request on top of the 64 of its client."""
+    profile: Profile = TU1()
+    assert (profile.name, profile.verified, profile.policy) == ("tu1", "strong", RetryPolicy())
+    assert (profile.overhead, profile.max_payload, profile.random_size) == (HEADER_SIZE, MAX_PAYLOAD, 8)
+    assert profile.max_outstanding is None
+
+
+def test_key_is_all_random_bytes() -> None:
+    """A5: 128 bits, and none of them from the payload."""
+    assert TU1().new_key(b"hello", INSTANCE, RANDOM) == KEY == TU1().new_key(b"", INSTANCE, RANDOM)
+
+
+def test_overhead_is_what_a_request_has_beside_its_payload() -> None:
+    """Padding is reckoned with it."""
+    assert len(REQUEST) - len(b"hello") == TU1().overhead
+
+
+def test_server_reads_a_request() -> None:
+    """With the attempt to echo, and the size that was paid for."""
+    assert TU1().decode_question_untrusted(REQUEST) == QUESTION
+
+
+@pytest.mark.parametrize(("room", "size"), [(0, 29), (28, 29), (29, 29), (30, 30), (1224, 1224)])
+def test_request_is_padded_to_the_room_wanted_and_never_cut(room: int, size: int) -> None:
+    """E4: padding pays for a longer reply, and the server sees it as size and not as payload."""
+    data = TU1().encode_request(b"hello", KEY, 2, room)
+    assert len(data) == size
+    assert TU1().decode_question_untrusted(data) == QUESTION._replace(size=size)
+
+
+@pytest.mark.parametrize("kind", AnswerKind)
+def test_client_reads_an_answer_which_repeats_key_and_attempt(kind: AnswerKind) -> None:
+    """And the server that is sent one stays silent (E5)."""
+    payload = b"world" if kind is AnswerKind.REPLY else b""
+    data = TU1().encode_answer(QUESTION, kind, payload)
+    assert TU1().decode_answer_untrusted(data) == Answer(KEY, payload, 2, kind)
+    assert TU1().decode_question_untrusted(data) is DropReason.WRONG_DIRECTION
+
+
+def test_client_that_is_sent_a_request_drops_it() -> None:
+    """A1: wrong direction; its own request, reflected, is no answer."""
+    assert TU1().decode_answer_untrusted(REQUEST) is DropReason.WRONG_DIRECTION
+
+
+@pytest.mark.parametrize(("data", "reason"), [(b"", DropReason.MALFORMED), (b"x" * 24, DropReason.WRONG_VERSION)])
+def test_junk_is_neither_question_nor_answer(data: bytes, reason: DropReason) -> None:
+    """The codec's reason is handed on."""
+    assert TU1().decode_answer_untrusted(data) is reason
+    assert TU1().decode_question_untrusted(data) is reason
+
+
+@pytest.mark.parametrize("kind", [AnswerKind.RETRY, AnswerKind.BUSY, AnswerKind.ERROR])
+def test_refusal_with_a_payload_cannot_be_said(kind: AnswerKind) -> None:
+    """Only a reply has one."""
+    with pytest.raises(ProtocolError):
+        TU1().encode_answer(QUESTION, kind, b"why")
+
+
+def test_quoted_request_has_its_key_even_when_cut_behind_the_header() -> None:
+    """G5: ICMP quotes at least 8 bytes of a datagram, and usually all of a small one."""
+    assert [TU1().decode_quote_untrusted(REQUEST[:size]) for size in (29, 25, 24)] == [KEY] * 3
+
+
+@pytest.mark.parametrize(
+    "quote",
+    [b"", REQUEST[:8], REQUEST[:23], b"\x08" + REQUEST[1:], TU1().encode_answer(QUESTION, AnswerKind.REPLY, b"x")],
+    ids=["nothing", "eight bytes", "a header but for one byte", "another version", "an answer"],
+)
+def test_quote_of_anything_else_has_no_key(quote: bytes) -> None:
+    """G5: only a request of ours says which exchange it was."""
+    assert TU1().decode_quote_untrusted(quote) is None
+
+
+def test_budget_is_what_the_request_brought() -> None:
+    """E4."""
+    assert TU1().reply_budget(QUESTION) == len(REQUEST)

@@ -1,0 +1,216 @@
+"""One socket with its counters: what the kernel says about sending and receiving becomes numbers, never exceptions."""
+
+import contextlib
+import errno
+import socket
+from collections.abc import Mapping
+from typing import cast
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from trio_udp._endpoint import Endpoint, frozen
+from trio_udp._net import Address, open_client_socket, open_server_socket
+
+from .networks import (
+    LOOPBACKS,
+    LOST,
+    NetworkName,
+    address_of,
+    dead_address,
+    faults_of,
+    network_fixture,  # noqa: F401 - pytest finds it by its name, network
+    plain_socket,
+    read_all,
+)
+
+PENDING = ["ECONNREFUSED", "EHOSTUNREACH", "ENETUNREACH", "EMSGSIZE", "EPROTO", "EACCES"]
+AT_ONCE = ["ENOBUFS", "EPERM", "EINVAL", "ENETDOWN"]
+
+
+async def endpoint_to(server: Address, *, connect: bool = False) -> Endpoint:
+    """A client's endpoint."""
+    sock = await open_client_socket([server], connect=connect)
+    return Endpoint(sock, peer=server if connect else None)
+
+
+@pytest.mark.parametrize("host", LOOPBACKS)
+@pytest.mark.parametrize("connect", [True, False])
+async def test_datagrams_are_counted_in_both_directions(network: NetworkName, host: str, connect: bool) -> None:
+    """G3: an empty one is one too."""
+    with plain_socket(host) as server:
+        with contextlib.closing(await endpoint_to(address_of(server), connect=connect)) as endpoint:
+            for data in (b"", b"one", b"two"):
+                assert await endpoint.send(data, address_of(server)) is None
+            assert read_all(server) == [b"", b"one", b"two"]
+            for data in (b"", b"reply"):
+                server.sendto(data, (host, endpoint.address.port))
+            received: list[bytes] = []
+            while len(received) < 2:
+                received += [datagram.data for datagram in (await endpoint.receive()).datagrams]
+            assert received == [b"", b"reply"]
+        statistics = endpoint.statistics()
+        assert (statistics.datagrams_sent, statistics.datagrams_received, statistics.truncated) == (3, 2, 0)
+        assert (statistics.send_errors, statistics.hints, statistics.kernel_drops) == ({}, {}, 0)
+
+
+@pytest.mark.parametrize("name", AT_ONCE)
+async def test_a_send_error_is_a_lost_datagram(network: NetworkName, name: str) -> None:
+    """G6: it is named, counted, and raises nothing."""
+    with plain_socket() as server:
+        with contextlib.closing(await endpoint_to(address_of(server))) as endpoint:
+            faults_of(endpoint._transport).sends.append(getattr(errno, name))
+            assert await endpoint.send(b"lost", address_of(server)) == name
+            assert await endpoint.send(b"sent", address_of(server)) is None
+            assert read_all(server) == [b"sent"]
+        assert endpoint.statistics().send_errors == {name: 1}
+        assert endpoint.statistics().datagrams_sent == 1
+
+
+@pytest.mark.parametrize("name", PENDING)
+async def test_a_pending_error_does_not_cost_the_next_datagram(network: NetworkName, name: str) -> None:
+    """G4: ICMP about an earlier datagram, which may be forged, is met by sending again."""
+    with plain_socket() as server:
+        with contextlib.closing(await endpoint_to(address_of(server))) as endpoint:
+            faults_of(endpoint._transport).sends.append(getattr(errno, name))
+            assert await endpoint.send(b"sent", address_of(server)) is None
+            assert read_all(server) == [b"sent"]
+        assert endpoint.statistics().send_errors == {}
+        assert endpoint.statistics().datagrams_sent == 1
+
+
+@pytest.mark.parametrize("name", PENDING)
+async def test_the_same_error_twice_is_this_datagrams_own(network: NetworkName, name: str) -> None:
+    """G6: it costs one attempt; there is no third try."""
+    with plain_socket() as server:
+        with contextlib.closing(await endpoint_to(address_of(server))) as endpoint:
+            faults = faults_of(endpoint._transport)
+            faults.sends.extend([getattr(errno, name)] * 2)
+            assert await endpoint.send(b"lost", address_of(server)) == name
+            assert not faults.sends
+            assert read_all(server) == []
+        assert endpoint.statistics().send_errors == {name: 1}
+
+
+async def test_an_errno_without_a_name_is_counted_too(network: NetworkName) -> None:
+    """Under the exception's."""
+    with plain_socket() as server, contextlib.closing(await endpoint_to(address_of(server))) as endpoint:
+        faults_of(endpoint._transport).sends.append(54_321)
+        assert await endpoint.send(b"lost", address_of(server)) == "OSError"
+
+
+async def test_a_full_buffer_is_no_error() -> None:
+    """G6: EAGAIN waits."""
+    with plain_socket() as server:
+        with contextlib.closing(await endpoint_to(address_of(server))) as endpoint:
+            faults_of(endpoint._transport).sends.extend([errno.EAGAIN, errno.EAGAIN])
+            assert await endpoint.send(b"sent", address_of(server)) is None
+            assert read_all(server) == [b"sent"]
+        assert endpoint.statistics().send_errors == {}
+
+
+async def test_a_datagram_lost_on_the_way_counts_as_sent(network: NetworkName) -> None:
+    """Nobody can know better."""
+    with plain_socket() as server:
+        with contextlib.closing(await endpoint_to(address_of(server))) as endpoint:
+            faults_of(endpoint._transport).sends.append(LOST)
+            assert await endpoint.send(b"lost", address_of(server)) is None
+            assert read_all(server) == []
+        assert endpoint.statistics().datagrams_sent == 1
+
+
+async def test_a_dead_port_is_a_hint_and_no_error(network: NetworkName) -> None:
+    """G5: ICMP port unreachable is counted, and the endpoint goes on sending."""
+    dead = dead_address()
+    with contextlib.closing(await endpoint_to(dead, connect=True)) as endpoint:
+        assert await endpoint.send(b"one", dead) is None
+        assert await endpoint.send(b"two", dead) is None
+        batch = await endpoint.receive()
+        assert batch.datagrams == []
+        assert endpoint.statistics().hints == {"ECONNREFUSED": len(batch.hints) + len(batch.errors)}
+        assert endpoint.statistics().send_errors == {}
+
+
+async def test_a_dead_port_among_several_servers_is_a_hint_too() -> None:
+    """G5: the kernel's error queue tells which of them it was."""
+    dead = dead_address()
+    with contextlib.closing(await endpoint_to(dead)) as endpoint:
+        assert await endpoint.send(b"one", dead) is None
+        assert await endpoint.send(b"two", dead) is None
+        assert {hint.peer for hint in (await endpoint.receive()).hints} == {dead}
+        assert set(endpoint.statistics().hints) == {"ECONNREFUSED"}
+        assert endpoint.statistics().send_errors == {}
+
+
+async def test_a_receive_error_is_counted_as_a_hint(network: NetworkName) -> None:
+    """G5: where the system has no error queue, the errno is all there is."""
+    with plain_socket() as server:
+        with contextlib.closing(await endpoint_to(address_of(server))) as endpoint:
+            faults_of(endpoint._transport).receives.append(errno.EHOSTUNREACH)
+            server.sendto(b"!", ("127.0.0.1", endpoint.address.port))
+            while not endpoint.statistics().datagrams_received:
+                await endpoint.receive()
+        assert endpoint.statistics().hints == {"EHOSTUNREACH": 1}
+
+
+async def test_truncated_datagrams_are_counted_apart(network: NetworkName, monkeypatch: pytest.MonkeyPatch) -> None:
+    """G2: they are not among those received."""
+    monkeypatch.setattr("trio_udp._net._batch._LARGEST", 3)
+    with plain_socket() as server:
+        with contextlib.closing(await endpoint_to(address_of(server))) as endpoint:
+            for data in (b"long", b"not"):
+                server.sendto(data, ("127.0.0.1", endpoint.address.port))
+            while not endpoint.statistics().datagrams_received:
+                await endpoint.receive()
+        assert (endpoint.statistics().datagrams_received, endpoint.statistics().truncated) == (1, 1)
+
+
+async def test_what_did_not_fit_into_the_receive_buffer_is_counted(
+    network: NetworkName, autojump_clock: MockClock
+) -> None:
+    """The kernel says with each datagram how many were lost before it."""
+    sock = await open_server_socket(Address("127.0.0.1", 0))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+    with contextlib.closing(Endpoint(sock)) as endpoint:
+        with plain_socket() as client:
+            for _ in range(100):
+                client.sendto(bytes(100), endpoint.address)
+            with trio.move_on_after(1):
+                while True:
+                    await endpoint.receive()
+            received = endpoint.statistics().datagrams_received
+            assert 0 < received < 100
+            client.sendto(b"last", endpoint.address)
+            await endpoint.receive()
+        assert endpoint.statistics().kernel_drops == 100 - received
+
+
+async def test_closing_ends_everything_with_the_same_error(network: NetworkName) -> None:
+    """G10: closing twice is fine, and the statistics remain."""
+    endpoint = await endpoint_to(Address("127.0.0.1", 9))
+    endpoint.close()
+    endpoint.close()
+    with pytest.raises(trio.ClosedResourceError):
+        await endpoint.send(b"?", Address("127.0.0.1", 9))
+    assert endpoint.statistics().receive_buffer is None
+    assert endpoint.statistics().datagrams_sent == 0
+
+
+async def test_the_granted_receive_buffer_is_reported(network: NetworkName) -> None:
+    """What was asked for is not always what is granted."""
+    sock = await open_client_socket([Address("127.0.0.1", 9)], connect=False)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 10_000)
+    granted = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+    with contextlib.closing(Endpoint(sock)) as endpoint:
+        assert endpoint.statistics().receive_buffer == granted
+
+
+def test_published_counters_cannot_be_changed() -> None:
+    """They are a copy, and read-only."""
+    counter = {"ENOBUFS": 1}
+    published: Mapping[str, int] = frozen(counter)
+    counter["ENOBUFS"] = 2
+    assert published == {"ENOBUFS": 1}
+    with pytest.raises(TypeError):
+        cast("dict[str, int]", published)["ENOBUFS"] = 3

@@ -1,0 +1,138 @@
+"""Which way the doors open: every module's imports, read from its syntax tree, against the arrows of the design."""
+
+import ast
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import pytest
+
+PACKAGE: Final = "trio_udp"
+UNKNOWN: Final = "a name made up at run time"
+IMPURE: Final = ("trio", "socket", "ssl", "time", "random", "os", "secrets", "logging", "asyncio", "threading")
+
+
+class Rule(NamedTuple):
+    """What some modules may not import."""
+
+    modules: str
+    forbidden: tuple[str, ...]
+    allowed: tuple[str, ...] = ()
+    """Imports that are forbidden by their parent's name only."""
+    exempt: tuple[str, ...] = ()
+    """Modules among those that may."""
+
+
+RULES: Final = {
+    "the core does no I/O": Rule(f"{PACKAGE}.proto", IMPURE),
+    "the core knows nothing around it": Rule(f"{PACKAGE}.proto", (PACKAGE,), allowed=(f"{PACKAGE}.proto",)),
+    "the adapter knows no protocol": Rule(f"{PACKAGE}._net", (PACKAGE,), allowed=(f"{PACKAGE}._net",)),
+    "an endpoint knows neither side": Rule(f"{PACKAGE}._endpoint", (f"{PACKAGE}._client", f"{PACKAGE}._server")),
+    "the client does not know the server": Rule(f"{PACKAGE}._client", (f"{PACKAGE}._server",)),
+    "the server does not know the client": Rule(f"{PACKAGE}._server", (f"{PACKAGE}._client",)),
+    "nothing needs the command": Rule(PACKAGE, (f"{PACKAGE}._cli",), exempt=(f"{PACKAGE}.__main__", f"{PACKAGE}._cli")),
+    "nothing needs the test kit": Rule(PACKAGE, (f"{PACKAGE}.testing",), exempt=(f"{PACKAGE}.testing",)),
+}
+
+
+def below(name: str, roots: tuple[str, ...]) -> bool:
+    """Whether the module is one of these, or inside one."""
+    return any(name == root or name.startswith(f"{root}.") for root in roots)
+
+
+def imports(source: str, package: str) -> Iterator[str]:
+    """Absolute names of what a module of this package imports, wherever in it the statement stands."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            origin = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+            # `from .. import _server` names a module, `from ..proto import TU1` something in one: either is covered.
+            yield from (f"{origin}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
+            called = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
+            if called in ("__import__", "import_module"):
+                yield UNKNOWN
+
+
+def violations(modules: dict[str, tuple[str, str]]) -> list[str]:
+    """Every import that goes the wrong way, of modules given as name: (package, source)."""
+    return [
+        f"{title}: {name} imports {imported}"
+        for title, rule in RULES.items()
+        for name, (package, source) in modules.items()
+        if below(name, (rule.modules,)) and not below(name, rule.exempt)
+        for imported in imports(source, package)
+        if imported == UNKNOWN or (below(imported, rule.forbidden) and not below(imported, rule.allowed))
+    ]
+
+
+def installed() -> dict[str, tuple[str, str]]:
+    """All modules of the package."""
+    spec = importlib.util.find_spec(PACKAGE)
+    assert spec is not None
+    assert spec.origin is not None
+    root = Path(spec.origin).parent
+    modules = {}
+    for path in sorted(root.rglob("*.py")):
+        parts = (PACKAGE, *path.relative_to(root).with_suffix("").parts)
+        package = parts[:-1]
+        modules[".".join(package if parts[-1] == "__init__" else parts)] = (".".join(package), path.read_text("utf-8"))
+    return modules
+
+
+def test_every_import_goes_the_right_way() -> None:
+    """DESIGN section 3."""
+    modules = installed()
+    assert {f"{PACKAGE}.proto._client", f"{PACKAGE}._net._batch", f"{PACKAGE}._cli", PACKAGE} <= set(modules)
+    assert violations(modules) == []
+
+
+BAD = {
+    f"{PACKAGE}.proto._codec": [
+        "import os",
+        "import os.path",
+        "import struct, time",
+        "from random import Random",
+        "import trio.lowlevel as low",
+        "def late():\n    import logging",
+        "if True:\n    from .._net import Address",
+        "from .. import _net",
+        "from .._net._address import Address",
+        "from .. import _errors",
+        "import trio_udp",
+        "import importlib\nimportlib.import_module('os')",
+    ],
+    f"{PACKAGE}._net._batch": ["from ..proto import TU1", "from .. import proto", "import trio_udp.proto._codec"],
+    f"{PACKAGE}._endpoint": ["from ._client import Client", "from . import _server"],
+    f"{PACKAGE}._client": ["from ._server import Request", "from . import _server", "import trio_udp._server"],
+    f"{PACKAGE}._server": ["from ._client import Reply"],
+    f"{PACKAGE}._statistics": ["from ._cli import main", "from .testing import SimNet", "from . import testing"],
+    f"{PACKAGE}._cli.ping": ["from ..testing import SimNet"],
+}
+GOOD = {
+    f"{PACKAGE}.proto._codec": [
+        "import enum, struct",
+        "from ._errors import ProtocolError",
+        "import operator",
+        "import timeit",
+    ],
+    f"{PACKAGE}._net._batch": ["import socket, trio", "from ._address import Address", "from . import _ancillary"],
+    f"{PACKAGE}._client": ["from .proto import TU1", "from ._net import Address", "from ._endpoint import Endpoint"],
+    f"{PACKAGE}.__main__": ["from ._cli import main"],
+    f"{PACKAGE}._cli.ping": ["from . import _arguments", "from .._client import open_client", "from .. import serve"],
+    f"{PACKAGE}.testing._simnet": ["from . import _adversary", "from .._net import Address"],
+}
+
+
+@pytest.mark.parametrize(("name", "source"), [(name, source) for name, sources in BAD.items() for source in sources])
+def test_an_import_the_wrong_way_is_found(name: str, source: str) -> None:
+    """The test above can fail: at the top or deep inside, absolute or relative, with a name or without."""
+    assert violations({name: (name.rpartition(".")[0], source)})
+
+
+@pytest.mark.parametrize(("name", "source"), [(name, source) for name, sources in GOOD.items() for source in sources])
+def test_an_import_the_right_way_is_left_alone(name: str, source: str) -> None:
+    """It does not fail for everything, either."""
+    assert violations({name: (name.rpartition(".")[0], source)}) == []
