@@ -4,5 +4,5 @@ from hypothesis import HealthCheck, settings
 
 # No deadlines: a busy machine is no bug.
 settings.register_profile("quick", deadline=None, max_examples=100)
-settings.register_profile("deep", deadline=None, max_examples=5_000, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("deep", deadline=None, max_examples=2_000, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("quick")

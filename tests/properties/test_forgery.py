@@ -132,7 +132,7 @@ def test_client_ignores_thousands_of_forgeries_before_the_real_reply() -> None:
     scene, random = Scene(made=3), Random(20)
     target = scene.target()
     state = scene.state()
-    thrown = settings().max_examples * 200  # 20,000 usually, a million under the deep profile
+    thrown = settings().max_examples * 500  # 50,000 usually, a million under the deep profile
     kinds = list(KINDS.values())
     for number in range(thrown):
         data, peer, reason = kinds[number % len(kinds)](target, random)
