@@ -63,7 +63,7 @@ def coverage(session: nox.Session) -> None:
     for module in sorted(Path("trio_udp/proto").glob("_[a-z]*.py")):
         test = Path("tests/proto") / f"test{module.name}"
         session.env["COVERAGE_FILE"] = str(Path(session.create_tmp()) / module.stem)
-        session.run("coverage", "run", "--source-pkgs=trio_udp.proto", "-m", "pytest", "-q", str(test))
+        session.run("coverage", "run", "-m", "pytest", "-q", str(test))
         session.run("coverage", "report", "--fail-under=100", f"--include=*/proto/{module.name}")
 
 

@@ -566,7 +566,7 @@ async def test_another_error_of_connect_is_the_callers() -> None:
     """G9: and no descriptor is left."""
     before = descriptors()
     with pytest.raises(PermissionError):
-        async with open_client("255.255.255.255", 1060):
+        async with open_client("127.255.255.255", 1060):
             pytest.fail("opened")
     assert descriptors() == before
 

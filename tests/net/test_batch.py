@@ -165,6 +165,14 @@ async def test_a_wake_up_reads_all_there_is_up_to_64() -> None:
         ]
 
 
+async def test_a_wake_up_for_nothing_is_no_batch() -> None:
+    """The kernel may find a bad checksum only when the datagram is read: then there is none, and waiting goes on."""
+    with contextlib.closing(await server_transport()) as transport, plain_socket() as peer:
+        faults_of(transport).receives.append(errno.EAGAIN)
+        peer.sendto(b"!", transport.socket.getsockname())
+        assert [datagram.data for datagram in (await transport.receive()).datagrams] == [b"!"]
+
+
 # The error queue
 
 
@@ -207,6 +215,44 @@ async def test_a_send_that_meets_a_pending_error_leaves_the_hint_to_be_read(conn
         with trio.move_on_after(0) as scope:
             await transport.receive()
         assert scope.cancelled_caught
+
+
+async def test_no_hint_is_lost_among_many() -> None:
+    """G5: there may be more of them than one batch has datagrams."""
+    dead = dead_address()
+    with contextlib.closing(await client_transport(dead)) as transport:
+        sent = 0
+        while sent < BATCH + 36:
+            with contextlib.suppress(ConnectionRefusedError):  # about the one before
+                await transport.send(b"?", dead, None)
+                sent += 1
+        hints = 0
+        while hints < sent:
+            hints += len((await transport.receive()).hints)
+        assert hints == sent
+
+
+async def test_the_error_queue_may_hold_what_is_no_error() -> None:
+    """Time stamps of what was sent come through it too, if asked for: they are taken out, and are no hints."""
+    with plain_socket() as server, contextlib.closing(await client_transport(address_of(server))) as transport:
+        transport.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, TRANSMISSIONS)
+        await transport.send(b"?", address_of(server), None)
+        await trio.lowlevel.wait_readable(transport.socket)  # the stamp is in the queue
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_receives_nothing_but, b"!", transport)
+            await wait_all_tasks_blocked()
+            server.sendto(b"!", ("127.0.0.1", port_of(transport)))
+
+
+SO_TIMESTAMPING = 37
+TRANSMISSIONS = 0x02 | 0x10
+"""SOF_TIMESTAMPING_TX_SOFTWARE and SOF_TIMESTAMPING_SOFTWARE, include/uapi/linux/net_tstamp.h."""
+
+
+async def _receives_nothing_but(data: bytes, transport: Transport) -> None:
+    batch = await transport.receive()
+    assert [datagram.data for datagram in batch.datagrams] == [data]
+    assert batch == Batch(batch.datagrams, [], [], 0)
 
 
 async def test_hints_and_datagrams_come_together() -> None:

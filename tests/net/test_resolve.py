@@ -47,8 +47,8 @@ async def test_a_name_without_address_is_an_error_of_the_resolver() -> None:
         await resolve("nobody", 7)
 
 
-@pytest.mark.parametrize("host", ["a" * 64 + ".example", "ex..ample"])
+@pytest.mark.parametrize("host", ["a" * 64 + ".example", "ex..ample", "127.0.0.1\0.example"])
 async def test_a_name_that_cannot_be_asked_for_is_the_same_error(host: str) -> None:
-    """Python says UnicodeError to these, of which no caller thinks."""
+    """Python says UnicodeError to the first two, and cuts the third off at its NUL, which is a place nobody named."""
     with pytest.raises(socket.gaierror, match="not a host name"):
         await resolve(host, 7)

@@ -57,7 +57,7 @@ async def test_a_socket_that_cannot_be_opened_is_closed(network: NetworkName) ->
     with pytest.raises(OSError, match="assign requested address"):
         await open_server_socket(Address("192.0.2.222", 0))
     with pytest.raises(PermissionError):
-        await open_client_socket([Address("255.255.255.255", 9)], connect=True)
+        await open_client_socket([Address("127.255.255.255", 9)], connect=True)
     assert descriptors() == before
 
 

@@ -10,10 +10,12 @@ import errno
 import functools
 import math
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 import pytest
 import trio
+from hypothesis import given
+from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_udp import Client, NoReply, Request, RetryPolicy, Server, open_client, serve
@@ -215,3 +217,72 @@ def test_opening_can_be_cancelled_at_every_step(network: NetworkName) -> None:
         if instrument.steps < step:
             break
         step += 1
+
+
+# Any crowd of tasks, each with its own patience
+
+
+class Task(NamedTuple):
+    """One request of many that share a client."""
+
+    starts: float
+    patience: float
+    losses: int
+    """Attempts the server does not answer."""
+    delay: float
+    """Seconds the server takes to answer the next one."""
+
+    def ends(self) -> tuple[float, str]:
+        """When, seconds from its start, and how, if no other request existed."""
+        sends = [0, 0.1, 0.3, 0.7]
+        answered = sends[self.losses] + self.delay if self.losses < len(sends) else math.inf
+        return min((answered, "answered"), (1.5, "given up"), (self.patience, "cancelled"))
+
+
+TENTHS: Final = st.integers(0, 30).map(lambda number: number / 10)
+TASKS: Final = st.builds(
+    Task,
+    starts=TENTHS,
+    patience=st.integers(0, 20).map(lambda number: number / 10 + 0.025),
+    losses=st.integers(0, 4),
+    delay=st.integers(0, 20).map(lambda number: number / 20 + 0.01),
+)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@given(tasks=st.lists(TASKS, min_size=1, max_size=8))
+def test_each_request_ends_as_if_it_were_alone(network: NetworkName, tasks: list[Task]) -> None:
+    """A2, C4, G9: to the tick, whoever reads for whom, and whoever leaves when."""
+
+    async def answer(request: Request) -> bytes | None:
+        task = tasks[request.payload[0]]
+        if request.attempt <= task.losses:
+            return None
+        await trio.sleep(task.delay)
+        return request.payload
+
+    async def ask(client: Client, number: int) -> None:
+        task = tasks[number]
+        await trio.sleep(task.starts)
+        began = trio.current_time()
+        outcome = "cancelled"
+        with trio.move_on_after(task.patience):
+            try:
+                assert await client.request(bytes([number])) == bytes([number])
+                outcome = "answered"
+            except NoReply:
+                outcome = "given up"
+        assert (round(trio.current_time() - began, 6), outcome) == (round(task.ends()[0], 6), task.ends()[1])
+
+    async def main() -> None:
+        install(network)
+        async with trio.open_nursery() as nursery:
+            server = await nursery.start(functools.partial(serve, answer, 0, host="127.0.0.1"))
+            async with open_client(*server.address, policy=POLICY) as client:
+                async with trio.open_nursery() as asking:
+                    for number in range(len(tasks)):
+                        asking.start_soon(ask, client, number)
+                assert len(client._protocol.exchanges) == 0
+            await server.drain()
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))

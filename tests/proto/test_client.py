@@ -241,8 +241,9 @@ def test_payload_over_the_limit_is_refused_before_anything_is_opened() -> None:
 
 def test_servers_and_their_random_bytes_have_to_agree_in_number() -> None:
     """A8: each server has an instance id of its own."""
-    with pytest.raises(ValueError, match="zip"):
-        ClientProtocol(TU1(), [A, B], random=bytes(8))
+    for number in (8, 9, 17):
+        with pytest.raises(ValueError, match=f"expected 16 random bytes, got {number}"):
+            ClientProtocol(TU1(), [A, B], random=bytes(number))
     client = ClientProtocol(TU1(), [A, B], random=b"a" * 8 + b"b" * 8)
     assert [(server.peer, server.instance) for server in client.servers] == [(A, b"a" * 8), (B, b"b" * 8)]
     assert client.random_size == 2 + 2 * 8
@@ -388,6 +389,18 @@ def test_error_of_one_of_two_servers_moves_on_and_leaves_it_out() -> None:
     assert talk.exchange.failure is Failure.ERROR
 
 
+def test_error_of_the_server_that_was_asked_last_brings_the_end_nearer() -> None:
+    """C4: what is left is to wait for the other one, and whoever waits is told to look at the clock."""
+    talk = Talk(A, B, policy=ONCE)
+    talk.send(0.0)
+    talk.answer(talk.send(0.5), 0.75, AnswerKind.ERROR)
+    assert talk.exchange.news
+    assert talk.exchange.next_attempt(0.75) is None
+    assert talk.exchange.next_timeout(0.75) == 0.25
+    assert talk.exchange.next_attempt(1.0) is None
+    assert talk.exchange.failure is Failure.ERROR
+
+
 def test_error_of_a_server_whose_turn_is_yet_to_come_changes_nothing_for_the_others() -> None:
     """C3: its answer to an earlier attempt came late; it is not asked again, and the others keep their times."""
     talk = Talk(A, B)
@@ -395,7 +408,7 @@ def test_error_of_a_server_whose_turn_is_yet_to_come_changes_nothing_for_the_oth
     to_b = talk.send(0.5)
     talk.send(1.0)
     talk.answer(to_b, 1.25, AnswerKind.ERROR)
-    assert not talk.exchange.news
+    assert talk.exchange.next_attempt(1.25) is None
     assert talk.exchange.next_timeout(1.25) == 1.75
     attempts, ended = talk.run_out(1.25)
     assert {attempt.peer for attempt in attempts} == {A}

@@ -70,9 +70,9 @@ class Failure(enum.Enum):
     BUSY = "busy"
     """Nothing better than BUSY came before the schedule's end."""
     ERROR = "error"
-    """Every server answered that its handler failed."""
+    """A server answered that its handler failed, and no other one had anything better to say."""
     NO_ROOM = "no_room"
-    """Every server answered that its reply does not fit the largest request this client may send."""
+    """A server answered that its reply does not fit the largest request this client may send; none said better."""
 
 
 class KnownServer:
@@ -141,7 +141,7 @@ class Exchange:
         """Transmissions made so far."""
         self.outcome: Outcome | None = None
         self.failure: Failure | None = None
-        """Set when every server has said its last word, or the schedule has ended."""
+        """Set when every server has said its last word, or the schedule has ended. An outcome beside it wins."""
         self.hint: str | None = None
         """The last ICMP or send error, as its errno's name. ICMP may be forged."""
         self.news = False
@@ -268,9 +268,9 @@ class Exchange:
         asked.failure = failure
         if all(other.is_out for other in self._asked):
             self.failure = self._last_word()
-            self.news = True
-        else:
-            self._ask_one_more()
+        # Without this server the end may have come nearer, so that whoever waits has to look at the clock again.
+        self.news = self.news or asked.is_out
+        self._ask_one_more()
 
     def _ask_one_more(self) -> None:
         """Give the next server that was not asked yet its first turn now."""
@@ -305,9 +305,11 @@ class ClientProtocol:
         Args:
             profile: the wire format.
             peers: the servers, in order of preference; each once.
-            random: 8 random bytes a server, for the instance ids.
+            random: 8 random bytes a server, for the instance ids; `ValueError` for more or fewer.
             max_payload: the longest payload a request may have, in bytes.
         """
+        if len(random) != INSTANCE_SIZE * len(peers):
+            raise ValueError(f"expected {INSTANCE_SIZE * len(peers)} random bytes, got {len(random)}")
         self.profile = profile
         self.exchanges: ExchangeTable[Asked] = ExchangeTable(peers)
         self.dropped: Counter[DropReason] = Counter()
