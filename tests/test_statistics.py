@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import json
 from collections import Counter
 from typing import Any
 
@@ -213,3 +214,13 @@ async def test_the_round_trip_is_published_per_server(network: NetworkName, auto
             await client.request(b"?")
             rtts = client.statistics().smoothed_rtt
     assert rtts == {server.address: pytest.approx(0.02)}
+
+
+async def test_statistics_are_copies_that_can_be_made_into_json(autojump_clock: MockClock) -> None:
+    """What was taken does not change any more, and `dataclasses.asdict` takes it apart."""
+    async with serving(echo, host="127.0.0.1") as server, open_client(*server.address) as client:
+        before = client.statistics()
+        await client.request(b"?")
+        assert (before.replies, client.statistics().replies) == (0, 1)
+        taken_apart = dataclasses.asdict(client.statistics()), dataclasses.asdict(server.statistics())
+        assert json.loads(json.dumps(taken_apart, default=str, skipkeys=True))[0]["replies"] == 1

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 import trio
 
-from ._endpoint import Endpoint, frozen
+from ._endpoint import Endpoint
 from ._errors import NoReply, RemoteError, ServerBusy
 from ._net import Address, Batch, loopback_of, normalise, open_client_socket, resolve
 from ._statistics import ClientStatistics
@@ -335,7 +335,7 @@ class Client:
         return ClientStatistics(
             **self._counts,
             in_flight=len(self._protocol.exchanges) // len(self._protocol.servers),
-            dropped=frozen(self._protocol.dropped),
+            dropped=dict(self._protocol.dropped),
             smoothed_rtt={
                 Address(*server.peer): server.estimator.srtt
                 for server in self._protocol.servers

@@ -8,9 +8,7 @@ import contextlib
 import errno
 import socket
 from collections import Counter
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Final, TypeVar
+from typing import Final
 
 import trio
 
@@ -21,13 +19,6 @@ _MAY_BE_PENDING: Final = frozenset(
     {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EMSGSIZE, errno.EPROTO, errno.EACCES}
 )
 """Errnos with which the kernel reports an ICMP error about an *earlier* datagram, instead of sending this one (G4)."""
-
-Key = TypeVar("Key")
-
-
-def frozen(counter: Mapping[Key, int]) -> Mapping[Key, int]:
-    """A read-only copy for the statistics."""
-    return MappingProxyType(dict(counter))
 
 
 class Endpoint:
@@ -86,8 +77,8 @@ class Endpoint:
             datagrams_sent=self._sent,
             datagrams_received=self._received,
             truncated=self._truncated,
-            send_errors=frozen(self._send_errors),
-            hints=frozen(self._hints),
+            send_errors=dict(self._send_errors),
+            hints=dict(self._hints),
             kernel_drops=self._kernel_drops,
             receive_buffer=self._receive_buffer(),
         )

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple, cast
 
 import trio
 
-from ._endpoint import Endpoint, frozen
+from ._endpoint import Endpoint
 from ._net import Address, Datagram, open_server_socket, resolve
 from ._statistics import ServerStatistics
 from .proto import TU1, AnswerKind, DropReason, Profile, Question, ServerProtocol
@@ -179,7 +179,7 @@ class Server:
             errors=counts["errors"],
             unanswered=counts["unanswered"],
             handlers=self._handlers,
-            dropped=frozen(self._protocol.dropped),
+            dropped=dict(self._protocol.dropped),
             endpoints={endpoint.address: endpoint.statistics() for endpoint in self._endpoints},
         )
 
@@ -194,6 +194,7 @@ class Server:
             for endpoint in self._endpoints:
                 endpoint.close()
             self._stopped.set()
+            self._idle.set()  # whatever stopped it: nobody waits for a dead server to become idle
 
     async def _pump(self, endpoint: Endpoint, nursery: trio.Nursery) -> None:
         while True:
@@ -221,6 +222,9 @@ class Server:
             answer = self._encode(turn, cast("SyncHandler", self._handler)(turn.request))
         except Exception:
             await self._fail(turn)
+        except BaseException:
+            self._end("unanswered")
+            raise
         else:
             await self._send(turn, *answer)
 

@@ -41,7 +41,8 @@ class ClientStatistics:
     remote_errors: int
     """Requests ended by an answer that is not a reply, ServerBusy among them."""
     cancelled: int
-    """Requests ended by their caller: by a cancel scope, by closing the client, by a payload that cannot be sent."""
+    """Requests ended by their caller: by a cancel scope, by closing the client, by a payload that cannot be sent, by an
+    exception in `on_attempt`."""
     in_flight: int
     """Requests waiting for an answer now."""
     dropped: Mapping[DropReason, int]

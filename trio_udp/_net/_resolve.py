@@ -14,9 +14,13 @@ async def resolve(host: str | None, port: int, family: socket.AddressFamily = so
     """
     if not 0 <= port <= 65_535:
         raise ValueError(f"expected a port from 0 to 65535, got {port}")
+    if host is not None and "\0" in host:  # C would read the name up to here
+        raise socket.gaierror(socket.EAI_NONAME, "not a host name: it has a NUL in it")
     flags = socket.AI_PASSIVE if host is None else 0
     try:
         found = await trio.socket.getaddrinfo(host, port, family, socket.SOCK_DGRAM, 0, flags)
-    except ValueError as exc:  # what Python says to a name that cannot even be asked for, such as one with a NUL
+    except (
+        ValueError
+    ) as exc:  # what Python says to a name that cannot even be asked for, such as one with a label too long
         raise socket.gaierror(socket.EAI_NONAME, f"not a host name: {exc}") from None
     return list(dict.fromkeys(normalise(sockaddr) for *_, sockaddr in found))
