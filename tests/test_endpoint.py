@@ -23,7 +23,10 @@ from .networks import (
     read_all,
 )
 
-PENDING = ["ECONNREFUSED", "EHOSTUNREACH", "ENETUNREACH", "EMSGSIZE", "EPROTO", "EACCES"]
+PENDING = [
+    "ECONNREFUSED", "EHOSTUNREACH", "ENETUNREACH", "EMSGSIZE", "EPROTO", "EACCES",
+    "ENOPROTOOPT", "ENOTSUP", "EHOSTDOWN", "ENONET",
+]  # fmt: skip
 AT_ONCE = ["ENOBUFS", "EPERM", "EINVAL", "ENETDOWN"]
 
 
@@ -106,6 +109,16 @@ async def test_a_full_buffer_is_no_error() -> None:
             assert await endpoint.send(b"sent", address_of(server)) is None
             assert read_all(server) == [b"sent"]
         assert endpoint.statistics().send_errors == {}
+
+
+async def test_a_full_buffer_loses_the_datagram_of_who_may_not_wait() -> None:
+    """E7: a server never waits for one client at the cost of the others."""
+    with plain_socket() as server:
+        with contextlib.closing(await endpoint_to(address_of(server))) as endpoint:
+            faults_of(endpoint._transport).sends.append(errno.EAGAIN)
+            assert await endpoint.send(b"lost", address_of(server), may_wait=False) == "EAGAIN"
+            assert read_all(server) == []
+        assert endpoint.statistics().send_errors == {"EAGAIN": 1}
 
 
 async def test_a_datagram_lost_on_the_way_counts_as_sent(network: NetworkName) -> None:

@@ -16,7 +16,21 @@ from ._net import Address, Batch, Transport, normalise, open_transport
 from ._statistics import EndpointStatistics
 
 _MAY_BE_PENDING: Final = frozenset(
-    {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EMSGSIZE, errno.EPROTO, errno.EACCES}
+    getattr(errno, name)
+    for name in (
+        # what Linux makes of ICMP's "unreachable" codes, and of ICMPv6's
+        "ECONNREFUSED",
+        "EHOSTUNREACH",
+        "ENETUNREACH",
+        "EMSGSIZE",
+        "ENOPROTOOPT",
+        "EOPNOTSUPP",
+        "EHOSTDOWN",
+        "ENONET",
+        "EPROTO",
+        "EACCES",
+    )
+    if hasattr(errno, name)
 )
 """Errnos with which the kernel reports an ICMP error about an *earlier* datagram, instead of sending this one (G4)."""
 
@@ -47,19 +61,20 @@ class Endpoint:
             self._kernel_drops = max(self._kernel_drops, batch.datagrams[-1].ancillary.kernel_drops or 0)
         return batch
 
-    async def send(self, data: bytes, peer: Address, source: str | None = None) -> str | None:
+    async def send(self, data: bytes, peer: Address, source: str | None = None, *, may_wait: bool = True) -> str | None:
         """Send one datagram; if that fails, say why by the errno's name: it is a lost datagram, not an exception (G6).
 
-        Checkpoints only while the kernel's buffer is full. `trio.ClosedResourceError` once closed.
+        While the kernel's buffer is full it waits, or gives the datagram up (`EAGAIN`) if it may not. Checkpoints only
+        if it waits. `trio.ClosedResourceError` once closed.
         """
         to = None if self._connected else peer
         try:
             try:
-                await self._transport.send(data, to, source)
+                await self._transport.send(data, to, source, may_wait=may_wait)
             except OSError as exc:
                 if exc.errno not in _MAY_BE_PENDING:
                     raise
-                await self._transport.send(data, to, source)
+                await self._transport.send(data, to, source, may_wait=may_wait)
         except OSError as exc:
             name = errno.errorcode.get(exc.errno or 0, type(exc).__name__)
             self._send_errors[name] += 1

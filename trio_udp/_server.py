@@ -262,7 +262,9 @@ class Server:
         counter = "errors" if kind is AnswerKind.ERROR else "unanswered"
         peer, source = turn.datagram.peer, turn.datagram.ancillary.local
         try:
-            if datagram is not None and await turn.endpoint.send(datagram, peer, source) is None:
+            # Never waits: one neighbour that cannot be reached fills the send buffer for seconds, and all others would
+            # wait behind it. What is lost so is lost as on the wire: the client asks again.
+            if datagram is not None and await turn.endpoint.send(datagram, peer, source, may_wait=False) is None:
                 counter = _COUNTERS[kind]
         except trio.ClosedResourceError:
             pass  # a handler in a nursery of the user's may outlive the server

@@ -68,14 +68,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _ping(arguments: argparse.Namespace) -> int:
-    with trio.open_signal_receiver(signal.SIGINT) as signals:
-        async with contextlib.AsyncExitStack() as stack:
-            if arguments.hosts:
-                runs = [_Run(host, await _open(stack, host, arguments), arguments) for host in arguments.hosts]
-            else:
-                server = await stack.enter_async_context(_embedded_server())
-                client = await stack.enter_async_context(_client(*server.address, arguments))
-                runs = [_Run("localhost", client, arguments)]
+    async with contextlib.AsyncExitStack() as stack:
+        if arguments.hosts:
+            runs = [_Run(host, await _open(stack, host, arguments), arguments) for host in arguments.hosts]
+        else:
+            server = await stack.enter_async_context(_embedded_server())
+            client = await stack.enter_async_context(_client(*server.address, arguments))
+            runs = [_Run("localhost", client, arguments)]
+        # From here on; a name that takes long to resolve is interrupted as any program is.
+        with trio.open_signal_receiver(signal.SIGINT) as signals:
             await _ping_all(runs, signals)
     for one in runs:
         print("\n".join(one.summary()), flush=True)

@@ -51,12 +51,13 @@ async def _serve(arguments: argparse.Namespace) -> None:
     start = functools.partial(
         serve, handler, arguments.port, host=arguments.interface, family=arguments.family, profile=profile
     )
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with trio.open_nursery() as nursery:
-            try:
-                server: Server = await nursery.start(start)
-            except OSError as exc:
-                raise explain(exc, arguments.interface or "any interface", arguments.port) from None
+    async with trio.open_nursery() as nursery:
+        try:
+            server: Server = await nursery.start(start)
+        except OSError as exc:
+            raise explain(exc, arguments.interface or "any interface", arguments.port) from None
+        # From here on; a name that takes long to resolve is interrupted as any program is.
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             for address in server.addresses:
                 print(f"listening on {address}", flush=True)
             await anext(signals)

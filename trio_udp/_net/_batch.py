@@ -23,6 +23,7 @@ _LARGEST: Final = 65_536
 _ANCILLARY_SPACE: Final = 256
 _ERROR_SPACE: Final = 512
 _ERROR_QUEUE: Final = getattr(socket, "MSG_ERRQUEUE", 0)
+_TRUNCATED: Final = int(socket.MSG_TRUNC)  # as a plain number: `&` on Python's flag objects costs half a microsecond
 _CLOSED: Final = (errno.EBADF, errno.ENOTSOCK)
 _WAS_CLOSED: Final = "this socket was closed"
 
@@ -52,13 +53,14 @@ class Transport(Protocol):
     async def receive(self) -> Batch:
         """Wait until something came. `trio.ClosedResourceError` once the socket is closed."""
 
-    async def send(self, data: bytes, peer: Address | None, source: str | None) -> None:
+    async def send(self, data: bytes, peer: Address | None, source: str | None, *, may_wait: bool = True) -> None:
         """Send one datagram, waiting while the kernel's buffer is full. Checkpoints only if it waits.
 
         Args:
             data: the datagram.
             peer: where to; None on a connected socket.
             source: the address of ours it is to leave from; None leaves the choice to the kernel.
+            may_wait: if not, a full buffer is `BlockingIOError`, where that can be told.
 
         Raises `OSError` as the kernel says, and `trio.ClosedResourceError` once the socket is closed.
         """
@@ -109,7 +111,7 @@ class KernelTransport:
                 if not self._read_error_queue(batch.hints):
                     batch.errors.append(_name(exc))
                 continue
-            if flags & socket.MSG_TRUNC:
+            if flags & _TRUNCATED:
                 truncated += 1
             else:
                 batch.datagrams.append(
@@ -133,13 +135,15 @@ class KernelTransport:
                 hints.append(hint)
         return len(hints) > before
 
-    async def send(self, data: bytes, peer: Address | None, source: str | None) -> None:
+    async def send(self, data: bytes, peer: Address | None, source: str | None, *, may_wait: bool = True) -> None:
         """See `Transport.send`."""
         sockaddr = None if peer is None else to_sockaddr(peer, self._family)
         while True:
             try:
                 self._send_nowait(data, sockaddr, source)
             except BlockingIOError:
+                if not may_wait:
+                    raise
                 async with self._blocked:  # Trio lets one task wait for one descriptor
                     self._check_open()
                     await trio.lowlevel.wait_writable(self.socket)
@@ -182,11 +186,11 @@ class TrioTransport:
         except OSError as exc:
             _raise_if_closed(exc)
             return Batch([], [], [_name(exc)], 0)
-        if flags & socket.MSG_TRUNC:
+        if flags & _TRUNCATED:
             return Batch([], [], [], 1)
         return Batch([Datagram(data, normalise(sockaddr), read_ancillary(control))], [], [], 0)
 
-    async def send(self, data: bytes, peer: Address | None, source: str | None) -> None:
+    async def send(self, data: bytes, peer: Address | None, source: str | None, *, may_wait: bool = True) -> None:
         """See `Transport.send`."""
         try:
             if peer is None:

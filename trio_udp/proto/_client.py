@@ -167,10 +167,11 @@ class Exchange:
             return None
         if not self.attempts:
             self._line_up(now)
-        if now + _SLACK >= self._given_up_at():
+        to_ask = self._to_ask()
+        if now + _SLACK >= self._given_up_at(to_ask):
             self.failure = self._last_word()
             return None
-        asked = min(self._to_ask(), key=_due, default=None)
+        asked = min(to_ask, key=_due, default=None)
         if asked is None or asked.due > now + _SLACK:
             return None
         return self._transmit(asked, now)
@@ -179,8 +180,9 @@ class Exchange:
         """Seconds until there is something to send, or until the schedule ends: how long to wait for `news`."""
         if self.is_over:
             return 0.0
-        until = min(map(_due, self._to_ask()), default=math.inf)
-        return max(min(until, self._given_up_at()) - now, 0.0)
+        to_ask = self._to_ask()
+        until = min(map(_due, to_ask), default=math.inf)
+        return max(min(until, self._given_up_at(to_ask)) - now, 0.0)
 
     def close(self) -> None:
         """Forget the request, because it was answered, given up or cancelled: what still comes is late (A9)."""
@@ -219,9 +221,9 @@ class Exchange:
         steps = len(self._waits)
         return [asked for asked in self._asked if not asked.is_out and (asked.step < steps or asked.wants_padding)]
 
-    def _given_up_at(self) -> float:
+    def _given_up_at(self, to_ask: list[Asked]) -> float:
         """When the last of the servers that are left will have been waited for, as far as that is known now."""
-        if self._to_ask():
+        if to_ask:
             return self._ends
         return min(self._ends, max((asked.due for asked in self._asked if not asked.is_out), default=-math.inf))
 

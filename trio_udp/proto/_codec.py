@@ -69,6 +69,7 @@ class Message(NamedTuple):
 
 
 _TYPES: Final = {int(kind): kind for kind in MessageType}
+_WITH_PAYLOAD: Final = (MessageType.REQUEST, MessageType.REPLY)
 
 
 def encode_message(message: Message) -> bytes:
@@ -89,7 +90,7 @@ def _check(message: Message) -> None:
         raise ProtocolError(
             f"expected at most {MAX_PAYLOAD} bytes of payload and padding, got {len(payload)} and {padding}"
         )
-    if payload and kind not in (MessageType.REQUEST, MessageType.REPLY):
+    if payload and kind not in _WITH_PAYLOAD:
         raise ProtocolError(f"expected no payload in {kind.name}, got {len(payload)} bytes")
     if padding and kind is not MessageType.REQUEST:
         raise ProtocolError(f"expected no padding in {kind.name}, got {padding} bytes")
@@ -105,17 +106,15 @@ def decode_message_untrusted(data: bytes) -> Message | DropReason:
     kind = _TYPES.get(kind_byte)
     if kind is None or not attempt or key_id or reserved:
         return DropReason.MALFORMED
-    if length and kind not in (MessageType.REQUEST, MessageType.REPLY):
+    if length and kind not in _WITH_PAYLOAD:
         return DropReason.MALFORMED
     end = HEADER_SIZE + length
     padding = len(data) - end
-    if not _padding_is_right(data, kind, flags, end, padding):
+    if (flags or padding) and not _padding_is_right(data, kind, flags, end, padding):
         return DropReason.MALFORMED
     return Message(kind, attempt, ids, data[HEADER_SIZE:end], padding)
 
 
 def _padding_is_right(data: bytes, kind: MessageType, flags: int, end: int, padding: int) -> bool:
     """Whether what follows the payload is what the flags announce: nothing, or some zero bytes of a request."""
-    if flags == 0:
-        return padding == 0
     return flags == PADDED and kind is MessageType.REQUEST and padding > 0 and data.count(0, end) == padding

@@ -15,7 +15,7 @@ from ._drop_reason import DropReason
 from ._schedule import RetryPolicy
 
 
-class AnswerKind(enum.Enum):
+class AnswerKind(enum.StrEnum):
     """What a server says to a request. Formats without a word for one of these never produce it."""
 
     REPLY = "reply"
