@@ -1,0 +1,179 @@
+"""`clients`: how many requests a second N tasks get answered, divided by Trio's sockets used by hand.
+
+Every request has an id of its own, a check of the answer and a timeout. The client of trio_udp, shared by all tasks,
+adds retransmission, and has at most 128 requests in flight, its default. The server is plain blocking Python.
+
+Run as a script with a candidate's name, N, the server's port, warm-up and seconds, this is that client.
+"""
+
+import asyncio
+import functools
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final, cast
+
+import measure
+import servers
+import trio
+from wire import IDS, PAYLOAD, answer, request, udp_socket
+
+import trio_udp
+
+TASKS: Final = (1, 100, 1000)
+TIMEOUT: Final = 1.0
+"""Seconds, for those who retransmit nothing."""
+
+OURS: Final = "trio_udp"
+BY_HAND: Final = "trio, one `trio.socket` per task, by hand"
+UVLOOP: Final = "uvloop, future and timeout per request"
+
+
+class Tally:
+    """What became of the requests, and when counting begins and ends."""
+
+    def __init__(self, warm_up: float, seconds: float) -> None:
+        self.answers = self.lost = self.wrong = 0
+        self._warm_up = warm_up
+        self._seconds = seconds
+
+    def take(self, right: bool) -> None:
+        """Count one answer."""
+        self.answers += 1
+        self.wrong += not right
+
+    async def count(self, sleep: Callable[[float], Awaitable[None]]) -> None:
+        """Let it warm up, count for the seconds given, and print the result."""
+        await sleep(self._warm_up)
+        answers, lost, begin = self.answers, self.lost, time.perf_counter()
+        await sleep(self._seconds)
+        seconds = time.perf_counter() - begin
+        print(self.answers - answers, f"{seconds:.6f}", self.lost - lost, 0, self.wrong)
+
+
+async def shared_client(tasks: int, port: int, tally: Tally) -> None:
+    """Many tasks, one `trio_udp` client."""
+
+    async def ask(client: trio_udp.Client) -> None:
+        while True:
+            reply = await client.exchange(PAYLOAD)
+            tally.take(reply.payload == PAYLOAD)
+            tally.lost += reply.attempts - 1
+
+    async with trio_udp.open_client("127.0.0.1", port) as client, trio.open_nursery() as nursery:
+        for _ in range(tasks):
+            nursery.start_soon(ask, client)
+        await tally.count(trio.sleep)
+        nursery.cancel_scope.cancel()
+
+
+async def sockets_by_hand(tasks: int, port: int, tally: Tally) -> None:
+    """A socket for each task, so that no answer can reach the wrong one."""
+
+    async def ask() -> None:
+        with trio.socket.from_stdlib_socket(udp_socket()) as sock:
+            await sock.connect(("127.0.0.1", port))
+            while True:
+                data = request(os.urandom(8))
+                with trio.move_on_after(TIMEOUT) as scope:
+                    await sock.send(data)
+                    while await sock.recv(65_536) != answer(data):
+                        pass  # late: it belongs to a request that was given up
+                    tally.take(right=True)
+                tally.lost += scope.cancelled_caught
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(tasks):
+            nursery.start_soon(ask)
+        await tally.count(trio.sleep)
+        nursery.cancel_scope.cancel()
+
+
+class AskingProtocol(asyncio.DatagramProtocol):
+    """One asyncio socket for all tasks; a future for each open request."""
+
+    def __init__(self) -> None:
+        self.waiting: dict[bytes, asyncio.Future[bytes]] = {}
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport, which is what sends."""
+        self.transport = cast("asyncio.DatagramTransport", transport)  # before Python 3.12 not a subclass
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        """Wake the task that waits for this answer."""
+        future = self.waiting.get(data[IDS])
+        if future is not None and not future.done():
+            future.set_result(data)
+
+    async def ask(self) -> bool | None:
+        """One request: whether the answer was right, or None if there was none."""
+        data = request(os.urandom(8))
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self.waiting[data[IDS]] = future
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                self.transport.sendto(data)
+                received = await future
+        except TimeoutError:
+            return None
+        finally:
+            del self.waiting[data[IDS]]
+        return received == answer(data)
+
+
+async def asyncio_futures(tasks: int, port: int, tally: Tally) -> None:
+    """Many tasks, one protocol, on whatever loop this runs in."""
+    sock = udp_socket()
+    sock.connect(("127.0.0.1", port))
+    _, protocol = await asyncio.get_running_loop().create_datagram_endpoint(AskingProtocol, sock=sock)
+
+    async def ask() -> None:
+        while True:
+            right = await protocol.ask()
+            if right is None:
+                tally.lost += 1
+            else:
+                tally.take(right)
+
+    async with asyncio.TaskGroup() as group:
+        asking = [group.create_task(ask()) for _ in range(tasks)]
+        await tally.count(asyncio.sleep)
+        for task in asking:
+            task.cancel()
+
+
+CLIENTS: Final[dict[str, Callable[[int, int, Tally], object]]] = {
+    OURS: lambda *args: trio.run(shared_client, *args),
+    BY_HAND: lambda *args: trio.run(sockets_by_hand, *args),
+    "asyncio, future and timeout per request": lambda *args: asyncio.run(asyncio_futures(*args)),
+    UVLOOP: lambda *args: measure.run_on_uvloop(asyncio_futures(*args)),
+}
+
+
+def run(options: measure.Options) -> list[measure.Comparison]:
+    """Compare the clients, for each number of tasks."""
+    return [_compare(tasks, options) for tasks in (TASKS[1:2] if options.smoke else TASKS)]
+
+
+def _compare(tasks: int, options: measure.Options) -> measure.Comparison:
+    title = f"Clients, {tasks} tasks" if tasks > 1 else "Clients, 1 task"
+    comparison = measure.Comparison(title, "requests/s", BY_HAND)
+    candidates = {name: functools.partial(_ask, name, tasks, options) for name in CLIENTS}
+    reason = measure.why_no_uvloop()
+    if reason:
+        del candidates[UVLOOP]
+        comparison.skipped[UVLOOP] = reason
+    return measure.interleave(comparison, candidates, options.rounds)
+
+
+def _ask(name: str, tasks: int, options: measure.Options) -> tuple[float, int]:
+    """Start a server, and the client."""
+    with measure.serving(servers.PLAIN_ECHO, options) as port:
+        arguments = [name, str(tasks), port, str(options.warm_up), str(options.seconds)]
+        output = measure.run([sys.executable, __file__, *arguments], options, core=measure.CORES.client)
+    return measure.read_count(output).result
+
+
+if __name__ == "__main__":
+    CLIENTS[sys.argv[1]](int(sys.argv[2]), int(sys.argv[3]), Tally(float(sys.argv[4]), float(sys.argv[5])))
