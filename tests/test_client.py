@@ -321,6 +321,25 @@ async def test_one_pending_emsgsize_changes_nothing(network: NetworkName, autoju
         assert (await client.exchange(b"?")).attempts == 1
 
 
+async def test_a_request_that_waits_for_its_turn_makes_no_attempt_once_the_client_is_closed(
+    network: NetworkName, autojump_clock: MockClock
+) -> None:
+    """G10: it ends with `ClosedResourceError` as the others do, and `on_attempt` does not hear of it."""
+    with plain_socket() as server:
+        attempts = Attempts()
+        async with open_client(*address_of(server), max_in_flight=1) as client, trio.open_nursery() as nursery:
+
+            async def ask() -> None:
+                with pytest.raises(trio.ClosedResourceError):
+                    await client.exchange(b"?", on_attempt=attempts.note)
+
+            nursery.start_soon(ask)
+            nursery.start_soon(ask)
+            await wait_all_tasks_blocked()
+            client.close_nowait()
+        assert attempts.at == [0]
+
+
 async def test_a_reply_that_comes_during_a_failing_send_ends_the_request(autojump_clock: MockClock) -> None:
     """A2: the reply is read by another task while attempt 2 hangs in a full buffer; then that send fails."""
     trio.socket.set_custom_socket_factory(DelegatingFactory())

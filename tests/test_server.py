@@ -173,11 +173,22 @@ async def test_a_host_with_one_family_listens_on_that(missing: int, host: str) -
 async def test_a_host_without_ip_says_so() -> None:
     """Nothing to listen on is an error, and so is an address of a family that is missing."""
     trio.socket.set_custom_socket_factory(PoorFactory(missing=(socket.AF_INET, socket.AF_INET6)))
-    with pytest.raises(OSError, match="neither IPv4 nor IPv6 is available") as caught:
+    with pytest.raises(OSError, match="Address family not supported") as caught:
         await serve(echo, 0)
     assert caught.value.errno == errno.EAFNOSUPPORT
     with pytest.raises(OSError, match="Address family not supported"):
         await serve(echo, 0, host="127.0.0.1")
+
+
+async def test_a_name_is_served_on_those_of_its_addresses_that_this_host_has() -> None:
+    """localhost is often ::1 as well, where IPv6 is switched off; a name with no address of ours is an error."""
+    names = {"here.example": ["203.0.113.1", "127.0.0.1"], "elsewhere.example": ["203.0.113.1", "203.0.113.2"]}
+    trio.socket.set_custom_hostname_resolver(Names(names))
+    async with serving(echo, host="here.example") as server:
+        assert [address.host for address in server.addresses] == ["127.0.0.1"]
+    with pytest.raises(OSError, match="assign requested address") as caught:
+        await serve(echo, 0, host="elsewhere.example")
+    assert caught.value.errno == errno.EADDRNOTAVAIL
 
 
 @needs_ipv6
@@ -417,6 +428,29 @@ async def test_a_handler_that_fails_while_it_is_cancelled_does_not_break_the_ser
         assert (await settled(server)).handlers == 1
     assert (await settled(server)).errors == 1
     assert len(caplog.records) == 1
+
+
+async def test_a_handler_of_many_tasks_that_fails_while_it_is_cancelled_does_not_break_the_server(
+    network: NetworkName, caplog: pytest.LogCaptureFixture
+) -> None:
+    """E8: what comes out of its nursery is a group of the cancellation and the error; only the first goes on."""
+
+    async def fails_in_its_cleanup() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise KeyError("a bug of the handler's")
+
+    async def handler(request: Request) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fails_in_its_cleanup)
+            nursery.start_soon(trio.sleep_forever)
+
+    async with serving(handler) as server:
+        await ask_and_leave(server)
+        assert (await settled(server)).handlers == 1
+    assert (await settled(server)).unanswered == 1
+    assert ["handler failed" in record.message for record in caplog.records] == [True]
 
 
 # Limits

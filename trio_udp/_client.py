@@ -210,13 +210,13 @@ class Client:
             ValueError: the profile cannot carry this payload; nothing was sent.
             trio.ClosedResourceError: the client is closed, or was closed meanwhile.
         """
-        if self._closed:
-            raise trio.ClosedResourceError("this client was closed")
+        self._check_open()
         self._counts["requests"] += 1
         ended = "cancelled"
         try:
             await self._take_turn()
             try:
+                self._check_open()  # it may have been closed while this request waited for its turn
                 reply = await self._converse(payload, policy or self._policy, on_attempt)
             finally:
                 self._turns.release()
@@ -230,6 +230,10 @@ class Client:
         finally:
             self._counts[ended] += 1
         return reply
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise trio.ClosedResourceError("this client was closed")
 
     async def _take_turn(self) -> None:
         try:
@@ -260,8 +264,7 @@ class Client:
         """Wait until this exchange has something to act on: read for all if nobody does, else be woken by who reads."""
         try:
             while not exchange.news:
-                if self._closed:
-                    raise trio.ClosedResourceError("this client was closed")
+                self._check_open()
                 if self._reading:
                     await self._follow(exchange)
                 else:

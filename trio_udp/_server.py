@@ -88,17 +88,17 @@ async def serve(
         raise ValueError(f"expected max_handlers to be at least 1, got {max_handlers}")
     if max_payload is not None and max_payload < 0:
         raise ValueError(f"expected max_payload to be at least 0, got {max_payload}")
-    endpoints = await _open_endpoints(await resolve(host or None, port, family), skip_missing=not host)
+    endpoints = await _open_endpoints(await resolve(host or None, port, family))
     protocol = ServerProtocol(profile or TU1(), max_payload=max_payload)
     server = Server(handler, endpoints, protocol, max_handlers)
     await server._run(handler_nursery, task_status)  # noqa: SLF001 - this function is the server's other half
 
 
-async def _open_endpoints(addresses: list[Address], *, skip_missing: bool) -> list[Endpoint]:
+async def _open_endpoints(addresses: list[Address]) -> list[Endpoint]:
     """One endpoint for each address, all on one port."""
     for _ in range(_PORT_TRIES):
         try:
-            return await _try_to_open_endpoints(addresses, skip_missing=skip_missing)
+            return await _try_to_open_endpoints(addresses)
         except OSError as exc:
             if exc.errno != errno.EADDRINUSE or addresses[0].port:
                 raise
@@ -106,7 +106,8 @@ async def _open_endpoints(addresses: list[Address], *, skip_missing: bool) -> li
     raise OSError(errno.EADDRINUSE, f"no port is free for all of {', '.join(address.host for address in addresses)}")
 
 
-async def _try_to_open_endpoints(addresses: list[Address], *, skip_missing: bool) -> list[Endpoint]:
+async def _try_to_open_endpoints(addresses: list[Address]) -> list[Endpoint]:
+    missing = None
     with contextlib.ExitStack() as opened:
         endpoints: list[Endpoint] = []
         for address in addresses:
@@ -114,14 +115,15 @@ async def _try_to_open_endpoints(addresses: list[Address], *, skip_missing: bool
             try:
                 sock = await open_server_socket(address._replace(port=port))
             except OSError as exc:
-                if skip_missing and exc.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
-                    continue  # a kernel without IPv6, or without IPv4
-                raise
+                if exc.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+                    raise
+                missing = exc  # without IPv6, say; the name's other addresses will do
+                continue
             endpoints.append(Endpoint(sock))
             opened.callback(endpoints[-1].close)
         opened.pop_all()
-    if not endpoints:
-        raise OSError(errno.EAFNOSUPPORT, "neither IPv4 nor IPv6 is available")
+    if not endpoints and missing is not None:
+        raise missing
     return endpoints
 
 
@@ -234,9 +236,9 @@ class Server:
             answer = self._encode(turn, await cast("AsyncHandler", self._handler)(turn.request))
         except Exception:
             await self._fail(turn)
-        except BaseException:
+        except BaseException as exc:
             self._end("unanswered")
-            raise
+            raise self._log_errors(exc, turn) from None
         else:
             await self._send(turn, *answer)
         finally:
@@ -249,6 +251,15 @@ class Server:
         if not isinstance(payload, bytes):
             raise TypeError(f"expected the handler to return bytes or None, got {type(payload).__name__}")
         return self._protocol.reply(turn.question, payload)
+
+    def _log_errors(self, exc: BaseException, turn: "_Turn") -> BaseException:
+        """What has to end this task, a cancellation say, without what a handler of many tasks raised beside it (E8)."""
+        if not isinstance(exc, BaseExceptionGroup):
+            return exc
+        errors, rest = exc.split(Exception)
+        if errors is not None:
+            logger.error("handler failed for a request from %s", turn.datagram.peer, exc_info=errors)
+        return rest or exc
 
     async def _fail(self, turn: "_Turn") -> None:
         logger.exception("handler failed for a request from %s", turn.datagram.peer)

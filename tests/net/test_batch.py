@@ -346,3 +346,15 @@ async def test_closing_wakes_everybody_who_waits_for_a_full_buffer() -> None:
                 nursery.start_soon(_ends_with_closed, lambda number=number: transport.send(bytes([number]), None, None))
             await wait_all_tasks_blocked()
             transport.close()
+
+
+async def test_a_flood_of_errors_is_read_in_batches_too(autojump_clock: MockClock) -> None:
+    """E7: however many ICMP errors wait, one wake-up reads 64 of them and the task yields."""
+    dead = dead_address()
+    with contextlib.closing(await client_transport(dead, connect=False)) as transport:
+        for _ in range(3 * BATCH):
+            with contextlib.suppress(ConnectionRefusedError):
+                await transport.send(b"hello", dead, None)
+        batch = await transport.receive()
+        assert 0 < len(batch.hints) <= BATCH
+        assert len(batch.errors) <= BATCH

@@ -340,6 +340,15 @@ def test_most_attempts_and_a_retry_still_fit_the_attempt_byte() -> None:
     assert [attempts[-1].number, attempts[-1].datagram[3]] == [255, 255]
 
 
+def test_retry_to_a_request_that_is_as_long_as_it_may_be_is_the_last_word() -> None:
+    """Padding could not make it longer, and the handler need not run again for nothing."""
+    talk = Talk(A)
+    exchange = talk.ask(payload=bytes(talk.client.max_payload))
+    talk.answer(talk.send(0.0, exchange), 0.1, AnswerKind.RETRY)
+    assert exchange.failure is Failure.NO_ROOM
+    assert exchange.next_attempt(0.1) is None
+
+
 def test_padded_transmission_is_waited_for_an_rto() -> None:
     """C3: a reply that takes as long as the RETRY did is still in time, and nothing is sent again before it."""
     talk = Talk(A, policy=ONCE)

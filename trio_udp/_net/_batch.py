@@ -125,7 +125,7 @@ class KernelTransport:
     def _read_error_queue(self, hints: list[Hint]) -> bool:
         """Append what ICMP reported; whether it reported anything."""
         before = len(hints)
-        for _ in range(BATCH if _ERROR_QUEUE else 0):
+        for _ in range(BATCH - before if _ERROR_QUEUE else 0):
             try:
                 quote, control, _flags, sockaddr = self.socket.recvmsg(_LARGEST, _ERROR_SPACE, _ERROR_QUEUE)
             except OSError:

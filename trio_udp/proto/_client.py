@@ -257,13 +257,13 @@ class Exchange:
 
     def _take_retry(self, asked: Asked, attempt: int) -> None:
         """Ask again with all the room there is, once; a second RETRY for a padded attempt is the server's last word."""
-        if asked.padded_from is None:
+        if asked.padded_from is None and len(self.payload) < self._protocol.max_payload:
             asked.server.needs_room = True
             asked.padded_from = len(asked.sent) + 1
             asked.wants_padding = True
             asked.due = -math.inf
             self.news = True
-        elif attempt >= asked.padded_from:
+        elif asked.padded_from is None or attempt >= asked.padded_from:
             self._take_failure(asked, Failure.NO_ROOM)
 
     def _take_failure(self, asked: Asked, failure: Failure) -> None:
