@@ -20,6 +20,7 @@ from .._net import resolve
 from ..proto import MAX_PAYLOAD
 from ._arguments import SubParsers, add_family, add_port, explain, number
 from ._ping_report import Tally, headline, reply_line, summary
+from ._signals import cancel_at_next_signal
 
 _LEAST_INTERVAL: Final = 0.001
 _LONGEST_WAIT: Final = 3600.0
@@ -107,16 +108,11 @@ async def _embedded_server() -> AsyncIterator[Server]:
 async def _ping_all(runs: list["_Run"], signals: AsyncIterator[int]) -> None:
     """Ping all hosts side by side, until all are done or somebody presses ^C."""
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_cancel_at_next_signal, signals, nursery.cancel_scope)
+        nursery.start_soon(cancel_at_next_signal, signals, nursery.cancel_scope)
         async with trio.open_nursery() as pinging:
             for one in runs:
                 pinging.start_soon(one.ping)
         nursery.cancel_scope.cancel()
-
-
-async def _cancel_at_next_signal(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
-    await anext(signals)
-    scope.cancel()
 
 
 class _Run:

@@ -11,6 +11,7 @@ import trio
 
 from .. import Request, Server, ServerStatistics, serve
 from ._arguments import PROFILES, SubParsers, add_family, add_port, add_profile, counted, explain, number
+from ._signals import cancel_at_next_signal
 
 
 def add_to(commands: SubParsers) -> None:
@@ -68,14 +69,9 @@ async def _serve(arguments: argparse.Namespace) -> None:
 async def _drain(server: Server, signals: AsyncIterator[int]) -> None:
     """Let running handlers finish, or stop at the next signal."""
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_cancel_at_next_signal, signals, nursery.cancel_scope)
+        nursery.start_soon(cancel_at_next_signal, signals, nursery.cancel_scope)
         await server.drain()
         nursery.cancel_scope.cancel()
-
-
-async def _cancel_at_next_signal(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
-    await anext(signals)
-    scope.cancel()
 
 
 def _handler(profile: str, drop: float, random_source: random.Random) -> Callable[[Request], bytes | None]:
