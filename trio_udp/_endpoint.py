@@ -34,6 +34,10 @@ _MAY_BE_PENDING: Final = frozenset(
 )
 """Errnos with which the kernel reports an ICMP error about an *earlier* datagram, instead of sending this one (G4)."""
 
+_TRIES: Final = 16
+"""How often one datagram is offered to the kernel. Each try takes the one pending error away, and a flood of forged
+ICMP puts the next one there: at 80,000 a second two tries lost 25 attempts in 5 s, sixteen lost 2 (measured)."""
+
 
 class Endpoint:
     """An open UDP socket with its counters."""
@@ -68,17 +72,15 @@ class Endpoint:
         if it waits. `trio.ClosedResourceError` once closed.
         """
         to = None if self._connected else peer
-        try:
+        for tries_left in reversed(range(_TRIES)):
             try:
                 await self._transport.send(data, to, source, may_wait=may_wait)
+                break
             except OSError as exc:
-                if exc.errno not in _MAY_BE_PENDING:
-                    raise
-                await self._transport.send(data, to, source, may_wait=may_wait)
-        except OSError as exc:
-            name = errno.errorcode.get(exc.errno or 0, type(exc).__name__)
-            self._send_errors[name] += 1
-            return name
+                if not tries_left or exc.errno not in _MAY_BE_PENDING:
+                    name = errno.errorcode.get(exc.errno or 0, type(exc).__name__)
+                    self._send_errors[name] += 1
+                    return name
         self._sent += 1
         return None
 

@@ -1,5 +1,6 @@
 """`ask`: as a process."""
 
+import os
 import re
 import socket
 
@@ -71,3 +72,25 @@ async def test_a_reader_that_has_gone_ends_ping_without_a_traceback() -> None:
     done = await trio.run_process(["sh", "-c", command], capture_stdout=True, capture_stderr=True)
     assert done.stdout.count(b"\n") == 1
     assert done.stderr == b""
+
+
+async def test_a_reply_the_terminal_cannot_show_is_escaped() -> None:
+    """A stranger's text is no reason for a traceback, whatever the terminal's encoding."""
+    async with serving() as (_, port):
+        done = await trio.run_process(
+            [*MODULE, "ask", "127.0.0.1", "é日", "-p", port],
+            capture_stdout=True,
+            capture_stderr=True,
+            env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        )
+    assert (done.stdout, done.stderr) == (b"\\xe9\\u65e5\n", b"")
+
+
+async def test_a_full_disk_is_one_line() -> None:
+    """It is not the server's fault, and no traceback."""
+    async with serving() as (_, port):
+        for command in (f"ask 127.0.0.1 hello -p {port}", f"ping -c 1 127.0.0.1 -p {port}"):
+            shell = f"{' '.join(MODULE)} {command} > /dev/full"
+            done = await trio.run_process(["sh", "-c", shell], capture_stderr=True, check=False)
+            assert b"No space left on device" in done.stderr
+            assert b"Traceback" not in done.stderr

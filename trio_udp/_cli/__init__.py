@@ -4,6 +4,7 @@ Whatever the user or the system got wrong is one line on stderr and exit code 2;
 """
 
 import argparse
+import io
 import os
 import signal
 import sys
@@ -19,6 +20,9 @@ _PROGRAM = "trio_udp"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one sub-command; returns its exit code."""
     arguments = _parser().parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a stranger's text may not fit the terminal's encoding
     code = 0
     try:
         code = arguments.run(arguments)
@@ -31,10 +35,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read our output has gone. Leave nothing for the interpreter to flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 128 + signal.SIGPIPE
+    except* OSError as group:  # a full disk, say, where our output goes
+        print(f"{_PROGRAM} {arguments.command}: {_first(group)}", file=sys.stderr)
+        code = 2
     return code
 
 
-def _first(group: BaseExceptionGroup[BadInput]) -> BadInput:
+def _first(group: BaseExceptionGroup[Exception]) -> Exception:
     first = group.exceptions[0]
     return _first(first) if isinstance(first, BaseExceptionGroup) else first
 

@@ -1,6 +1,7 @@
 """`ask`: one request with its schedule, as the book's client sends it."""
 
 import argparse
+import contextlib
 import os
 import sys
 
@@ -39,14 +40,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 async def _ask(arguments: argparse.Namespace) -> int:
     profile = PROFILES[arguments.profile]()
-    try:
-        # Not connected, so that what strangers send is seen and counted.
-        async with open_client(
-            arguments.host, arguments.port, family=arguments.family, profile=profile, connect=False
-        ) as client:
-            return await _exchange(client, arguments)
-    except OSError as exc:
-        raise explain(exc, arguments.host, arguments.port) from None
+    # Not connected, so that what strangers send is seen and counted.
+    opening = open_client(arguments.host, arguments.port, family=arguments.family, profile=profile, connect=False)
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            client = await stack.enter_async_context(opening)
+        except OSError as exc:
+            raise explain(exc, arguments.host, arguments.port) from None
+        return await _exchange(client, arguments)
 
 
 async def _exchange(client: Client, arguments: argparse.Namespace) -> int:

@@ -42,6 +42,8 @@ _INT: Final = struct.Struct("=i")
 _UINT: Final = struct.Struct("=I")
 _SOCK_EXTENDED_ERR: Final = struct.Struct("=IBBBBII")
 """struct sock_extended_err: errno, origin, type, code, pad, info, data."""
+_FROM_ICMP: Final = (2, 3)
+"""SO_EE_ORIGIN_ICMP and SO_EE_ORIGIN_ICMP6 (include/uapi/linux/errqueue.h)."""
 
 
 class Ancillary(NamedTuple):
@@ -128,6 +130,8 @@ def read_error_untrusted(
         if (level, kind) in ((socket.IPPROTO_IP, IP_RECVERR), (socket.IPPROTO_IPV6, IPV6_RECVERR)) and sockaddr:
             if len(data) < _SOCK_EXTENDED_ERR.size:
                 return None
-            number = _SOCK_EXTENDED_ERR.unpack_from(data)[0]
+            number, origin = _SOCK_EXTENDED_ERR.unpack_from(data)[:2]
+            if origin not in _FROM_ICMP:
+                return None  # our own kernel's word, such as EMSGSIZE: the call that sent has heard it already
             return Hint(normalise(sockaddr), quote, errno.errorcode.get(number, str(number)))
     return None

@@ -108,7 +108,7 @@ class KernelTransport:
                 break
             except OSError as exc:
                 _raise_if_closed(exc)
-                if not self._read_error_queue(batch.hints):
+                if not self._read_error_queue(batch.hints) and len(batch.hints) < BATCH:
                     batch.errors.append(_name(exc))
                 continue
             if flags & _TRUNCATED:
