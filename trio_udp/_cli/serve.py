@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 import trio
 
 from .. import Request, Server, ServerStatistics, serve
+from .._chaos import Conditions, Packet, Rule
 from ._arguments import PROFILES, SubParsers, add_family, add_port, add_profile, counted, explain, number
 from ._signals import cancel_at_next_signal
 
@@ -49,7 +50,8 @@ async def _serve(arguments: argparse.Namespace) -> None:
     profile = PROFILES[arguments.profile]()
     if profile.verified == "weak":
         print(f"profile {profile.name}, verified: weak: anyone may forge it; not for the Internet", file=sys.stderr)
-    handler = _handler(arguments.profile, arguments.drop, random.Random(arguments.seed))  # noqa: S311 - losses, not secrets
+    losses = Conditions(loss=arguments.drop).rule(random.Random(arguments.seed))  # noqa: S311 - losses, not secrets
+    handler = _handler(arguments.profile, losses)
     start = functools.partial(
         serve, handler, arguments.port, host=arguments.interface, family=arguments.family, profile=profile
     )
@@ -75,11 +77,12 @@ async def _drain(server: Server, signals: AsyncIterator[int]) -> None:
         nursery.cancel_scope.cancel()
 
 
-def _handler(profile: str, drop: float, random_source: random.Random) -> Callable[[Request], bytes | None]:
+def _handler(profile: str, losses: Rule) -> Callable[[Request], bytes | None]:
     """Echo, or the book's sentence; with a share of the requests lost, as in `udp_remote.py`."""
 
     def answer(request: Request) -> bytes | None:
-        if random_source.random() < drop:
+        verdict = losses(Packet(request.payload, request.peer, request.local))
+        if verdict is not None and not verdict.deliveries:
             with contextlib.suppress(OSError):  # that nobody reads it is no reason to answer ERROR
                 print(f"pretending to drop packet from {request.peer}", flush=True)
             return None
