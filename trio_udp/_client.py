@@ -10,7 +10,6 @@ of the user's stays what it is, and cancelling one request disturbs no other. do
 
 import contextlib
 import errno
-import os
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final, NamedTuple
@@ -20,6 +19,7 @@ import trio
 from ._endpoint import Endpoint
 from ._errors import NoReply, RemoteError, ServerBusy
 from ._net import Address, Batch, loopback_of, normalise, open_client_socket, resolve
+from ._random import RandomBytes, random_source
 from ._statistics import ClientStatistics
 from .proto import (
     DEFAULT_MAX_PAYLOAD,
@@ -101,8 +101,9 @@ async def open_client(
         raise ValueError(f"expected max_payload to be at least 0, got {max_payload}")
     peers = await _resolve_all(_servers(host, port, servers), family)
     endpoint, peers = await _open_endpoint(peers, connect)
-    protocol = ClientProtocol(profile, peers, random=os.urandom(INSTANCE_SIZE * len(peers)), max_payload=max_payload)
-    client = Client(endpoint, protocol, policy or profile.policy, max_in_flight)
+    random_bytes = random_source()
+    protocol = ClientProtocol(profile, peers, random=random_bytes(INSTANCE_SIZE * len(peers)), max_payload=max_payload)
+    client = Client(endpoint, protocol, policy or profile.policy, max_in_flight, random_bytes)
     try:
         yield client
     finally:
@@ -155,10 +156,18 @@ async def _open_endpoint(peers: list[Address], connect: bool | None) -> tuple[En
 class Client:
     """Asks one server, or several that are as good as each other. Made by `open_client`; many tasks may share it."""
 
-    def __init__(self, endpoint: Endpoint, protocol: ClientProtocol, policy: RetryPolicy, max_in_flight: int) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        protocol: ClientProtocol,
+        policy: RetryPolicy,
+        max_in_flight: int,
+        random_bytes: RandomBytes,
+    ) -> None:
         self._endpoint = endpoint
         self._protocol = protocol
         self._policy = policy
+        self._random_bytes = random_bytes
         in_flight = min(max_in_flight, protocol.profile.max_outstanding or max_in_flight)
         self._turns = trio.Semaphore(in_flight, max_value=in_flight)
         self._followers: dict[Exchange, trio.Event] = {}
@@ -245,7 +254,7 @@ class Client:
         self, payload: bytes, policy: RetryPolicy, on_attempt: Callable[[Attempt], None] | None
     ) -> Reply:
         began = trio.current_time()
-        exchange = self._protocol.open_exchange(payload, policy, os.urandom(self._protocol.random_size))
+        exchange = self._protocol.open_exchange(payload, policy, self._random_bytes(self._protocol.random_size))
         try:
             while not exchange.is_over:
                 while (attempt := exchange.next_attempt(trio.current_time())) is not None:
