@@ -1,0 +1,75 @@
+"""A network that lies, in a box: simulated, deterministic, adversarial, on Trio's virtual clock.
+
+    async def main(net):
+        async with trio.open_nursery() as nursery:
+            ...                                  # trio.socket.socket() is simulated here
+
+    simulate(main, seed=1)
+
+For testing any UDP code written on `trio.socket`; nothing here needs the rest of trio_udp to be used.
+"""
+
+from .._chaos import (
+    DROP,
+    ICMP_KINDS,
+    PASS,
+    Conditions,
+    Delivery,
+    GilbertElliott,
+    Icmp,
+    Packet,
+    Rule,
+    Verdict,
+    copies,
+    delay,
+    drop,
+    flip_bit,
+    refuse,
+    reject,
+    replace,
+)
+from ._fabric import Fabric
+from ._hosts import Host, Nat
+from ._kernel import SimUDP
+from ._names import temporary_failure
+from ._options import NotSimulated
+from ._simnet import Held, SimNet, Stalled
+from ._simulate import NotDeterministic, simulate, simulated
+from ._socket import SimSocket
+from ._trace import Fate, Record, Trace
+
+__all__ = [
+    "DROP",
+    "ICMP_KINDS",
+    "PASS",
+    "Conditions",
+    "Delivery",
+    "Fabric",
+    "Fate",
+    "GilbertElliott",
+    "Held",
+    "Host",
+    "Icmp",
+    "Nat",
+    "NotDeterministic",
+    "NotSimulated",
+    "Packet",
+    "Record",
+    "Rule",
+    "SimNet",
+    "SimSocket",
+    "SimUDP",
+    "Stalled",
+    "Trace",
+    "Verdict",
+    "copies",
+    "delay",
+    "drop",
+    "flip_bit",
+    "refuse",
+    "reject",
+    "replace",
+    "simulate",
+    "simulated",
+    "temporary_failure",
+]

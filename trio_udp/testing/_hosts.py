@@ -1,0 +1,336 @@
+"""Simulated hosts, with their addresses, ports and programs, and the address translators some of them are behind."""
+
+import errno
+import itertools
+import socket
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+from .._chaos import Icmp, Packet
+from .._net import Address, loopback_of
+from ._fabric import DELIVERED
+from ._kernel import SimUDP, error
+from ._options import NotSimulated
+
+if TYPE_CHECKING:
+    from ._simnet import SimNet
+
+ETHERNET_MTU: Final = 1500
+LOOPBACK_MTU: Final = 65_536
+_FIRST_PORT: Final = 32_768
+_PORTS: Final = 28_232
+"""net.ipv4.ip_local_port_range: 32,768 to 60,999."""
+_REUSE_ADDRESS: Final = (socket.SOL_SOCKET, socket.SO_REUSEADDR)
+_REUSE_PORT: Final = (socket.SOL_SOCKET, socket.SO_REUSEPORT)
+_NOBODY_LISTENS: Final = "nobody listens"
+_FILTERED: Final = "dropped by NAT"
+_PATHS_REMEMBERED: Final = 1024
+_MAPPINGS_KEPT: Final = 16_384
+
+current_host: Final[ContextVar["Host | None"]] = ContextVar("trio_udp.testing.current_host", default=None)
+
+
+class Host:
+    """One simulated host. Made by `SimNet.host`.
+
+    Sockets opened inside `with host.here():`, and in tasks started there, are this host's.
+    """
+
+    def __init__(self, net: "SimNet", name: str, addresses: tuple[str, ...], mtu: int, nat: "Nat | None") -> None:
+        self.net: Final = net
+        self.name: Final = name
+        self.addresses: Final = addresses
+        """The first of a family is where its packets come from."""
+        self.nat = nat
+        self.mtu = mtu
+        """Bytes of IP packet that fit its interface."""
+        self.is_up = True
+        self._sockets: dict[int, list[SimUDP]] = {}
+        self._path_mtu: OrderedDict[str, int] = OrderedDict()
+        self._programs: set[trio.CancelScope] = set()
+        self._restarted = trio.Event()
+
+    def __repr__(self) -> str:
+        return f"<Host {self.name} {' '.join(self.addresses)}>"
+
+    def __str__(self) -> str:
+        return self.name
+
+    # Programs
+
+    @contextmanager
+    def here(self) -> Iterator["Host"]:
+        """Run the code of the block, and the tasks it starts, on this host."""
+        token = current_host.set(self)
+        try:
+            yield self
+        finally:
+            current_host.reset(token)
+
+    async def run(self, async_fn: Callable[..., Awaitable[object]], *args: Any) -> None:
+        """Run a program on this host: `nursery.start_soon(host.run, main)`.
+
+        `crash` cancels it wherever it is, and `restart` runs it again from the beginning. Returns when it does.
+        """
+        while True:
+            with trio.CancelScope() as scope, self.here():
+                self._programs.add(scope)
+                try:
+                    await async_fn(*args)
+                finally:
+                    self._programs.discard(scope)
+            if not scope.cancelled_caught:
+                return
+            await self._restarted.wait()
+
+    def crash(self) -> None:
+        """Lose power: every socket is gone without a word, every program that `run` runs is cancelled."""
+        self.is_up = False
+        self._restarted = trio.Event()
+        for sock in [sock for sockets in self._sockets.values() for sock in sockets]:
+            sock.close()
+        for scope in list(self._programs):
+            scope.cancel()
+
+    def restart(self) -> None:
+        """Come back, with no memory of what was: programs that were running run again."""
+        self.is_up = True
+        self._restarted.set()
+
+    # Addresses
+
+    def owns(self, host: str) -> bool:
+        """Whether an IP address is this host's."""
+        return self.is_loopback(host) or host in self.addresses
+
+    @staticmethod
+    def is_loopback(host: str) -> bool:
+        """Whether an IP address means this host itself, on every host."""
+        return host.startswith("127.") or host == "::1"
+
+    def reachable(self, destination: Address) -> Address:
+        """The address a datagram goes to; `ENETUNREACH` where this host has no route."""
+        destination = loopback_of(destination)
+        if _is_multicast(destination.host):
+            raise NotSimulated(f"multicast and broadcast are not simulated: {destination}")
+        self.source_for(destination)
+        return destination
+
+    def source_for(self, destination: Address) -> str:
+        """Where packets to that address come from, unless their socket says otherwise."""
+        if self.is_loopback(destination.host):
+            return "::1" if ":" in destination.host else "127.0.0.1"
+        if destination.host in self.addresses:
+            return destination.host
+        for address in self.addresses:
+            if (":" in address) == (":" in destination.host) and ("%" in address) == ("%" in destination.host):
+                return address
+        raise error(errno.ENETUNREACH)
+
+    def mtu_to(self, destination: Address) -> int:
+        """Bytes of IP packet that fit the interface."""
+        return LOOPBACK_MTU if self.owns(destination.host) else self.mtu
+
+    def path_mtu(self, destination: Address) -> int:
+        """The same, or what ICMP has told about the path."""
+        return min(self._path_mtu.get(destination.host, LOOPBACK_MTU), self.mtu_to(destination))
+
+    # Ports
+
+    def open(self, family: socket.AddressFamily) -> SimUDP:
+        """A socket of this host's."""
+        if not self.is_up:
+            raise error(errno.ENETDOWN)
+        return SimUDP(self, family, self.net.next_descriptor())
+
+    def bind(self, sock: SimUDP, address: Address) -> Address:
+        """Give a socket this address, with a port if it names none."""
+        if not address.is_unspecified and not self.owns(address.host):
+            raise error(errno.EADDRNOTAVAIL)
+        if address.port:
+            if self._conflicts(sock, address):
+                raise error(errno.EADDRINUSE)
+        else:
+            address = address._replace(port=self._free_port(sock, address))
+        self._sockets.setdefault(address.port, []).append(sock)
+        return address
+
+    def unbind(self, sock: SimUDP) -> None:
+        """Forget a socket that was closed."""
+        if sock.local is not None:
+            others = self._sockets[sock.local.port]
+            others.remove(sock)
+            if not others:
+                del self._sockets[sock.local.port]
+
+    def _free_port(self, sock: SimUDP, address: Address) -> int:
+        first = int(self.net.random.random() * _PORTS)
+        for step in range(_PORTS):
+            port = _FIRST_PORT + (first + step) % _PORTS
+            if not self._conflicts(sock, address._replace(port=port)):
+                return port
+        raise error(errno.EADDRINUSE)
+
+    def _conflicts(self, sock: SimUDP, address: Address) -> bool:
+        return any(
+            _overlap(sock, address, other) and not _share(sock, other) for other in self._sockets.get(address.port, ())
+        )
+
+    # Packets
+
+    def transmit(self, packet: Packet) -> int | None:
+        """Send a packet; the errno with which that fails, if it does."""
+        if not self.is_up:
+            return errno.ENETDOWN
+        if self.owns(packet.destination.host):
+            return self.net.transmit(packet, self, self)
+        return self.net.transmit(packet if self.nat is None else self.nat.outward(packet), self, None)
+
+    def receive(self, packet: Packet) -> str:
+        """Take a packet that arrived; what became of it."""
+        if not self.is_up:
+            return "the host is down"
+        if packet.icmp is not None:
+            return self._receive_icmp(packet.icmp, packet.source)
+        sock = self._listener(packet)
+        if sock is None:
+            self.net.send_icmp(Icmp("port unreachable", packet), self)
+            return _NOBODY_LISTENS
+        return DELIVERED if sock.receive_packet(packet) else "receive buffer full"
+
+    def _receive_icmp(self, icmp: Icmp, router: Address) -> str:
+        about = icmp.about
+        mirrored = about._replace(source=about.destination, destination=about.source)
+        sock = self._listener(mirrored)
+        if sock is None:
+            return _NOBODY_LISTENS
+        if icmp.kind == "fragmentation needed":
+            self._path_mtu[about.destination.host] = max(icmp.mtu, _least_mtu(about.destination))
+            if len(self._path_mtu) > _PATHS_REMEMBERED:
+                self._path_mtu.popitem(last=False)
+        sock.receive_icmp(icmp, router)
+        return DELIVERED
+
+    def _listener(self, packet: Packet) -> SimUDP | None:
+        """The socket that fits best; of several that share a port by SO_REUSEPORT, always the same one for a flow."""
+        fitting = [(sock.takes(packet), sock) for sock in self._sockets.get(packet.destination.port, ())]
+        best = max((fit for fit, _ in fitting), default=0)
+        if best == 0:
+            return None
+        candidates = [sock for fit, sock in fitting if fit == best]
+        if candidates[-1].options[_REUSE_PORT]:
+            return candidates[hash_of(packet.source) % len(candidates)]
+        return candidates[-1]
+
+
+class Nat:
+    """An address translator: hosts behind it share its outside address. Made by `SimNet.nat`.
+
+    It gives each inside address and port one outside port, and lets in only what comes from where that port has sent
+    to (RFC 4787: endpoint-independent mapping, address- and port-dependent filtering).
+    """
+
+    def __init__(self, net: "SimNet", name: str, address: str) -> None:
+        self.net: Final = net
+        self.name: Final = name
+        self.address: Final = address
+        self._ports = itertools.cycle(range(_FIRST_PORT, _FIRST_PORT + _PORTS))
+        self._outside: OrderedDict[Address, int] = OrderedDict()
+        self._inside: dict[int, tuple[Address, Host]] = {}
+        self._allowed: set[tuple[int, Address]] = set()
+
+    def __repr__(self) -> str:
+        return f"<Nat {self.name} {self.address}>"
+
+    def rebind(self) -> None:
+        """Forget all mappings, as at a restart: the next packet of a flow leaves from another port."""
+        self._outside.clear()
+        self._inside.clear()
+        self._allowed.clear()
+
+    def outward(self, packet: Packet) -> Packet:
+        """The packet as the world sees it."""
+        if packet.icmp is not None:
+            return self._icmp_outward(packet, packet.icmp)
+        port = self._outside.get(packet.source)
+        if port is None:
+            port = self._map(packet.source)
+        self._allowed.add((port, packet.destination))
+        return packet._replace(source=Address(self.address, port))
+
+    def receive(self, packet: Packet) -> str:
+        """Take a packet from outside; what became of it."""
+        if packet.icmp is not None:
+            return self._receive_icmp(packet)
+        found = self._inside.get(packet.destination.port)
+        if found is None or (packet.destination.port, packet.source) not in self._allowed:
+            return _FILTERED
+        address, host = found
+        return host.receive(packet._replace(destination=address))
+
+    def _icmp_outward(self, packet: Packet, icmp: Icmp) -> Packet:
+        about = icmp.about
+        port = self._outside.get(about.destination, about.destination.port)
+        about = about._replace(destination=Address(self.address, port))
+        return packet._replace(source=Address(self.address, 0), icmp=icmp._replace(about=about))
+
+    def _receive_icmp(self, packet: Packet) -> str:
+        assert packet.icmp is not None
+        about = packet.icmp.about
+        found = self._inside.get(about.source.port)
+        if found is None or about.source.host != self.address:
+            return _FILTERED
+        address, host = found
+        icmp = packet.icmp._replace(about=about._replace(source=address))
+        return host.receive(packet._replace(destination=address, icmp=icmp))
+
+    def _map(self, inside: Address) -> int:
+        host = self.net.host_of(inside.host)
+        assert isinstance(host, Host)
+        if len(self._outside) >= _MAPPINGS_KEPT:
+            _, forgotten = self._outside.popitem(last=False)
+            del self._inside[forgotten]
+            self._allowed = {allowed for allowed in self._allowed if allowed[0] != forgotten}
+        port = next(port for port in self._ports if port not in self._inside)
+        self._outside[inside] = port
+        self._inside[port] = inside, host
+        return port
+
+
+def hash_of(address: Address) -> int:
+    """A number that is the same on every machine and in every run, unlike `hash`."""
+    number = 0
+    for byte in str(address).encode():
+        number = (number * 31 + byte) % 2**32
+    return number
+
+
+def _overlap(sock: SimUDP, address: Address, other: SimUDP) -> bool:
+    """Whether two sockets of one port could be meant by the same packet."""
+    assert other.local is not None
+    if sock.is_dual_stack_wildcard(address) or other.is_dual_stack_wildcard(other.local):
+        return True
+    if address.family != other.local.family:
+        return False
+    return address.host == other.local.host or address.is_unspecified or other.local.is_unspecified
+
+
+def _share(sock: SimUDP, other: SimUDP) -> bool:
+    """Whether both have asked to share their port."""
+    return any(sock.options[option] and other.options[option] for option in (_REUSE_ADDRESS, _REUSE_PORT))
+
+
+def _least_mtu(destination: Address) -> int:
+    """RFC 791 and net.ipv4.route.min_pmtu, RFC 8200: an ICMP error that says less is not believed to the letter."""
+    return 1280 if destination.family == socket.AF_INET6 else 552
+
+
+def _is_multicast(host: str) -> bool:
+    if ":" in host:
+        return host.startswith("ff")
+    return host == "255.255.255.255" or 224 <= int(host.partition(".")[0]) < 240

@@ -1,0 +1,385 @@
+"""`SimNet`: a whole network in one object. Hosts, links, names, rules and a trace, from one seed.
+
+    net = SimNet(seed=1)
+    server = net.host("server")
+    net.link(Conditions(latency=0.02, loss=0.2))
+    async with net.running():
+        with server.here():
+            ...                          # trio.socket.socket() is a socket of this host's
+
+Nothing here is global: a network is installed in one `trio.run`, and a task is on the host it was started on. It runs
+on whatever clock Trio runs on; `simulate` brings one that jumps.
+"""
+
+import ipaddress
+import itertools
+import math
+import socket
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from random import Random
+from typing import Any, Final
+
+import trio
+
+from .._chaos import ICMP_KINDS, PASS, Conditions, Icmp, Link, Packet, Rule, Verdict, drop
+from .._net import Address, normalise
+from ._fabric import Fabric
+from ._hosts import ETHERNET_MTU, Host, Nat, current_host
+from ._names import Answer, Names
+from ._options import NotSimulated
+from ._socket import SimSocket
+from ._trace import KEPT, Trace
+
+Place = Host | Nat
+_FIRST_DESCRIPTOR: Final = 1_000_000
+"""More than a process may have open, so that no real descriptor has such a number."""
+_PUBLIC: Final = (ipaddress.IPv4Address("192.0.2.0"), ipaddress.IPv6Address("2001:db8::"))
+_PRIVATE: Final = (ipaddress.IPv4Address("10.0.0.0"), ipaddress.IPv6Address("fd00::"))
+_PERFECT: Final = Conditions()
+NOBODY: Final = "no such host"
+
+
+class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
+    """A simulated network: a socket factory and a host name resolver for Trio.
+
+    Code that is on no host of yours is on `net.localhost`, so code written for 127.0.0.1 runs unchanged.
+    """
+
+    def __init__(self, *, seed: int = 0, conditions: Conditions = _PERFECT, trace_limit: int = KEPT) -> None:
+        """Make a network without hosts, but for `localhost`.
+
+        Args:
+            seed: decides everything that is left to chance.
+            conditions: of links that `link` says nothing else about. Loopback is always perfect.
+            trace_limit: packets kept in `trace`; the digest covers them all.
+        """
+        self.seed: Final = seed
+        self.random: Final = Random(seed)  # noqa: S311 - a simulation has to be repeatable
+        """What everything is drawn from; yours to draw from too."""
+        self.trace: Final = Trace(self._place_name, kept=trace_limit)
+        self.hosts: Final[dict[str, Host]] = {}
+        self._said: dict[tuple[Place | None, Place | None], Conditions] = {(None, None): conditions}
+        self._fabric = Fabric(self.trace)
+        self._places: dict[str, Place] = {}
+        self._links: dict[tuple[Place | None, Place | None], Link] = {}
+        self._names = Names()
+        self._numbers = itertools.count(1)
+        self._descriptors = itertools.count(_FIRST_DESCRIPTOR)
+        self._public = itertools.count(1)
+        self._private = itertools.count(1)
+        self._origin = 0.0
+        self._is_running = False
+        self._news = trio.Event()
+        self.localhost: Final = self.host("localhost")
+        self.names["localhost"] = ["127.0.0.1", "::1"]
+
+    # Hosts and names
+
+    def host(self, name: str, *addresses: str, mtu: int = ETHERNET_MTU, nat: Nat | None = None) -> Host:
+        """Add a host. Without addresses it gets one of each version; the name resolves to all of them.
+
+        Args:
+            name: resolves to its addresses, and stands in the trace.
+            addresses: numeric; a link-local one with its scope, `fe80::1%2`.
+            mtu: bytes of IP packet that fit its interface.
+            nat: the translator it is behind.
+        """
+        if name in self.hosts:
+            raise ValueError(f"expected a new name for a host, got {name!r}, which exists")
+        if not addresses:
+            base, number = (_PUBLIC, next(self._public)) if nat is None else (_PRIVATE, next(self._private))
+            addresses = tuple(str(first + number) for first in base)
+        host = Host(self, name, tuple(normalise((address, 0)).host for address in addresses), mtu, nat)
+        for address in host.addresses:
+            self._settle(address, host)
+        self.hosts[name] = host
+        self.names[name.lower()] = list(host.addresses)
+        return host
+
+    def nat(self, name: str, address: str | None = None) -> Nat:
+        """Add an address translator with this outside address; give it to hosts as `nat=`."""
+        nat = Nat(self, name, normalise((address, 0)).host if address else str(_PUBLIC[0] + next(self._public)))
+        self._settle(nat.address, nat)
+        return nat
+
+    @property
+    def names(self) -> dict[str, Answer]:
+        """What each name resolves to: a list of numeric addresses, or an `OSError` to raise. Change it at any time."""
+        return self._names.table
+
+    def host_of(self, address: str) -> Place | None:
+        """Whose IP address that is."""
+        return self._places.get(address)
+
+    # What goes wrong
+
+    def link(
+        self,
+        conditions: Conditions,
+        source: Place | None = None,
+        destination: Place | None = None,
+        *,
+        both: bool = True,
+    ) -> None:
+        """Say what a link does, from now on.
+
+        Args:
+            conditions: replaces what was said before. All links forget their bursts and queues.
+            source: packets from there; None from anywhere.
+            destination: packets to there; None to anywhere. What is said of both ends comes before what is said of one.
+            both: the other direction too.
+        """
+        self._said[source, destination] = conditions
+        if both:
+            self._said[destination, source] = conditions
+        self._links.clear()
+
+    def rule(self, rule: Rule) -> AbstractContextManager[Rule]:
+        """Ask this rule about every packet, before all others, for the length of a `with` block."""
+        return self._fabric.rule(rule)
+
+    def partition(self, some: Iterable[Place], others: Iterable[Place]) -> AbstractContextManager[Rule]:
+        """Lose what the one group sends to the other, and back, for the length of a `with` block."""
+        some, others = frozenset(some), frozenset(others)
+
+        def cut(packet: Packet) -> Verdict | None:
+            ends = self._ends(packet)
+            crosses = (ends[0] in some and ends[1] in others) or (ends[0] in others and ends[1] in some)
+            return drop("partitioned") if crosses else None
+
+        return self.rule(cut)
+
+    @contextmanager
+    def hold(self, source: Place | None = None, destination: Place | None = None) -> Iterator["Held"]:
+        """Keep what is sent from there to there (None is anywhere) for the length of the block, or until `release`."""
+        held = Held(self)
+
+        def keep(packet: Packet) -> Verdict | None:
+            ends = self._ends(packet)
+            if (source or ends[0]) != ends[0] or (destination or ends[1]) != ends[1]:
+                return None
+            held.packets.append(packet)
+            return drop("held")
+
+        with self.rule(keep):
+            yield held
+        held.release()
+
+    def inject(
+        self,
+        data: bytes,
+        source: tuple[str, int],
+        destination: tuple[str, int],
+        *,
+        after: float = 0.0,
+        host: Host | None = None,
+    ) -> None:
+        """Forge a datagram: any bytes, from any address, past every rule.
+
+        Args:
+            data: its payload.
+            source: where it claims to come from.
+            destination: where it is delivered.
+            after: seconds from now.
+            host: which host's loopback it arrives on; for a loopback destination only, `localhost` by default.
+        """
+        packet = self._number(Packet(data, normalise(source), normalise(destination)))
+        self._inject(packet, after, host)
+
+    def inject_icmp(
+        self, kind: str, about: Packet, *, source: str | None = None, mtu: int = 0, after: float = 0.0
+    ) -> None:
+        """Forge an ICMP error about a packet, to its sender.
+
+        Args:
+            kind: one of `ICMP_KINDS`; `ValueError` for another.
+            about: what it quotes, from `trace` or made up.
+            source: the router it claims to come from; the packet's destination by default.
+            mtu: for `fragmentation needed`.
+            after: seconds from now.
+        """
+        if kind not in ICMP_KINDS:
+            raise ValueError(f"expected one of {', '.join(ICMP_KINDS)}, got {kind!r}")
+        router = Address(source or about.destination.host, 0)
+        packet = self._number(Packet(b"", router, about.source, icmp=Icmp(kind, about, mtu)))
+        self._inject(packet, after, None)
+
+    # Running
+
+    @asynccontextmanager
+    async def running(self, *, time_limit: float = math.inf) -> AsyncIterator["SimNet"]:
+        """Be the network of this `trio.run`, for the length of the block; then what was installed before is again.
+
+        An exception of the block's is raised as it is. Raises `Stalled` when the clock reaches `time_limit`, seconds
+        from now: on a clock that jumps, because every task waits for something that never comes.
+        """
+        if self._is_running:
+            raise RuntimeError("this network is running already")
+        self._origin = trio.current_time() - self._fabric.now
+        self._is_running = True
+        factory = trio.socket.set_custom_socket_factory(self)
+        resolver = trio.socket.set_custom_hostname_resolver(self)
+        failure: BaseException | None = None
+        is_over = False
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._carry, time_limit, nursery.cancel_scope)
+                try:
+                    yield self
+                except BaseException as exc:
+                    if nursery.cancel_scope.cancel_called:
+                        raise
+                    failure = exc  # raised below, outside the nursery that would wrap it in a group
+                is_over = not nursery.cancel_scope.cancel_called
+                nursery.cancel_scope.cancel()
+        finally:
+            trio.socket.set_custom_socket_factory(factory)
+            trio.socket.set_custom_hostname_resolver(resolver)
+            self._is_running = False
+        if failure is not None:
+            raise failure
+        if not is_over:
+            raise Stalled(f"the simulation reached its time limit of {time_limit} s")
+
+    @property
+    def now(self) -> float:
+        """Seconds since it began to run."""
+        return trio.current_time() - self._origin if self._is_running else self._fabric.now
+
+    async def _carry(self, time_limit: float, scope: trio.CancelScope) -> None:
+        """Deliver each packet when it is due, and cancel everything when time is up."""
+        while self.now < time_limit:
+            self._news = trio.Event()
+            with trio.move_on_at(self._origin + min(self._fabric.next_due, time_limit)):
+                await self._news.wait()
+            self._fabric.advance(self.now)
+        scope.cancel()
+
+    # What Trio asks for
+
+    def socket(
+        self,
+        family: socket.AddressFamily | int = socket.AF_INET,
+        type: socket.SocketKind | int = socket.SOCK_STREAM,  # noqa: A002 - the interface's own word
+        proto: int = 0,
+    ) -> SimSocket:
+        """See `trio.abc.SocketFactory`."""
+        if type != socket.SOCK_DGRAM or proto not in (0, socket.IPPROTO_UDP):
+            raise NotSimulated(f"only UDP is simulated, not sockets of type {type} and protocol {proto}")
+        if family not in (socket.AF_INET, socket.AF_INET6):
+            raise NotSimulated(f"only IPv4 and IPv6 are simulated, not sockets of family {family}")
+        return SimSocket(self._host().open(socket.AddressFamily(family)))
+
+    async def getaddrinfo(  # noqa: PLR0917 - the interface of trio.abc.HostnameResolver
+        self,
+        host: bytes | str | None,
+        port: bytes | str | int | None,
+        family: int = 0,
+        type: int = 0,  # noqa: A002 - the interface's own word
+        proto: int = 0,
+        flags: int = 0,
+    ) -> Any:
+        """See `trio.abc.HostnameResolver`."""
+        return await self._names.getaddrinfo(host, port, family, type, proto, flags)
+
+    async def getnameinfo(self, sockaddr: Any, flags: int) -> tuple[str, str]:
+        """See `trio.abc.HostnameResolver`."""
+        return await self._names.getnameinfo(sockaddr, flags)
+
+    # What hosts ask for
+
+    def transmit(self, packet: Packet, host: Host, local: Host | None) -> int | None:
+        """Carry a packet from a host to wherever it goes; the errno with which sending fails, if it does."""
+        packet = self._number(packet)
+        link = self._link(host, packet) if local is None else _undisturbed
+        verdict = self._fabric.transmit(packet, link, self._arrive if local is None else local.receive)
+        if verdict.icmp is not None:
+            self._report(verdict.icmp, host if local is not None else None)
+        self._news.set()
+        return verdict.errno
+
+    def send_icmp(self, icmp: Icmp, host: Host) -> None:
+        """Let a host report an ICMP error about a packet that reached it."""
+        about = icmp.about
+        router = Address(about.destination.host, 0)
+        host.transmit(Packet(b"", router, about.source, icmp=icmp))
+
+    def resend(self, packet: Packet) -> None:
+        """Deliver a packet that was held, now and past every rule."""
+        local = self._local(packet, None)
+        self._fabric.resend(self._number(packet), self._arrive if local is None else local.receive)
+
+    def next_descriptor(self) -> int:
+        """A number for a socket."""
+        return next(self._descriptors)
+
+    # Small parts
+
+    def _host(self) -> Host:
+        host = current_host.get()
+        return host if host is not None and host.net is self else self.localhost
+
+    def _settle(self, address: str, place: Place) -> None:
+        if address in self._places or Host.is_loopback(address):
+            raise ValueError(f"expected an address that nobody has, got {address}")
+        self._places[address] = place
+
+    def _place_name(self, address: str) -> str:
+        place = self._places.get(address)
+        return address if place is None else place.name
+
+    def _number(self, packet: Packet) -> Packet:
+        return packet._replace(number=next(self._numbers), sent_at=self.now)
+
+    def _ends(self, packet: Packet) -> tuple[Place | None, Place | None]:
+        return self._places.get(packet.source.host), self._places.get(packet.destination.host)
+
+    def _link(self, host: Host, packet: Packet) -> Link:
+        ends = (host.nat or host, self._places.get(packet.destination.host))
+        link = self._links.get(ends)
+        if link is None:
+            options = (ends, (ends[0], None), (None, ends[1]), (None, None))
+            said = next(self._said[option] for option in options if option in self._said)
+            link = self._links[ends] = said.rule(self.random)
+        return link
+
+    def _arrive(self, packet: Packet) -> str:
+        place = self._places.get(packet.destination.host)
+        return NOBODY if place is None else place.receive(packet)
+
+    def _report(self, icmp: Icmp, local: Host | None) -> None:
+        """A router's ICMP error, to the sender of the packet it is about."""
+        packet = self._number(Packet(b"", Address(icmp.about.destination.host, 0), icmp.about.source, icmp=icmp))
+        self._fabric.resend(packet, self._arrive if local is None else local.receive)
+
+    def _local(self, packet: Packet, host: Host | None) -> Host | None:
+        return (host or self.localhost) if Host.is_loopback(packet.destination.host) else None
+
+    def _inject(self, packet: Packet, after: float, host: Host | None) -> None:
+        local = self._local(packet, host)
+        self._fabric.inject(packet, self._arrive if local is None else local.receive, after=after)
+        self._news.set()
+
+
+class Held:
+    """Packets that were kept back."""
+
+    def __init__(self, net: SimNet) -> None:
+        self.packets: list[Packet] = []
+        """In the order in which they were sent."""
+        self._net = net
+
+    def release(self) -> None:
+        """Deliver them all, now."""
+        packets, self.packets = self.packets, []
+        for packet in packets:
+            self._net.resend(packet)
+
+
+class Stalled(Exception):
+    """A simulation reached its time limit."""
+
+
+def _undisturbed(packet: Packet) -> Verdict:
+    return PASS

@@ -1,0 +1,141 @@
+"""Run an async function on a simulated network, in virtual time, from one seed.
+
+`simulate` is a plain function, so it nests under Hypothesis' `@given`; `simulated` makes a plain test of an async one,
+so pytest needs no plugin for it. Equal seeds give equal runs: the order in which Trio runs its tasks, what the network
+loses, and the random bytes this package draws, all come from the seed. What your own code draws from `random` or
+`os.urandom` does not; draw from `net.random` instead.
+"""
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+
+import trio
+from trio._core import _run  # the scheduler's random source has no public name; a test holds this use of it
+from trio.testing import MockClock
+
+from .._random import set_random_source
+from ._simnet import SimNet
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+DEFAULT_TIME_LIMIT: Final = 31_536_000.0
+"""A year. Nothing that is alive waits so long."""
+_SHOWN: Final = 40
+"""Packets shown with a failure."""
+
+
+class NotDeterministic(AssertionError):
+    """Two runs from one seed were not the same run."""
+
+
+def simulate(
+    async_fn: Callable[..., Awaitable[T]],
+    *args: Any,
+    net: SimNet | Callable[[int], SimNet] | None = None,
+    seed: int = 0,
+    time_limit: float = DEFAULT_TIME_LIMIT,
+    check_determinism: bool = False,
+) -> T:
+    """Call `async_fn(net, *args)` in a `trio.run` of its own, and return what it returns.
+
+    An exception comes out as it is, with the end of the trace as a note.
+
+    Args:
+        async_fn: given the network first; it runs on `net.localhost` until it says otherwise.
+        args: passed on.
+        net: the network, or a function that makes one from a seed; `SimNet(seed=seed)` by default.
+        seed: of the network that is made here, of Trio's scheduler and of this package's random bytes.
+        time_limit: virtual seconds after which `Stalled` is raised, because every task waits for ever.
+        check_determinism: run twice, and raise `NotDeterministic` if the traces differ. The network has to be made
+            anew for that, so `net` must not be a `SimNet`.
+    """
+    if check_determinism and isinstance(net, SimNet):
+        raise ValueError("expected a function that makes a network to check determinism with, got a network")
+    make = net if callable(net) and not isinstance(net, SimNet) else _make
+    world = net if isinstance(net, SimNet) else make(seed)
+    result = _run_once(async_fn, args, world, seed, time_limit)
+    if check_determinism:
+        again = make(seed)
+        _run_once(async_fn, args, again, seed, time_limit)
+        if again.trace.digest != world.trace.digest:
+            raise NotDeterministic(_difference(world, again))
+    return result
+
+
+def simulated(
+    *,
+    net: Callable[[int], SimNet] | None = None,
+    seed: int = 0,
+    time_limit: float = DEFAULT_TIME_LIMIT,
+    check_determinism: bool = False,
+) -> Callable[[Callable[Concatenate[SimNet, P], Awaitable[T]]], Callable[P, T]]:
+    """Make a plain test of an async one that takes a network first: `@simulated()`, below `@given` if there is one.
+
+    The other parameters stay, so fixtures and Hypothesis fill them in. The options are those of `simulate`.
+    """
+
+    def decorate(async_fn: Callable[Concatenate[SimNet, P], Awaitable[T]]) -> Callable[P, T]:
+        @functools.wraps(async_fn)
+        def test(*args: P.args, **kwargs: P.kwargs) -> T:
+            return simulate(
+                lambda world: async_fn(world, *args, **kwargs),
+                net=net,
+                seed=seed,
+                time_limit=time_limit,
+                check_determinism=check_determinism,
+            )
+
+        signature = inspect.signature(async_fn)
+        parameters = list(signature.parameters.values())[1:]
+        test.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # what inspect reads
+        del test.__wrapped__  # pytest would find the async function behind it
+        return test
+
+    return decorate
+
+
+def _make(seed: int) -> SimNet:
+    return SimNet(seed=seed)
+
+
+def _run_once(
+    async_fn: Callable[..., Awaitable[T]], args: tuple[Any, ...], net: SimNet, seed: int, time_limit: float
+) -> T:
+    async def main() -> T:
+        set_random_source(net.random.randbytes)
+        async with net.running(time_limit=time_limit):
+            return await async_fn(net, *args)
+        raise AssertionError("unreachable: a network swallows no exception")
+
+    with _seeded_scheduler(seed):
+        try:
+            return trio.run(main, clock=MockClock(autojump_threshold=0))
+        except Exception as exc:
+            exc.add_note(f"simulated network, seed {seed}, {net.trace.count} packets:\n{net.trace.tail(_SHOWN)}")
+            raise
+
+
+@contextmanager
+def _seeded_scheduler(seed: int) -> Iterator[None]:
+    """Let Trio choose the order of its tasks from this seed, and put everything back afterwards."""
+    before = _run._ALLOW_DETERMINISTIC_SCHEDULING, _run._r.getstate()  # noqa: SLF001 - see the import
+    _run._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[misc]  # noqa: SLF001 - Final, but for Trio's own plugin
+    _run._r.seed(seed)  # noqa: SLF001
+    try:
+        yield
+    finally:
+        _run._ALLOW_DETERMINISTIC_SCHEDULING = before[0]  # type: ignore[misc]  # noqa: SLF001 - as above
+        _run._r.setstate(before[1])  # noqa: SLF001
+
+
+def _difference(first: SimNet, second: SimNet) -> str:
+    """The first line in which two traces differ."""
+    lines, others = str(first.trace).splitlines(), str(second.trace).splitlines()
+    for line, other in zip(lines, others, strict=False):
+        if line != other:
+            return f"two runs from one seed differ, first here:\n{line}\n{other}"
+    return f"two runs from one seed differ: {len(lines)} and {len(others)} packets"
