@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .._chaos import Icmp, Packet, ip_length
 from .._net import Address, normalise, to_sockaddr
+from ._icmp import ICMP_CODES
 from ._options import (
     IP,
     IP_MTU,
@@ -76,14 +77,6 @@ _ICMP_ERRNOS_V6: Final = {
     "network unreachable": (errno.ENETUNREACH, False),
     "prohibited": (errno.EACCES, True),
     "fragmentation needed": (errno.EMSGSIZE, False),
-}
-_ICMP_CODES: Final = {
-    # kind: type and code in version 4, type and code in version 6
-    "port unreachable": (3, 3, 1, 4),
-    "host unreachable": (3, 1, 1, 3),
-    "network unreachable": (3, 0, 1, 0),
-    "prohibited": (3, 13, 1, 1),
-    "fragmentation needed": (3, 4, 2, 0),
 }
 
 
@@ -337,7 +330,7 @@ class SimUDP:
             if version6 and discovery == PMTUDISC_DO:
                 is_fatal = True
         if self._hears_icmp(about.destination):
-            icmp_type, code = _ICMP_CODES[icmp.kind][2:] if version6 else _ICMP_CODES[icmp.kind][:2]
+            icmp_type, code = ICMP_CODES[icmp.kind][2:] if version6 else ICMP_CODES[icmp.kind][:2]
             origin = 3 if version6 else 2
             queued = QueuedError(about.data, about.destination, number, origin, icmp_type, code, icmp.mtu, router)
             self._errors.append(queued)

@@ -17,6 +17,8 @@ import math
 import socket
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from os import PathLike
+from pathlib import Path
 from random import Random
 from typing import Any, Final
 
@@ -28,6 +30,7 @@ from ._fabric import Fabric
 from ._hosts import ETHERNET_MTU, Host, Nat, current_host
 from ._names import Answer, Names
 from ._options import NotSimulated
+from ._pcapng import capture
 from ._socket import SimSocket
 from ._trace import KEPT, Trace
 
@@ -240,7 +243,7 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
         if failure is not None:
             raise failure
         if not is_over:
-            raise Stalled(f"the simulation reached its time limit of {time_limit} s")
+            raise Stalled(f"the simulation reached its time limit of {time_limit} s") from None
 
     @property
     def now(self) -> float:
@@ -255,6 +258,10 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
                 await self._news.wait()
             self._fabric.advance(self.now)
         scope.cancel()
+
+    def pcapng(self, path: str | PathLike[str]) -> None:
+        """Write the packets that `trace` keeps to a capture file, for Wireshark."""
+        Path(path).write_bytes(capture(self.trace))
 
     # What Trio asks for
 
