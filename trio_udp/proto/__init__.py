@@ -5,7 +5,7 @@ holds that. So everything that decides what is believed can be run, searched and
 """
 
 from ._book import Book
-from ._client import DEFAULT_MAX_PAYLOAD, INSTANCE_SIZE, Attempt, ClientProtocol, Exchange, Failure, Outcome
+from ._client import DEFAULT_MAX_PAYLOAD, INSTANCE_SIZE, ClientProtocol
 from ._codec import (
     HEADER_SIZE,
     MAX_DATAGRAM,
@@ -17,6 +17,7 @@ from ._codec import (
 )
 from ._drop_reason import DropReason
 from ._errors import PayloadTooLarge, ProtocolError, UDPError
+from ._exchange import Attempt, Exchange, Failure, Outcome
 from ._exchanges import ExchangeTable, Peer
 from ._profile import Answer, AnswerKind, Profile, Question
 from ._rtt import RTTEstimator

@@ -1,0 +1,69 @@
+"""A client, one request of it and honest servers, on paper: what the tests of the client's side share."""
+
+from random import Random
+
+from trio_udp.proto import (
+    DEFAULT_MAX_PAYLOAD,
+    HEADER_SIZE,
+    INSTANCE_SIZE,
+    TU1,
+    AnswerKind,
+    Attempt,
+    ClientProtocol,
+    DropReason,
+    Exchange,
+    Peer,
+    Profile,
+    Question,
+    RetryPolicy,
+    ServerProtocol,
+)
+
+A: Peer = ("192.0.2.1", 1060)
+B: Peer = ("192.0.2.2", 1060)
+C: Peer = ("2001:db8::3", 1060)
+STRANGER: Peer = ("198.51.100.1", 1060)
+STEADY = RetryPolicy(jitter=0.0)
+ONCE = RetryPolicy(jitter=0.0, attempts=1)
+PADDED_SIZE = HEADER_SIZE + DEFAULT_MAX_PAYLOAD
+
+
+class Talk:
+    """A client, one request of it, and the servers' pen."""
+
+    def __init__(self, *peers: Peer, policy: RetryPolicy = STEADY, profile: Profile | None = None) -> None:
+        self.random = Random(1)
+        self.profile = profile or TU1()
+        self.client = ClientProtocol(self.profile, peers, random=self.random.randbytes(INSTANCE_SIZE * len(peers)))
+        self.exchange = self.ask(policy)
+
+    def ask(self, policy: RetryPolicy = STEADY, payload: bytes = b"question") -> Exchange:
+        """Open a request, with a draw of 0."""
+        return self.client.open_exchange(payload, policy, bytes(2) + self.random.randbytes(self.client.random_size - 2))
+
+    def send(self, now: float, exchange: Exchange | None = None) -> Attempt:
+        """The next transmission, which has to come."""
+        attempt = (exchange or self.exchange).next_attempt(now)
+        assert attempt is not None
+        return attempt
+
+    def answer(
+        self, attempt: Attempt, now: float, kind: AnswerKind = AnswerKind.REPLY, payload: bytes = b""
+    ) -> Exchange | DropReason:
+        """Receive the server's answer to that transmission."""
+        question = ServerProtocol(self.profile).receive_datagram(attempt.datagram)
+        assert isinstance(question, Question)
+        data = self.profile.encode_answer(question, kind, payload)
+        assert data is not None
+        return self.client.receive_datagram(data, attempt.peer, now, 57)
+
+    def run_out(self, now: float) -> tuple[list[Attempt], float]:
+        """Send and wait in silence until it is over."""
+        attempts = []
+        while not self.exchange.is_over:
+            attempt = self.exchange.next_attempt(now)
+            if attempt is None:
+                now += self.exchange.next_timeout(now)
+            else:
+                attempts.append(attempt)
+        return attempts, now

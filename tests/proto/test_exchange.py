@@ -1,0 +1,423 @@
+"""One exchange, step by step: what is sent, to whom, how long is waited, what ends it.
+
+The forgeries are in `tests/properties`; here is what honest servers, and a network that loses, do to an exchange.
+"""
+
+import pytest
+
+from trio_udp.proto import (
+    BOOK,
+    HEADER_SIZE,
+    AnswerKind,
+    Book,
+    DropReason,
+    Failure,
+    Outcome,
+    RetryPolicy,
+)
+
+from .talk import ONCE, PADDED_SIZE, A, B, C, Talk
+
+# One server
+
+
+def test_silent_server_is_asked_on_schedule_and_given_up() -> None:
+    """C1, C4: five transmissions at 0, 1, 3, 7, 15 s, numbered; then NO_REPLY at 31 s, and nothing more."""
+    talk = Talk(A)
+    attempts, ended = talk.run_out(0.0)
+    assert [attempt.number for attempt in attempts] == [1, 2, 3, 4, 5]
+    assert [attempt.wait for attempt in attempts] == [1.0, 2.0, 4.0, 8.0, 16.0]
+    assert {attempt.peer for attempt in attempts} == {A}
+    assert ended == 31.0
+    assert (talk.exchange.failure, talk.exchange.outcome, talk.exchange.attempts) == (Failure.NO_REPLY, None, 5)
+    assert talk.exchange.next_attempt(32.0) is None
+
+
+def test_nothing_is_sent_before_it_is_due() -> None:
+    """C6: however often the exchange is asked, with the time that is left as the timeout."""
+    talk = Talk(A)
+    assert talk.exchange.next_timeout(0.0) == 0.0
+    talk.send(0.0)
+    for now, left in ((0.0, 1.0), (0.25, 0.75), (0.9999, 0.0001)):
+        assert talk.exchange.next_attempt(now) is None
+        assert talk.exchange.next_timeout(now) == pytest.approx(left)
+        assert not talk.exchange.is_over
+    assert talk.send(1.0).number == 2
+
+
+def test_timeout_that_is_over_but_for_a_rounding_error_is_over() -> None:
+    """Clocks and sums of floats disagree by less than a nanosecond, and nobody waits for that."""
+    talk = Talk(A)
+    talk.send(0.0)
+    assert talk.send(1.0 - 1e-12).number == 2
+    talk = Talk(A, policy=ONCE)
+    talk.send(0.0)
+    assert talk.exchange.next_attempt(1.0 - 1e-12) is None
+    assert talk.exchange.failure is Failure.NO_REPLY
+    assert talk.exchange.next_timeout(1.0) == 0.0
+
+
+def test_late_wake_up_moves_what_follows_and_sends_nothing_twice() -> None:
+    """C6: after a suspended laptop wakes, one transmission, and a whole wait behind it."""
+    talk = Talk(A)
+    talk.send(0.0)
+    assert talk.send(100.0).number == 2
+    assert talk.exchange.next_attempt(100.0) is None
+    assert talk.exchange.next_timeout(100.0) == 2.0
+
+
+def test_give_up_after_ends_the_request_whatever_is_still_to_come() -> None:
+    """C4: also what a RETRY asked for."""
+    talk = Talk(A, policy=RetryPolicy(jitter=0.0, give_up_after=1.25))
+    talk.send(0.0)
+    second = talk.send(1.0)
+    talk.answer(second, 1.125, AnswerKind.RETRY)
+    assert talk.send(1.125).number == 3
+    assert talk.exchange.next_timeout(1.125) == 0.125
+    assert talk.exchange.next_attempt(1.25) is None
+    assert talk.exchange.failure is Failure.NO_REPLY
+
+
+def test_retransmission_differs_from_the_first_transmission_in_its_number_only() -> None:
+    """C2: the same ids, so that any answer to the request will do."""
+    talk = Talk(A)
+    first, second = talk.send(0.0), talk.send(1.0)
+    assert first.datagram[:3] + first.datagram[4:] == second.datagram[:3] + second.datagram[4:]
+    assert (first.datagram[3], second.datagram[3]) == (1, 2)
+    assert first.datagram[24:] == b"question"
+
+
+def test_reply_ends_the_exchange() -> None:
+    """A1, A3: with all that is known about it; the table forgets the request at once."""
+    talk = Talk(A)
+    attempt = talk.send(0.0)
+    assert len(talk.client.exchanges) == 1
+    assert talk.answer(attempt, 0.25, payload=b"answer") is talk.exchange
+    assert talk.exchange.outcome == Outcome(b"answer", 0.25, 1, A, 57)
+    assert (talk.exchange.news, talk.exchange.is_over, talk.exchange.next_timeout(0.25)) == (True, True, 0.0)
+    assert len(talk.client.exchanges) == 0
+    assert talk.exchange.next_attempt(0.25) is None
+    assert talk.exchange.failure is None
+    assert not talk.client.dropped
+
+
+@pytest.mark.parametrize(("answered", "rtt"), [(0, 3.5), (1, 2.5), (2, 0.5)])
+def test_round_trip_is_measured_from_the_transmission_that_was_answered(answered: int, rtt: float) -> None:
+    """C2: exact after retransmissions, whichever of them came through."""
+    talk = Talk(A)
+    attempts = [talk.send(now) for now in (0.0, 1.0, 3.0)]
+    talk.answer(attempts[answered], 3.5)
+    assert talk.exchange.outcome is not None
+    assert (talk.exchange.outcome.rtt, talk.exchange.outcome.attempts) == (rtt, 3)
+    assert talk.client.servers[0].estimator.srtt == rtt
+
+
+# RETRY: the reply needs room
+
+
+def test_retry_makes_the_client_pad_and_ask_once_more() -> None:
+    """E4's other end: a new attempt number, the same ids, as long as this client may send."""
+    talk = Talk(A)
+    first = talk.send(0.0)
+    assert talk.answer(first, 0.25, AnswerKind.RETRY) is talk.exchange
+    assert talk.exchange.news
+    second = talk.send(0.25)
+    assert (second.number, len(first.datagram), len(second.datagram)) == (2, HEADER_SIZE + 8, PADDED_SIZE)
+    assert second.datagram[8:32] == first.datagram[8:32]
+    talk.answer(second, 0.5, payload=bytes(1200))
+    assert talk.exchange.outcome == Outcome(bytes(1200), 0.25, 2, A, 57)
+
+
+def test_padded_transmission_is_one_on_top_of_the_schedule() -> None:
+    """C4: RETRY may not be used to make a client send more and more."""
+    talk = Talk(A)
+    talk.answer(talk.send(0.0), 0.25, AnswerKind.RETRY)
+    attempts, ended = talk.run_out(0.25)
+    assert [attempt.number for attempt in attempts] == [2, 3, 4, 5, 6]
+    assert [attempt.wait for attempt in attempts] == [1.0, 2.0, 4.0, 8.0, 16.0]
+    assert {len(attempt.datagram) for attempt in attempts} == {PADDED_SIZE}
+    assert ended == 31.25
+    assert talk.exchange.failure is Failure.NO_REPLY
+
+
+def test_stale_retry_to_an_attempt_that_was_not_padded_is_ignored() -> None:
+    """Copies, and answers to older attempts, say nothing new."""
+    talk = Talk(A)
+    first, second = talk.send(0.0), talk.send(1.0)
+    talk.answer(second, 1.1, AnswerKind.RETRY)
+    third = talk.send(1.1)
+    for stale in (first, second, second):
+        assert talk.answer(stale, 1.2, AnswerKind.RETRY) is talk.exchange
+        assert not talk.exchange.news
+    assert talk.exchange.failure is None
+    talk.answer(third, 1.3, payload=b"answer")
+    assert talk.exchange.outcome is not None
+
+
+def test_retry_to_a_padded_attempt_is_the_servers_last_word() -> None:
+    """NO_ROOM: this client may not send as much as the reply would need."""
+    talk = Talk(A)
+    talk.answer(talk.send(0.0), 0.1, AnswerKind.RETRY)
+    talk.answer(talk.send(0.1), 0.2, AnswerKind.RETRY)
+    assert (talk.exchange.failure, talk.exchange.news) == (Failure.NO_ROOM, True)
+    assert talk.exchange.next_attempt(0.2) is None
+
+
+def test_most_attempts_and_a_retry_still_fit_the_attempt_byte() -> None:
+    """254 and one: the highest number on the wire is 255."""
+    talk = Talk(A, policy=RetryPolicy(attempts=254, multiplier=1.0, jitter=0.0))
+    talk.answer(talk.send(0.0), 0.5, AnswerKind.RETRY)
+    attempts, _ = talk.run_out(0.5)
+    assert [attempts[-1].number, attempts[-1].datagram[3]] == [255, 255]
+
+
+def test_retry_to_a_request_that_is_as_long_as_it_may_be_is_the_last_word() -> None:
+    """Padding could not make it longer, and the handler need not run again for nothing."""
+    talk = Talk(A)
+    exchange = talk.ask(payload=bytes(talk.client.max_payload))
+    talk.answer(talk.send(0.0, exchange), 0.1, AnswerKind.RETRY)
+    assert exchange.failure is Failure.NO_ROOM
+    assert exchange.next_attempt(0.1) is None
+
+
+def test_padded_transmission_is_waited_for_an_rto() -> None:
+    """C3: a reply that takes as long as the RETRY did is still in time, and nothing is sent again before it."""
+    talk = Talk(A, policy=ONCE)
+    talk.answer(talk.send(0.0), 0.75, AnswerKind.RETRY)
+    assert talk.send(0.75).wait == 1.0
+    assert talk.exchange.next_timeout(0.75) == 1.0
+
+
+# BUSY and ERROR
+
+
+def test_busy_server_is_asked_until_the_schedule_ends() -> None:
+    """BUSY may pass; it changes neither the waits nor the end, only the last word."""
+    talk = Talk(A)
+    for now, wait in ((0.0, 1.0), (1.0, 2.0)):
+        talk.answer(talk.send(now), now, AnswerKind.BUSY)
+        assert (talk.exchange.next_timeout(now), talk.exchange.news, talk.exchange.failure) == (wait, False, None)
+    assert talk.run_out(3.0)[1] == 31.0
+    assert talk.exchange.failure is Failure.BUSY
+
+
+def test_reply_after_busy_is_a_reply() -> None:
+    """The server had room in the end."""
+    talk = Talk(A)
+    talk.answer(talk.send(0.0), 0.1, AnswerKind.BUSY)
+    talk.answer(talk.send(1.0), 1.1, payload=b"answer")
+    assert talk.exchange.outcome is not None
+    assert talk.exchange.failure is None
+
+
+def test_error_of_the_only_server_ends_the_request() -> None:
+    """E8: its handler failed, and would again."""
+    talk = Talk(A)
+    talk.answer(talk.send(0.0), 0.1, AnswerKind.ERROR)
+    assert (talk.exchange.failure, talk.exchange.news, talk.exchange.outcome) == (Failure.ERROR, True, None)
+    assert talk.exchange.next_attempt(0.1) is None
+
+
+def test_error_of_one_of_two_servers_moves_on_and_leaves_it_out() -> None:
+    """The other one may do better; if it stays silent to the end, the error is all there is to say."""
+    talk = Talk(A, B)
+    talk.answer(talk.send(0.0), 0.25, AnswerKind.ERROR)
+    assert (talk.exchange.news, talk.exchange.failure) == (True, None)
+    attempts, ended = talk.run_out(0.25)
+    assert [attempt.peer for attempt in attempts] == [B] * 5
+    assert ended == 31.25
+    assert talk.exchange.failure is Failure.ERROR
+
+
+def test_error_of_the_server_that_was_asked_last_brings_the_end_nearer() -> None:
+    """C4: what is left is to wait for the other one, and whoever waits is told to look at the clock."""
+    talk = Talk(A, B, policy=ONCE)
+    talk.send(0.0)
+    talk.answer(talk.send(0.5), 0.75, AnswerKind.ERROR)
+    assert talk.exchange.news
+    assert talk.exchange.next_attempt(0.75) is None
+    assert talk.exchange.next_timeout(0.75) == 0.25
+    assert talk.exchange.next_attempt(1.0) is None
+    assert talk.exchange.failure is Failure.ERROR
+
+
+def test_error_of_a_server_whose_turn_is_yet_to_come_changes_nothing_for_the_others() -> None:
+    """C3: its answer to an earlier attempt came late; it is not asked again, and the others keep their times."""
+    talk = Talk(A, B)
+    talk.send(0.0)
+    to_b = talk.send(0.5)
+    talk.send(1.0)
+    talk.answer(to_b, 1.25, AnswerKind.ERROR)
+    assert talk.exchange.next_attempt(1.25) is None
+    assert talk.exchange.next_timeout(1.25) == 1.75
+    attempts, ended = talk.run_out(1.25)
+    assert {attempt.peer for attempt in attempts} == {A}
+    assert ended == 31.0
+
+
+def test_server_that_is_out_is_not_waited_for() -> None:
+    """What is left to wait for is the other server, which was asked before it."""
+    talk = Talk(A, B, policy=ONCE)
+    talk.send(0.0)
+    talk.answer(talk.send(0.5), 0.75, AnswerKind.ERROR)
+    assert talk.run_out(0.75) == ([], 1.0)
+
+
+@pytest.mark.parametrize("kind", [AnswerKind.BUSY, AnswerKind.RETRY])
+def test_older_answer_behind_an_error_does_not_take_it_back(kind: AnswerKind) -> None:
+    """The network reorders: ERROR is the server's last word whatever comes in after it."""
+    talk = Talk(A, B)
+    first = talk.send(0.0)
+    talk.send(0.5)
+    second = talk.send(1.0)
+    talk.answer(second, 1.25, AnswerKind.ERROR)
+    talk.answer(first, 1.25, kind)
+    attempts, _ = talk.run_out(1.25)
+    assert {attempt.peer for attempt in attempts} == {B}
+
+
+def test_error_behind_a_retry_calls_the_padded_transmission_off() -> None:
+    """Both were read in one batch: nothing more is sent to that server."""
+    talk = Talk(A, B)
+    first, other = talk.send(0.0), talk.send(0.5)
+    assert other.peer == B
+    talk.answer(first, 0.6, AnswerKind.RETRY)
+    talk.answer(first, 0.6, AnswerKind.ERROR)
+    attempts, _ = talk.run_out(1.0)
+    assert {attempt.peer for attempt in attempts} == {B}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "failure"),
+    [
+        (AnswerKind.ERROR, AnswerKind.RETRY, Failure.ERROR),
+        (AnswerKind.RETRY, AnswerKind.ERROR, Failure.ERROR),
+        (AnswerKind.RETRY, AnswerKind.RETRY, Failure.NO_ROOM),
+        (AnswerKind.ERROR, AnswerKind.ERROR, Failure.ERROR),
+    ],
+)
+def test_last_words_of_several_servers_add_up_the_same_in_any_order(
+    first: AnswerKind, second: AnswerKind, failure: Failure
+) -> None:
+    """What the caller is told does not depend on whose datagram was faster."""
+    talk = Talk(A, B)
+    for server in talk.client.servers:
+        server.needs_room = True
+    exchange = talk.ask()
+    to_a, to_b = talk.send(0.0, exchange), talk.send(0.5, exchange)
+    talk.answer(to_a, 0.6, first)
+    assert exchange.failure is None
+    talk.answer(to_b, 0.7, second)
+    assert exchange.failure is failure
+
+
+def test_retries_of_two_servers_in_one_batch_are_both_acted_on() -> None:
+    """Both are asked once more, with room."""
+    talk = Talk(A, B, policy=ONCE)
+    to_a, to_b = talk.send(0.0), talk.send(0.5)
+    talk.answer(to_a, 0.6, AnswerKind.RETRY)
+    talk.answer(to_b, 0.6, AnswerKind.RETRY)
+    again = [talk.send(0.6), talk.send(0.6)]
+    assert {attempt.peer for attempt in again} == {A, B}
+    assert {len(attempt.datagram) for attempt in again} == {PADDED_SIZE}
+
+
+def test_reply_behind_an_error_in_one_batch_is_the_outcome() -> None:
+    """A retransmission's handler succeeded where the first one's failed: the caller gets the reply."""
+    talk = Talk(A)
+    first, second = talk.send(0.0), talk.send(1.0)
+    talk.answer(first, 1.1, AnswerKind.ERROR)
+    talk.answer(second, 1.1, payload=b"answer")
+    assert talk.exchange.outcome is not None
+    assert talk.exchange.outcome.payload == b"answer"
+
+
+# Several servers
+
+
+def test_each_server_has_the_whole_schedule_from_its_own_first_turn() -> None:
+    """C6: with two servers and a first wait of 1 s, the second one follows half a second behind the first."""
+    talk = Talk(A, B)
+    attempts, ended = talk.run_out(0.0)
+    assert [(attempt.peer, attempt.number) for attempt in attempts[:5]] == [(A, 1), (B, 1), (A, 2), (B, 2), (A, 3)]
+    assert [attempt.wait for attempt in attempts[:5]] == [1.0, 1.0, 2.0, 2.0, 4.0]
+    assert (len(attempts), ended) == (10, 31.5)
+    assert talk.exchange.failure is Failure.NO_REPLY
+
+
+def test_first_good_answer_wins_and_the_other_servers_is_late() -> None:
+    """A3: one outcome; attempts are counted over all servers."""
+    talk = Talk(A, B)
+    to_a, to_b = talk.send(0.0), talk.send(0.5)
+    talk.answer(to_b, 0.75, payload=b"from b")
+    assert talk.exchange.outcome == Outcome(b"from b", 0.25, 2, B, 57)
+    assert talk.answer(to_a, 0.8) is DropReason.LATE
+    assert talk.answer(to_b, 0.9) is DropReason.DUPLICATE
+    assert len(talk.client.exchanges) == 0
+
+
+# Hints and lost sends
+
+
+def test_hint_gives_the_next_server_its_first_turn_at_once() -> None:
+    """G5: fails over and ends nothing; those behind it, and the one it is about, keep their times."""
+    talk = Talk(A, B, C)
+    talk.client.receive_hint(talk.send(0.0).datagram, A, "ECONNREFUSED")
+    assert talk.exchange.news
+    assert talk.send(0.25).peer == B
+    assert talk.exchange.next_attempt(0.25) is None
+    assert talk.exchange.next_timeout(0.25) == pytest.approx(2 / 3 - 0.25)
+    assert talk.send(2 / 3).peer == C
+    assert talk.send(1.0).peer == A
+
+
+def test_hint_hurries_nobody_who_was_asked_before() -> None:
+    """C6: a forger of hints cannot make a client send faster."""
+    talk = Talk(A, B)
+    talk.send(0.0)
+    to_b = talk.send(0.5)
+    for _ in range(3):
+        talk.client.receive_hint(to_b.datagram, B, "EHOSTUNREACH")
+        assert not talk.exchange.news
+        assert talk.exchange.next_timeout(0.5) == 0.5
+
+
+def test_attempt_that_could_not_be_sent_is_a_lost_one() -> None:
+    """G6: it costs its wait with one server, and with several the next one's turn comes at once."""
+    talk = Talk(A)
+    talk.send(0.0)
+    talk.exchange.take_hint("ENOBUFS")
+    assert (talk.exchange.hint, talk.exchange.news, talk.exchange.next_timeout(0.0)) == ("ENOBUFS", False, 1.0)
+    talk = Talk(A, B)
+    talk.send(0.0)
+    talk.exchange.take_hint("ENETUNREACH")
+    assert talk.send(0.0).peer == B
+    talk.exchange.take_hint("ENETUNREACH")
+    assert not talk.exchange.news
+
+
+def test_send_error_does_not_hide_the_reply_that_came_meanwhile() -> None:
+    """G6: sending may wait, and the answer to the attempt before may arrive in that time."""
+    talk = Talk(A)
+    first = talk.send(0.0)
+    talk.send(1.0)
+    talk.answer(first, 1.0, payload=b"answer")
+    talk.exchange.take_hint("ENOBUFS")
+    assert talk.exchange.news
+
+
+# The book's format
+
+
+def test_book_client_measures_only_what_was_sent_once() -> None:
+    """Karn's rule: after a retransmission the RTT is an upper bound, and no sample."""
+    talk = Talk(A, profile=Book(), policy=BOOK)
+    first = talk.send(0.0)
+    talk.send(0.125)
+    talk.answer(first, 0.25, payload=b"text")
+    assert talk.exchange.outcome is not None
+    assert talk.exchange.outcome.rtt == 0.25
+    assert talk.client.servers[0].estimator.srtt is None
+    exchange = talk.ask(BOOK)
+    talk.answer(talk.send(1.0, exchange), 1.0625, payload=b"text")
+    assert talk.client.servers[0].estimator.srtt == 0.0625

@@ -1,0 +1,278 @@
+"""One request from its first transmission to its end, with one server or several: what to send, and how long to wait.
+
+What must hold: only an answer that was believed, or the end of the schedule, ends an exchange (A1, A2). A hint, which
+is what an ICMP error is, may bring another server's first turn forward and nothing else (G5).
+
+Several servers: each has the whole schedule to itself, so none hears from us twice in an RTO (C6). Their first turns
+are spread evenly over the first wait, the server that answered last goes first, and a hint or a refusal gives the next
+one its turn at once. So one server carries the traffic while it answers in time, and a dead one costs a fraction of a
+wait.
+"""
+
+import enum
+import math
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from ._drop_reason import DropReason
+from ._exchanges import Peer
+from ._profile import Answer, AnswerKind
+from ._rtt import RTTEstimator
+
+if TYPE_CHECKING:
+    from ._client import ClientProtocol
+
+_SLACK: Final = 1e-9
+"""Seconds: a timeout that is over but for a rounding error is over."""
+
+
+class Attempt(NamedTuple):
+    """One transmission: what to send, and where to."""
+
+    number: int
+    """1 for the first to this server; the number it echoes."""
+    peer: Peer
+    datagram: bytes
+    wait: float
+    """Seconds until this server is asked again, or given up."""
+
+
+class Outcome(NamedTuple):
+    """The answer that was believed."""
+
+    payload: bytes
+    rtt: float
+    """Seconds between the transmission that was answered and its answer. Where the format does not number its
+    transmissions (`book`), seconds since the first one: never too small."""
+    attempts: int
+    """Transmissions made, to all servers together."""
+    peer: Peer
+    hop_limit: int | None
+    """What was left of the answer's TTL or hop limit, where that is known."""
+
+
+class Failure(enum.Enum):
+    """Why an exchange ended without a reply."""
+
+    NO_REPLY = "no_reply"
+    BUSY = "busy"
+    """Nothing better than BUSY came before the schedule's end."""
+    ERROR = "error"
+    """A server answered that its handler failed, and no other one had anything better to say."""
+    NO_ROOM = "no_room"
+    """A server answered that its reply does not fit the largest request this client may send; none said better."""
+
+
+class KnownServer:
+    """What a client knows about one server."""
+
+    __slots__ = ("estimator", "instance", "needs_room", "peer")
+
+    def __init__(self, peer: Peer, instance: bytes) -> None:
+        self.peer = peer
+        self.instance = instance
+        self.estimator = RTTEstimator()
+        self.needs_room = False
+        """It has said once that its replies are longer than our requests, so requests to it are padded."""
+
+
+class Asked:
+    """One exchange's dealings with one server."""
+
+    __slots__ = ("due", "exchange", "failure", "key", "padded_from", "sent", "server", "step", "wants_padding")
+
+    def __init__(self, exchange: "Exchange", server: KnownServer, key: bytes) -> None:
+        self.exchange = exchange
+        self.server = server
+        self.key = key
+        self.sent: list[float] = []
+        """When attempt k was sent, at index k - 1."""
+        self.step = 0
+        """Attempts of the schedule that were made; a transmission that was asked for by RETRY is not among them."""
+        self.due = -math.inf
+        """When this server's next turn is; after its last attempt, when it is given up."""
+        self.padded_from = 1 if server.needs_room else None
+        """The first attempt that was padded, or is going to be."""
+        self.wants_padding = False
+        """It has asked to be asked again, with padding."""
+        self.failure: Failure | None = None
+        """What it said last. ERROR and NO_ROOM are final; BUSY is not."""
+
+    @property
+    def is_out(self) -> bool:
+        """Whether it makes no sense to ask this server again."""
+        return self.failure is Failure.ERROR or self.failure is Failure.NO_ROOM
+
+
+class Exchange:
+    """A request with all its transmissions, and its reply once that is believed."""
+
+    __slots__ = (
+        "_asked",
+        "_ends",
+        "_give_up_after",
+        "_protocol",
+        "_waits",
+        "attempts",
+        "failure",
+        "hint",
+        "news",
+        "outcome",
+        "payload",
+    )
+
+    def __init__(
+        self, protocol: "ClientProtocol", payload: bytes, waits: tuple[float, ...], give_up_after: float
+    ) -> None:
+        self.payload = payload
+        self.attempts = 0
+        """Transmissions made so far."""
+        self.outcome: Outcome | None = None
+        self.failure: Failure | None = None
+        """Set when every server has said its last word, or the schedule has ended. An outcome beside it wins."""
+        self.hint: str | None = None
+        """The last ICMP or send error, as its errno's name. ICMP may be forged."""
+        self.news = False
+        """Whether there is something to do before the timeout."""
+        self._protocol = protocol
+        self._waits = waits
+        self._give_up_after = give_up_after
+        self._ends = math.inf
+        self._asked: list[Asked] = []
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is nothing more to send or to wait for."""
+        return self.outcome is not None or self.failure is not None
+
+    def next_attempt(self, now: float) -> Attempt | None:
+        """The next transmission to make now; None when there is none, now or ever.
+
+        Call it until it returns None: at the beginning, whenever `next_timeout` has passed, and whenever `news` is set.
+        """
+        self.news = False
+        if self.is_over:
+            return None
+        if not self.attempts:
+            self._line_up(now)
+        to_ask = self._to_ask()
+        if now + _SLACK >= self._given_up_at(to_ask):
+            self.failure = self._last_word()
+            return None
+        asked = min(to_ask, key=_due, default=None)
+        if asked is None or asked.due > now + _SLACK:
+            return None
+        return self._transmit(asked, now)
+
+    def next_timeout(self, now: float) -> float:
+        """Seconds until there is something to send, or until the schedule ends: how long to wait for `news`."""
+        if self.is_over:
+            return 0.0
+        to_ask = self._to_ask()
+        until = min(map(_due, to_ask), default=math.inf)
+        return max(min(until, self._given_up_at(to_ask)) - now, 0.0)
+
+    def close(self) -> None:
+        """Forget the request, because it was answered, given up or cancelled: what still comes is late (A9)."""
+        for asked in self._asked:
+            answered = self.outcome is not None and self.outcome.peer == asked.server.peer
+            reason = DropReason.DUPLICATE if answered else DropReason.LATE
+            self._protocol.exchanges.close(asked.server.peer, asked.key, reason)
+        self._asked = []
+
+    def open_to(self, server: KnownServer, key: bytes) -> None:
+        """Make this server one of those the request goes to."""
+        asked = Asked(self, server, key)
+        self._protocol.exchanges.open(server.peer, key, asked)
+        self._asked.append(asked)
+
+    def take_answer(self, asked: Asked, answer: Answer, now: float, hop_limit: int | None) -> None:
+        """Act on an answer that the accept rule let through."""
+        if answer.kind is AnswerKind.REPLY:
+            self._take_reply(asked, answer, now, hop_limit)
+        elif not asked.is_out:  # else the network has reordered, and this was said before its last word
+            self._take_refusal(asked, answer)
+
+    def take_hint(self, hint: str) -> None:
+        """Act on an ICMP error, or on a failed send: ask one server more, if there is one (G5, G6)."""
+        self.hint = hint
+        self._ask_one_more()
+
+    def _line_up(self, now: float) -> None:
+        """Spread the first turns of all servers over the first wait."""
+        self._ends = now + self._give_up_after
+        for index, asked in enumerate(self._asked):
+            asked.due = now + self._waits[0] * index / len(self._asked)
+
+    def _to_ask(self) -> list[Asked]:
+        """The servers that are still to be asked, now or later."""
+        steps = len(self._waits)
+        return [asked for asked in self._asked if not asked.is_out and (asked.step < steps or asked.wants_padding)]
+
+    def _given_up_at(self, to_ask: list[Asked]) -> float:
+        """When the last of the servers that are left will have been waited for, as far as that is known now."""
+        if to_ask:
+            return self._ends
+        return min(self._ends, max((asked.due for asked in self._asked if not asked.is_out), default=-math.inf))
+
+    def _transmit(self, asked: Asked, now: float) -> Attempt:
+        if not asked.wants_padding:
+            asked.step += 1
+        asked.wants_padding = False
+        wait = self._waits[asked.step - 1]
+        asked.due = now + wait
+        asked.sent.append(now)
+        self.attempts += 1
+        number = len(asked.sent)
+        return Attempt(number, asked.server.peer, self._protocol.encode(self.payload, asked, number), wait)
+
+    def _take_reply(self, asked: Asked, answer: Answer, now: float, hop_limit: int | None) -> None:
+        # Without an echoed number the reply may belong to any transmission: a sample only if there was just one (Karn).
+        rtt = now - asked.sent[max(answer.attempt, 1) - 1]
+        if answer.attempt or len(asked.sent) == 1:
+            asked.server.estimator.update(rtt)
+        self.outcome = Outcome(answer.payload, rtt, self.attempts, asked.server.peer, hop_limit)
+        self.news = True
+
+    def _take_refusal(self, asked: Asked, answer: Answer) -> None:
+        match answer.kind:
+            case AnswerKind.RETRY:
+                self._take_retry(asked, answer.attempt)
+            case AnswerKind.BUSY:
+                self._take_failure(asked, Failure.BUSY)
+            case _:
+                self._take_failure(asked, Failure.ERROR)
+
+    def _take_retry(self, asked: Asked, attempt: int) -> None:
+        """Ask again with all the room there is, once; a second RETRY for a padded attempt is the server's last word."""
+        if asked.padded_from is None and len(self.payload) < self._protocol.max_payload:
+            asked.server.needs_room = True
+            asked.padded_from = len(asked.sent) + 1
+            asked.wants_padding = True
+            asked.due = -math.inf
+            self.news = True
+        elif asked.padded_from is None or attempt >= asked.padded_from:
+            self._take_failure(asked, Failure.NO_ROOM)
+
+    def _take_failure(self, asked: Asked, failure: Failure) -> None:
+        asked.failure = failure
+        if all(other.is_out for other in self._asked):
+            self.failure = self._last_word()
+        # Without this server the end may have come nearer, so that whoever waits has to look at the clock again.
+        self.news = self.news or asked.is_out
+        self._ask_one_more()
+
+    def _ask_one_more(self) -> None:
+        """Give the next server that was not asked yet its first turn now."""
+        asked = min((asked for asked in self._to_ask() if not asked.step), key=_due, default=None)
+        if asked is not None:
+            asked.due = -math.inf
+            self.news = True
+
+    def _last_word(self) -> Failure:
+        said = {asked.failure for asked in self._asked}
+        words = (Failure.BUSY, Failure.ERROR, Failure.NO_ROOM)
+        return next((word for word in words if word in said), Failure.NO_REPLY)
+
+
+def _due(asked: Asked) -> float:
+    return asked.due
