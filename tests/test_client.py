@@ -12,6 +12,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 import trio_udp
 from trio_udp import BOOK, Address, Attempt, Book, Client, DropReason, NoReply, Request, RetryPolicy, open_client
 from trio_udp._endpoint import _TRIES
+from trio_udp._net._ancillary import NOTHING
+from trio_udp._net._batch import Batch, Datagram
 
 from .networks import (
     LOOPBACKS,
@@ -64,8 +66,8 @@ def nothing_is_open(client: Client) -> bool:
     in_flight = client._turns.max_value
     return (
         len(client._protocol.exchanges) == 0
-        and not client._followers
-        and not client._reading
+        and not client._pump.parked
+        and client._pump.reader is None
         and client._turns.value == in_flight
     )
 
@@ -767,6 +769,49 @@ async def test_a_request_that_ends_while_others_wait_for_a_turn_lets_the_next_on
             scopes[0].cancel()
         assert answers == {b"\1": b"\1", b"\3": b"\3"}
         assert nothing_is_open(client)
+
+
+async def test_a_flood_does_not_keep_a_request_from_its_times(autojump_clock: MockClock) -> None:
+    """C4, E7: however fast junk comes, and though every wait for it ends at once: no transmission is a batch late."""
+    trio.socket.set_custom_socket_factory(DelegatingFactory())
+    async with open_client("127.0.0.1", 9) as client, trio.open_nursery() as nursery:
+
+        async def receive() -> Batch:
+            await trio.lowlevel.checkpoint()
+            autojump_clock.jump(0.01)
+            return Batch([Datagram(b"junk", client.servers[0], NOTHING)] * 64, [], [], 0)
+
+        cast("Any", client._endpoint._transport).receive = receive
+        for wait in (0.5, 0.75):
+            nursery.start_soon(_ask_on_schedule, client, RetryPolicy(initial=wait, jitter=0, attempts=4))
+    assert client.statistics().dropped[DropReason.MALFORMED] > 64 * 700
+
+
+async def _ask_on_schedule(client: Client, policy: RetryPolicy) -> None:
+    attempts = Attempts()
+    with pytest.raises(NoReply) as caught:
+        await client.exchange(b"?", policy=policy, on_attempt=attempts.note)
+    waits = list(policy.waits())
+    expected = [sum(waits[:made]) for made in range(len(waits) + 1)]
+    assert [*attempts.at, caught.value.elapsed] == cast("list[float]", pytest.approx(expected, abs=0.05))
+
+
+async def test_a_request_that_is_due_earlier_than_all_others_is_not_late(
+    network: NetworkName, autojump_clock: MockClock
+) -> None:
+    """C4: the reader, who waited for longer, is told; whoever comes first."""
+    with plain_socket() as silent:
+        async with open_client(*address_of(silent)) as client, trio.open_nursery() as nursery:
+            for wait in (8.0, 4.0, 6.0, 1.0, 2.0):
+                nursery.start_soon(_ask_exactly, client, wait)
+                await trio.sleep(0.25)
+    assert nothing_is_open(client)
+
+
+async def _ask_exactly(client: Client, seconds: float) -> None:
+    began = trio.current_time()
+    await _no_reply(client, b"?", RetryPolicy(initial=seconds, jitter=0, attempts=1))
+    assert trio.current_time() == began + seconds
 
 
 # Closing

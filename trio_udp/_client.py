@@ -1,11 +1,11 @@
 """The asking side: `open_client`, and `Client` with its one loop.
 
-A request is a loop a reader can check against the promise: send, wait under `trio.move_on_after`, give up when the
-schedule ends. What to send, whom to believe and how long to wait is arithmetic in `trio_udp.proto`.
+A request is a loop a reader can check against the promise: send, wait for news, give up when the schedule ends. What to
+send, whom to believe and how long to wait is arithmetic in `trio_udp.proto`.
 
-Many requests share one socket, and the client hides no nursery and no task: the first request that waits reads for all,
-wakes those whose answers came, and hands the reading role over when it leaves, whatever made it leave. So an exception
-of the user's stays what it is, and cancelling one request disturbs no other. docs/decisions has the alternatives.
+Many requests share one socket, and the client hides no nursery and no task: one of the tasks that wait reads for all
+(`_pump`). So an exception of the user's stays what it is, and cancelling one request disturbs no other. docs/decisions
+has the alternatives.
 """
 
 import contextlib
@@ -18,7 +18,8 @@ import trio
 
 from ._endpoint import Endpoint
 from ._errors import NoReply, RemoteError, ServerBusy
-from ._net import Address, Batch, loopback_of, normalise, open_client_socket, resolve
+from ._net import Address, loopback_of, normalise, open_client_socket, resolve
+from ._pump import Pump
 from ._random import RandomBytes, random_source
 from ._statistics import ClientStatistics
 from .proto import (
@@ -27,7 +28,6 @@ from .proto import (
     TU1,
     Attempt,
     ClientProtocol,
-    DropReason,
     Exchange,
     Failure,
     Profile,
@@ -103,7 +103,13 @@ async def open_client(
     endpoint, peers = await _open_endpoint(peers, connect)
     random_bytes = random_source()
     protocol = ClientProtocol(profile, peers, random=random_bytes(INSTANCE_SIZE * len(peers)), max_payload=max_payload)
-    client = Client(endpoint, protocol, policy or profile.policy, max_in_flight, random_bytes)
+    client = Client(
+        endpoint,
+        protocol,
+        policy=policy or profile.policy,
+        max_in_flight=max_in_flight,
+        random_bytes=random_bytes,
+    )
     try:
         yield client
     finally:
@@ -160,6 +166,7 @@ class Client:
         self,
         endpoint: Endpoint,
         protocol: ClientProtocol,
+        *,
         policy: RetryPolicy,
         max_in_flight: int,
         random_bytes: RandomBytes,
@@ -170,9 +177,7 @@ class Client:
         self._random_bytes = random_bytes
         in_flight = min(max_in_flight, protocol.profile.max_outstanding or max_in_flight)
         self._turns = trio.Semaphore(in_flight, max_value=in_flight)
-        self._followers: dict[Exchange, trio.Event] = {}
-        self._reading = False
-        self._closed = False
+        self._pump = Pump(endpoint, protocol)
         self._counts = {"requests": 0, "replies": 0, "no_replies": 0, "remote_errors": 0, "cancelled": 0}
 
     @property
@@ -219,13 +224,13 @@ class Client:
             ValueError: the profile cannot carry this payload; nothing was sent.
             trio.ClosedResourceError: the client is closed, or was closed meanwhile.
         """
-        self._check_open()
+        self._pump.check_open()
         self._counts["requests"] += 1
         ended = "cancelled"
         try:
             await self._take_turn()
             try:
-                self._check_open()  # it may have been closed while this request waited for its turn
+                self._pump.check_open()  # it may have been closed while this request waited for its turn
                 reply = await self._converse(payload, policy or self._policy, on_attempt)
             finally:
                 self._turns.release()
@@ -240,10 +245,6 @@ class Client:
             self._counts[ended] += 1
         return reply
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise trio.ClosedResourceError("this client was closed")
-
     async def _take_turn(self) -> None:
         try:
             self._turns.acquire_nowait()
@@ -253,66 +254,20 @@ class Client:
     async def _converse(
         self, payload: bytes, policy: RetryPolicy, on_attempt: Callable[[Attempt], None] | None
     ) -> Reply:
-        began = trio.current_time()
         exchange = self._protocol.open_exchange(payload, policy, self._random_bytes(self._protocol.random_size))
         try:
-            while not exchange.is_over:
+            while True:
                 while (attempt := exchange.next_attempt(trio.current_time())) is not None:
                     if on_attempt is not None:
                         on_attempt(attempt)
                     error = await self._endpoint.send(attempt.datagram, Address(*attempt.peer))
                     if error is not None:
                         exchange.take_hint(error)
-                with trio.move_on_after(exchange.next_timeout(trio.current_time())):
-                    await self._news(exchange)
-            return self._result(exchange, trio.current_time() - began)
+                if exchange.is_over:
+                    return self._result(exchange, trio.current_time() - exchange.began)
+                await self._pump.wait_for_news(exchange)
         finally:
             exchange.close()
-
-    async def _news(self, exchange: Exchange) -> None:
-        """Wait until this exchange has something to act on: read for all if nobody does, else be woken by who reads."""
-        try:
-            while not exchange.news:
-                self._check_open()
-                if self._reading:
-                    await self._follow(exchange)
-                else:
-                    await self._lead(exchange)
-        finally:
-            self._hand_over()
-
-    async def _lead(self, exchange: Exchange) -> None:
-        self._reading = True
-        try:
-            while not exchange.news:
-                self._take(await self._endpoint.receive())
-        finally:
-            self._reading = False
-
-    async def _follow(self, exchange: Exchange) -> None:
-        wakeup = self._followers[exchange] = trio.Event()
-        try:
-            await wakeup.wait()
-        finally:
-            del self._followers[exchange]
-
-    def _hand_over(self) -> None:
-        """If nobody reads, wake one who will. Every waiter calls this as it leaves, so the role is never lost."""
-        if not self._reading and self._followers:
-            next(iter(self._followers.values())).set()
-
-    def _take(self, batch: Batch) -> None:
-        now = trio.current_time()
-        for data, peer, ancillary in batch.datagrams:
-            self._wake(self._protocol.receive_datagram(data, peer, now, ancillary.hop_limit))
-        for peer, quote, error in batch.hints:
-            self._wake(self._protocol.receive_hint(quote, peer, error))
-        if batch.truncated:
-            self._protocol.dropped[DropReason.TRUNCATED] += batch.truncated
-
-    def _wake(self, exchange: Exchange | DropReason | None) -> None:
-        if isinstance(exchange, Exchange) and exchange.news and exchange in self._followers:
-            self._followers[exchange].set()
 
     def _result(self, exchange: Exchange, elapsed: float) -> Reply:
         outcome = exchange.outcome
@@ -337,10 +292,7 @@ class Client:
 
     def close_nowait(self) -> None:
         """As `aclose`, from code that cannot await."""
-        self._closed = True
-        self._endpoint.close()
-        for wakeup in self._followers.values():
-            wakeup.set()
+        self._pump.close()
 
     def statistics(self) -> ClientStatistics:
         """The counters so far."""

@@ -112,8 +112,8 @@ class Scenario:
         if self.client is not None:
             client = self.client
             assert len(client._protocol.exchanges) == 0
-            assert not client._followers
-            assert not client._reading
+            assert not client._pump.parked
+            assert client._pump.reader is None
             assert client._turns.value == client._turns.max_value
             counts = client.statistics()
             assert counts.replies + counts.no_replies + counts.remote_errors + counts.cancelled == counts.requests

@@ -1,5 +1,7 @@
 """The client's protocol around its exchanges: whose a datagram is, and what one request teaches the next."""
 
+import math
+
 import pytest
 
 from trio_udp.proto import (
@@ -18,7 +20,7 @@ from trio_udp.proto import (
     RetryPolicy,
 )
 
-from .talk import PADDED_SIZE, STEADY, STRANGER, A, B, C, Talk
+from .talk import ONCE, PADDED_SIZE, STEADY, STRANGER, A, B, C, Talk
 
 
 def test_measured_round_trip_shortens_the_next_requests_first_wait() -> None:
@@ -164,6 +166,43 @@ def test_first_wait_is_as_long_as_the_slowest_server_needs() -> None:
     assert talk.send(12.0, talk.ask()).wait == 12.0
     talk.client.servers[1].estimator.srtt = None
     assert talk.send(13.0, talk.ask()).wait == 1.0
+
+
+def test_one_timer_does_for_all_requests() -> None:
+    """C4: the first that has something to do says when to wake up; whose time has come has news, and then waits on."""
+    talk = Talk(A, policy=ONCE)
+    assert talk.client.next_due == math.inf
+    slow, answered = talk.ask(), talk.ask()
+    for exchange, now in ((talk.exchange, 0.0), (slow, 0.25), (answered, 0.125)):
+        attempt = talk.send(now, exchange)
+        assert exchange.next_attempt(now) is None
+    assert talk.client.next_due == 1.0
+    talk.answer(attempt, 0.5)
+    assert talk.client.take_due(0.5) == []
+    assert talk.client.take_due(1.0 - 1e-12) == [talk.exchange]
+    assert talk.exchange.news
+    assert talk.client.next_due == 1.25
+    assert talk.exchange.next_attempt(1.0) is None
+    assert (talk.exchange.failure, talk.exchange.news) == (Failure.NO_REPLY, False)
+    assert talk.client.take_due(2.0) == [slow]
+    talk.send(2.0, slow)
+    assert slow.next_attempt(2.0) is None
+    assert talk.client.next_due == 4.0
+    slow.close()
+    assert talk.client.next_due == math.inf
+
+
+def test_request_that_is_told_something_waits_for_its_new_time_only() -> None:
+    """C4: a server that is out brings the end nearer, and the timers know it; no news leave them as they are."""
+    talk = Talk(A, B, policy=ONCE)
+    talk.send(0.0)
+    to_b = talk.send(0.5)
+    for _ in range(2):
+        assert talk.exchange.next_attempt(0.5) is None
+        assert (talk.client.next_due, len(talk.client.timers)) == (1.5, 1)
+    talk.answer(to_b, 0.75, AnswerKind.ERROR)
+    assert talk.exchange.next_attempt(0.75) is None
+    assert talk.client.next_due == 1.0
 
 
 def test_hint_about_the_only_server_is_noted_and_changes_nothing() -> None:

@@ -23,6 +23,7 @@ from ._profile import Answer, AnswerKind, Profile, Question
 from ._rtt import RTTEstimator
 from ._schedule import BOOK, COAP, PRESETS, STUN, RetryPolicy
 from ._server import ServerProtocol
+from ._timers import Timers
 from ._tu1 import TU1
 
 __all__ = [
@@ -56,6 +57,7 @@ __all__ = [
     "RTTEstimator",
     "RetryPolicy",
     "ServerProtocol",
+    "Timers",
     "UDPError",
     "decode_message_untrusted",
     "encode_message",

@@ -1,11 +1,15 @@
 """The client's protocol: every request of one client, and which datagram to believe.
 
 Arithmetic only. `now`, random bytes and addresses come in as arguments; datagrams and waits come out as values. So a
-hundred million forged replies can be tried without a socket, and the shell around it (`trio_udp._client`) is one loop:
+hundred million forged replies can be tried without a socket, and the shell around it (`trio_udp._client`) is one loop
+a request,
 
     while not exchange.is_over:
         while attempt := exchange.next_attempt(now): send it
-        wait at most exchange.next_timeout(now) for exchange.news
+        wait for exchange.news
+
+and one for them all: `receive_datagram` whatever arrives, and at the time of `next_due` `take_due`. Either returns the
+exchanges whose news are set. Who has one exchange only may wait for its own `next_timeout` instead.
 
 What must hold: an answer reaches the exchange it belongs to only if `ClientProtocol.receive_datagram` matched it (A1).
 """
@@ -17,10 +21,11 @@ from typing import Final
 
 from ._drop_reason import DropReason
 from ._errors import PayloadTooLarge
-from ._exchange import Asked, Exchange, KnownServer
+from ._exchange import SLACK, Asked, Exchange, KnownServer
 from ._exchanges import ExchangeTable, Peer
 from ._profile import Answer, Profile
 from ._schedule import RetryPolicy
+from ._timers import Timers
 
 DEFAULT_MAX_PAYLOAD: Final = 1200
 """Bytes that fit any Internet path undivided (RFC 9000 section 14)."""
@@ -51,6 +56,7 @@ class ClientProtocol:
             raise ValueError(f"expected {INSTANCE_SIZE * len(peers)} random bytes, got {len(random)}")
         self.profile = profile
         self.exchanges: ExchangeTable[Asked] = ExchangeTable(peers)
+        self.timers: Timers[Exchange] = Timers()
         self.dropped: Counter[DropReason] = Counter()
         self.max_payload = min(max_payload, profile.max_payload)
         self._servers = [
@@ -119,6 +125,18 @@ class ClientProtocol:
             return None
         asked.exchange.take_hint(hint)
         return asked.exchange
+
+    @property
+    def next_due(self) -> float:
+        """When the first of the exchanges that wait has something to do, if nothing arrives; infinite if none waits."""
+        return self.timers.earliest()
+
+    def take_due(self, now: float) -> list[Exchange]:
+        """The exchanges that have something to do because of the time. That is their news."""
+        due = self.timers.take_due(now + SLACK)
+        for exchange in due:
+            exchange.news = True
+        return due
 
     def _rto(self, policy: RetryPolicy) -> float | None:
         """The slowest server's, so that the first turns are spread for it too; None while nothing was measured."""

@@ -21,7 +21,7 @@ from ._rtt import RTTEstimator
 if TYPE_CHECKING:
     from ._client import ClientProtocol
 
-_SLACK: Final = 1e-9
+SLACK: Final = 1e-9
 """Seconds: a timeout that is over but for a rounding error is over."""
 
 
@@ -113,10 +113,13 @@ class Exchange:
         "_protocol",
         "_waits",
         "attempts",
+        "began",
+        "due",
         "failure",
         "hint",
         "news",
         "outcome",
+        "owner",
         "payload",
     )
 
@@ -132,7 +135,13 @@ class Exchange:
         self.hint: str | None = None
         """The last ICMP or send error, as its errno's name. ICMP may be forged."""
         self.news = False
-        """Whether there is something to do before the timeout."""
+        """Whether there is something to do: its time has come, or something has arrived."""
+        self.due = math.inf
+        """When there is something to do if nothing arrives, for the client's timers; infinite while that is not set."""
+        self.began = math.inf
+        """When the first transmission was made."""
+        self.owner: object = None
+        """Who opened it, if that is not the one who waits for it; for the shell, which alone looks at it."""
         self._protocol = protocol
         self._waits = waits
         self._give_up_after = give_up_after
@@ -147,29 +156,28 @@ class Exchange:
     def next_attempt(self, now: float) -> Attempt | None:
         """The next transmission to make now; None when there is none, now or ever.
 
-        Call it until it returns None: at the beginning, whenever `next_timeout` has passed, and whenever `news` is set.
+        Call it until it returns None: at the beginning, and whenever `news` is set or `next_timeout` has passed. With
+        None it begins to wait among the client's timers.
         """
         self.news = False
         if self.is_over:
             return None
         if not self.attempts:
             self._line_up(now)
-        to_ask = self._to_ask()
-        if now + _SLACK >= self._given_up_at(to_ask):
-            self.failure = self._last_word()
+        due, asked = self._next()
+        soon = now + SLACK
+        if due > soon:
+            if due != self.due:
+                self._protocol.timers.set(self, due)
             return None
-        asked = min(to_ask, key=_due, default=None)
-        if asked is None or asked.due > now + _SLACK:
+        if asked is None or soon >= self._ends:
+            self.failure = self._last_word()
             return None
         return self._transmit(asked, now)
 
     def next_timeout(self, now: float) -> float:
         """Seconds until there is something to send, or until the schedule ends: how long to wait for `news`."""
-        if self.is_over:
-            return 0.0
-        to_ask = self._to_ask()
-        until = min(map(_due, to_ask), default=math.inf)
-        return max(min(until, self._given_up_at(to_ask)) - now, 0.0)
+        return 0.0 if self.is_over else max(self._next()[0] - now, 0.0)
 
     def close(self) -> None:
         """Forget the request, because it was answered, given up or cancelled: what still comes is late (A9)."""
@@ -178,6 +186,7 @@ class Exchange:
             reason = DropReason.DUPLICATE if answered else DropReason.LATE
             self._protocol.exchanges.close(asked.server.peer, asked.key, reason)
         self._asked = []
+        self._protocol.timers.clear(self)
 
     def open_to(self, server: KnownServer, key: bytes) -> None:
         """Make this server one of those the request goes to."""
@@ -199,20 +208,26 @@ class Exchange:
 
     def _line_up(self, now: float) -> None:
         """Spread the first turns of all servers over the first wait."""
+        self.began = now
         self._ends = now + self._give_up_after
         for index, asked in enumerate(self._asked):
             asked.due = now + self._waits[0] * index / len(self._asked)
 
-    def _to_ask(self) -> list[Asked]:
-        """The servers that are still to be asked, now or later."""
+    def _next(self) -> tuple[float, Asked | None]:
+        """When there is something to do, and which server is to be asked then; none if it is to be given up."""
         steps = len(self._waits)
-        return [asked for asked in self._asked if not asked.is_out and (asked.step < steps or asked.wants_padding)]
-
-    def _given_up_at(self, to_ask: list[Asked]) -> float:
-        """When the last of the servers that are left will have been waited for, as far as that is known now."""
-        if to_ask:
-            return self._ends
-        return min(self._ends, max((asked.due for asked in self._asked if not asked.is_out), default=-math.inf))
+        due, next_one = math.inf, None
+        given_up = -math.inf
+        for asked in self._asked:
+            if asked.is_out:
+                continue
+            if asked.step == steps and not asked.wants_padding:
+                given_up = max(given_up, asked.due)
+            elif asked.due < due:
+                due, next_one = asked.due, asked
+        if next_one is None:
+            due = given_up  # when the last of those that are left will have been waited for
+        return (due, next_one) if due < self._ends else (self._ends, None)
 
     def _transmit(self, asked: Asked, now: float) -> Attempt:
         if not asked.wants_padding:
@@ -263,9 +278,9 @@ class Exchange:
 
     def _ask_one_more(self) -> None:
         """Give the next server that was not asked yet its first turn now."""
-        asked = min((asked for asked in self._to_ask() if not asked.step), key=_due, default=None)
-        if asked is not None:
-            asked.due = -math.inf
+        unasked = [asked for asked in self._asked if not asked.step and not asked.is_out]
+        if unasked:
+            min(unasked, key=_due).due = -math.inf
             self.news = True
 
     def _last_word(self) -> Failure:
