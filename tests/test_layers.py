@@ -9,6 +9,8 @@ from typing import Final, NamedTuple
 import pytest
 
 PACKAGE: Final = "trio_udp"
+ASKING: Final = ("_client", "_pump", "_reply", "_results")
+"""The client's modules."""
 UNKNOWN: Final = "a name made up at run time"
 IMPURE: Final = ("trio", "socket", "ssl", "time", "random", "os", "secrets", "logging", "asyncio", "threading")
 
@@ -28,9 +30,11 @@ RULES: Final = {
     "the core does no I/O": Rule(f"{PACKAGE}.proto", IMPURE),
     "the core knows nothing around it": Rule(f"{PACKAGE}.proto", (PACKAGE,), allowed=(f"{PACKAGE}.proto",)),
     "the adapter knows no protocol": Rule(f"{PACKAGE}._net", (PACKAGE,), allowed=(f"{PACKAGE}._net",)),
-    "an endpoint knows neither side": Rule(f"{PACKAGE}._endpoint", (f"{PACKAGE}._client", f"{PACKAGE}._server")),
-    "the client does not know the server": Rule(f"{PACKAGE}._client", (f"{PACKAGE}._server",)),
-    "the server does not know the client": Rule(f"{PACKAGE}._server", (f"{PACKAGE}._client",)),
+    "an endpoint knows neither side": Rule(
+        f"{PACKAGE}._endpoint", tuple(f"{PACKAGE}.{name}" for name in (*ASKING, "_server"))
+    ),
+    **{f"{name} does not know the server": Rule(f"{PACKAGE}.{name}", (f"{PACKAGE}._server",)) for name in ASKING},
+    "the server does not know the client": Rule(f"{PACKAGE}._server", tuple(f"{PACKAGE}.{name}" for name in ASKING)),
     "nothing needs the command": Rule(PACKAGE, (f"{PACKAGE}._cli",), exempt=(f"{PACKAGE}.__main__", f"{PACKAGE}._cli")),
     "nothing needs the test kit": Rule(PACKAGE, (f"{PACKAGE}.testing",), exempt=(f"{PACKAGE}.testing",)),
 }
@@ -107,7 +111,8 @@ BAD = {
     f"{PACKAGE}._net._batch": ["from ..proto import TU1", "from .. import proto", "import trio_udp.proto._codec"],
     f"{PACKAGE}._endpoint": ["from ._client import Client", "from . import _server"],
     f"{PACKAGE}._client": ["from ._server import Request", "from . import _server", "import trio_udp._server"],
-    f"{PACKAGE}._server": ["from ._client import Reply"],
+    f"{PACKAGE}._server": ["from ._client import Client", "from ._reply import Reply"],
+    f"{PACKAGE}._results": ["from ._server import Request"],
     f"{PACKAGE}._statistics": ["from ._cli import main", "from .testing import SimNet", "from . import testing"],
     f"{PACKAGE}._cli.ping": ["from ..testing import SimNet"],
 }

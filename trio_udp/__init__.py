@@ -8,9 +8,11 @@
 The protocol itself, without I/O, is `trio_udp.proto`.
 """
 
-from ._client import Client, Reply, open_client
+from ._client import Client, open_client
 from ._errors import NoReply, PayloadTooLarge, ProtocolError, RemoteError, ServerBusy, UDPError
 from ._net import Address
+from ._reply import Reply
+from ._results import Result
 from ._server import Handler, Request, Server, serve
 from ._statistics import ClientStatistics, EndpointStatistics, ServerStatistics
 from ._version import __version__
@@ -37,6 +39,7 @@ __all__ = [
     "RemoteError",
     "Reply",
     "Request",
+    "Result",
     "RetryPolicy",
     "Server",
     "ServerBusy",

@@ -11,15 +11,17 @@ has the alternatives.
 import contextlib
 import errno
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Final, NamedTuple
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
+from typing import Final
 
 import trio
 
 from ._endpoint import Endpoint
-from ._errors import NoReply, RemoteError, ServerBusy
+from ._errors import NoReply, RemoteError
 from ._net import Address, loopback_of, normalise, open_client_socket, resolve
 from ._pump import Pump
+from ._reply import Reply, conclude, counted_as, servers_of
+from ._results import Fetched, Given, Result, Results
 from ._random import RandomBytes, random_source
 from ._statistics import ClientStatistics
 from .proto import (
@@ -28,31 +30,12 @@ from .proto import (
     TU1,
     Attempt,
     ClientProtocol,
-    Exchange,
-    Failure,
     Profile,
     RetryPolicy,
 )
 
 DEFAULT_MAX_IN_FLIGHT: Final = 128
 """Half of what the usual receive buffer of 212,992 bytes holds: a small datagram takes 768 bytes of it (measured)."""
-
-
-class Reply(NamedTuple):
-    """What came of a request."""
-
-    payload: bytes
-    rtt: float
-    """Seconds from the transmission that was answered to its answer, by Trio's clock in this process. With `book`,
-    whose answers do not say which transmission they answer, seconds since the first one."""
-    attempts: int
-    """Transmissions made, 1 if nothing was lost."""
-    peer: Address
-    """The server that answered."""
-    authenticated: bool
-    """Whether a key vouches for the reply. Without one, whoever can see the request can forge the reply."""
-    hop_limit: int | None
-    """The TTL or hop limit of the reply's IP header on arrival; None where the system does not say."""
 
 
 @contextlib.asynccontextmanager
@@ -174,10 +157,9 @@ class Client:
         self._endpoint = endpoint
         self._protocol = protocol
         self._policy = policy
-        self._random_bytes = random_bytes
         in_flight = min(max_in_flight, protocol.profile.max_outstanding or max_in_flight)
         self._turns = trio.Semaphore(in_flight, max_value=in_flight)
-        self._pump = Pump(endpoint, protocol)
+        self._pump = Pump(endpoint, protocol, random_bytes)
         self._counts = {"requests": 0, "replies": 0, "no_replies": 0, "remote_errors": 0, "cancelled": 0}
 
     @property
@@ -188,7 +170,7 @@ class Client:
     @property
     def servers(self) -> tuple[Address, ...]:
         """The servers, the one that answered last first."""
-        return tuple(Address(*server.peer) for server in self._protocol.servers)
+        return servers_of(self._protocol)
 
     @property
     def profile(self) -> Profile:
@@ -231,19 +213,64 @@ class Client:
             await self._take_turn()
             try:
                 self._pump.check_open()  # it may have been closed while this request waited for its turn
-                reply = await self._converse(payload, policy or self._policy, on_attempt)
+                came = await self._converse(payload, policy or self._policy, on_attempt)
             finally:
                 self._turns.release()
-            ended = "replies"
-        except NoReply:
-            ended = "no_replies"
-            raise
-        except RemoteError:
-            ended = "remote_errors"
-            raise
+            ended = counted_as(came)
         finally:
             self._counts[ended] += 1
-        return reply
+        if isinstance(came, Reply):
+            return came
+        raise came
+
+    @contextlib.asynccontextmanager
+    async def request_many(
+        self,
+        payloads: Iterable[bytes] | AsyncIterable[bytes],
+        *,
+        policy: RetryPolicy | None = None,
+        max_in_flight: int | None = None,
+        nursery: trio.Nursery | None = None,
+    ) -> AsyncIterator[AsyncIterator[Result]]:
+        """Ask many times from one task: `async with client.request_many(payloads) as results: async for result in …`.
+
+        Results come in the order in which the requests end, each a `Result` with its payload and a reply or an error.
+        Payloads are taken one by one, only when there is room. Nothing is sent again while your loop is busy with
+        something else. When the block is left, for whatever reason, what is still in flight is forgotten at once.
+
+        Args:
+            payloads: at most `max_payload` bytes each.
+            policy: a schedule for these requests only.
+            max_in_flight: requests of this call under way at a time, the client's own limit by default. They count
+                among the client's, and leave one of its turns to others.
+            nursery: for payloads that come from an async iterable: where the task runs that waits for them. If it is a
+                generator, it is closed at the end.
+
+        Raises:
+            ValueError: `max_in_flight` is less than 1; or an async iterable came without a nursery.
+            trio.ClosedResourceError: while waiting for a result: the client is closed, or was closed meanwhile.
+
+        What the iterable of payloads raises is raised where results are waited for.
+        """
+        limit = self._turns.max_value if max_in_flight is None else max_in_flight
+        if limit is None or limit < 1:
+            raise ValueError(f"expected max_in_flight to be at least 1, got {limit}")
+        source = Fetched(payloads) if isinstance(payloads, AsyncIterable) else Given(payloads)
+        results = Results(
+            self._pump,
+            source,
+            turns=self._turns,
+            counts=self._counts,
+            policy=policy or self._policy,
+            max_in_flight=limit,
+        )
+        async with contextlib.AsyncExitStack() as stack:
+            if isinstance(source, Fetched):
+                if nursery is None:
+                    raise ValueError("expected a nursery, in which to wait for payloads of an async iterable")
+                await stack.enter_async_context(source.fetching(nursery, results.interrupt))
+            stack.callback(results.close)
+            yield results
 
     async def _take_turn(self) -> None:
         try:
@@ -253,37 +280,16 @@ class Client:
 
     async def _converse(
         self, payload: bytes, policy: RetryPolicy, on_attempt: Callable[[Attempt], None] | None
-    ) -> Reply:
-        exchange = self._protocol.open_exchange(payload, policy, self._random_bytes(self._protocol.random_size))
+    ) -> Reply | NoReply | RemoteError:
+        exchange = self._pump.open_exchange(payload, policy)
         try:
             while True:
-                while (attempt := exchange.next_attempt(trio.current_time())) is not None:
-                    if on_attempt is not None:
-                        on_attempt(attempt)
-                    error = await self._endpoint.send(attempt.datagram, Address(*attempt.peer))
-                    if error is not None:
-                        exchange.take_hint(error)
+                await self._pump.transmit(exchange, on_attempt)
                 if exchange.is_over:
-                    return self._result(exchange, trio.current_time() - exchange.began)
+                    return conclude(exchange, self._protocol, trio.current_time())
                 await self._pump.wait_for_news(exchange)
         finally:
             exchange.close()
-
-    def _result(self, exchange: Exchange, elapsed: float) -> Reply:
-        outcome = exchange.outcome
-        if outcome is not None:
-            payload, rtt, attempts, peer, hop_limit = outcome
-            return Reply(payload, rtt, attempts, Address(*peer), authenticated=False, hop_limit=hop_limit)
-        match exchange.failure:
-            case Failure.BUSY:
-                raise ServerBusy(self.servers, "the server is busy")
-            case Failure.ERROR:
-                raise RemoteError(self.servers, "the handler failed")
-            case Failure.NO_ROOM:
-                limit = self._protocol.max_payload
-                raise RemoteError(self.servers, f"the reply does not fit: raise max_payload, which is {limit} bytes")
-            case _:
-                raise NoReply(self.servers, attempts=exchange.attempts, elapsed=elapsed, hint=exchange.hint)
 
     async def aclose(self) -> None:
         """Close the socket. Every request under way ends with `trio.ClosedResourceError`; closing twice is fine."""

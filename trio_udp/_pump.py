@@ -9,13 +9,14 @@ What must hold: while anybody is parked somebody has the role, from hand to hand
 can lose it. And what has arrived is looked at before what is due is given up, however late the reader comes to it.
 """
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, cast
 
 import trio
 
 from ._endpoint import Endpoint
-from ._net import Batch
-from .proto import ClientProtocol, DropReason
+from ._net import Address, Batch
+from .proto import Attempt, ClientProtocol, DropReason, Exchange, RetryPolicy
 
 
 class Waiter(Protocol):
@@ -26,18 +27,39 @@ class Waiter(Protocol):
         """Whether there is something to do for it."""
 
 
-class Pump:
-    """The waiters of one client."""
+class Owner(Waiter, Protocol):
+    """What waits for many exchanges, and is their `owner`."""
 
-    def __init__(self, endpoint: Endpoint, protocol: ClientProtocol) -> None:
+    def take(self, exchange: Exchange) -> None:
+        """There is something to do for this one."""
+
+
+class Pump:
+    """What the requests of one client share: its socket, its protocol, and those who wait."""
+
+    def __init__(self, endpoint: Endpoint, protocol: ClientProtocol, random_bytes: Callable[[int], bytes]) -> None:
+        self.protocol = protocol
         self.parked: dict[Waiter, trio.lowlevel.Task] = {}
         self.reader: Waiter | None = None
         """Whose task reads, or will as soon as it runs."""
         self.is_closed = False
         self._endpoint = endpoint
-        self._protocol = protocol
+        self._random_bytes = random_bytes
         self._scope = trio.CancelScope()
         """The reader's, with the one timer."""
+
+    def open_exchange(self, payload: bytes, policy: RetryPolicy) -> Exchange:
+        """Open a request, with random bytes of its own. See `ClientProtocol.open_exchange`."""
+        return self.protocol.open_exchange(payload, policy, self._random_bytes(self.protocol.random_size))
+
+    async def transmit(self, exchange: Exchange, on_attempt: Callable[[Attempt], None] | None = None) -> None:
+        """Make the transmissions that are due. Checkpoints only where the kernel has no room for them."""
+        while (attempt := exchange.next_attempt(trio.current_time())) is not None:
+            if on_attempt is not None:
+                on_attempt(attempt)
+            error = await self._endpoint.send(attempt.datagram, cast("Address", attempt.peer))
+            if error is not None:
+                exchange.take_hint(error)
 
     async def wait_for_news(self, waiter: Waiter) -> None:
         """Wait until there is something to do for this one; `trio.ClosedResourceError` once closed."""
@@ -58,16 +80,17 @@ class Pump:
         """Read for all, until the first of the timers or until there is something to do for the reader."""
         with trio.CancelScope() as self._scope:
             # Set in here, a deadline that has passed already lets the reader look at what came before it.
-            self._scope.deadline = self._protocol.next_due
+            self._scope.deadline = self.protocol.next_due
             while not waiter.news:
                 self._take(await self._endpoint.receive())
         if self._scope.cancel_called:
-            for exchange in self._protocol.take_due(trio.current_time()):
-                self.tell(exchange)
+            for exchange in self.protocol.take_due(trio.current_time()):
+                self._tell(exchange)
 
     async def _park(self, waiter: Waiter) -> None:
         """Sleep until woken, for news or to read."""
-        self._scope.deadline = min(self._scope.deadline, self._protocol.next_due)
+        due = self.protocol.next_due
+        self._scope.deadline = min(self._scope.deadline, due)
         self.parked[waiter] = trio.lowlevel.current_task()
 
         def leave(_: object) -> trio.lowlevel.Abort:
@@ -86,22 +109,37 @@ class Pump:
     def _take(self, batch: Batch) -> None:
         now = trio.current_time()
         for data, peer, ancillary in batch.datagrams:
-            found = self._protocol.receive_datagram(data, peer, now, ancillary.hop_limit)
+            found = self.protocol.receive_datagram(data, peer, now, ancillary.hop_limit)
             if not isinstance(found, DropReason):
-                self.tell(found)
+                self._tell(found)
         for peer, quote, error in batch.hints:
-            hinted = self._protocol.receive_hint(quote, peer, error)
+            hinted = self.protocol.receive_hint(quote, peer, error)
             if hinted is not None:
-                self.tell(hinted)
+                self._tell(hinted)
         if batch.truncated:
-            self._protocol.dropped[DropReason.TRUNCATED] += batch.truncated
+            self.protocol.dropped[DropReason.TRUNCATED] += batch.truncated
 
-    def tell(self, waiter: Waiter) -> None:
-        """Wake who waits for this, if there is something to do for it."""
-        if waiter.news:
-            task = self.parked.pop(waiter, None)
-            if task is not None:
-                trio.lowlevel.reschedule(task)
+    def _tell(self, exchange: Exchange) -> None:
+        """Wake who waits for this exchange, if there is something to do for it."""
+        if exchange.news:
+            if exchange.owner is None:
+                self._wake(exchange)
+            else:
+                owner = cast("Owner", exchange.owner)
+                owner.take(exchange)
+                self._wake(owner)
+
+    def _wake(self, waiter: Waiter) -> None:
+        task = self.parked.pop(waiter, None)
+        if task is not None:
+            trio.lowlevel.reschedule(task)
+
+    def interrupt(self, waiter: Waiter) -> None:
+        """Something has happened to this one, who may be the reader, that did not come from the socket."""
+        if self.reader is waiter:
+            self._scope.cancel()
+        else:
+            self._wake(waiter)
 
     def check_open(self) -> None:
         """Raise `trio.ClosedResourceError` if this client was closed."""

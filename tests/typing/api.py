@@ -1,5 +1,6 @@
 """The public API as a user's type checker sees it. Checked by `nox -s types`; not run."""
 
+from collections.abc import AsyncIterator
 from functools import partial
 from typing import assert_type
 
@@ -35,9 +36,22 @@ async def ask(client: trio_udp.Client) -> None:
     assert_type(reply.rtt, float)
     assert_type(reply.peer, trio_udp.Address)
     assert_type(reply.hop_limit, int | None)
+    async with client.request_many([b"", b""], max_in_flight=2) as results:
+        assert_type(results, AsyncIterator[trio_udp.Result])
+        async for result in results:
+            assert_type(result, trio_udp.Result)
+            assert_type(result.number, int)
+            assert_type(result.reply, trio_udp.Reply | None)
+            assert_type(result.error, trio_udp.UDPError | ValueError | None)
     assert_type(client.statistics(), trio_udp.ClientStatistics)
     assert_type(client.statistics().dropped.get(trio_udp.DropReason.LATE), int | None)
     await client.aclose()
+
+
+async def ask_what_comes(client: trio_udp.Client, payloads: trio.MemoryReceiveChannel[bytes]) -> None:
+    """Payloads that have to be waited for."""
+    async with trio.open_nursery() as nursery, client.request_many(payloads, nursery=nursery) as results:
+        assert_type([result.payload async for result in results], list[bytes])
 
 
 async def main() -> None:

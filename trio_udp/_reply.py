@@ -1,0 +1,56 @@
+"""What comes of a request: a reply, or the error that says why there is none."""
+
+from typing import NamedTuple
+
+from ._errors import NoReply, RemoteError, ServerBusy
+from ._net import Address
+from .proto import ClientProtocol, Exchange, Failure
+
+
+class Reply(NamedTuple):
+    """What came of a request."""
+
+    payload: bytes
+    rtt: float
+    """Seconds from the transmission that was answered to its answer, by Trio's clock in this process. With `book`,
+    whose answers do not say which transmission they answer, seconds since the first one."""
+    attempts: int
+    """Transmissions made, 1 if nothing was lost."""
+    peer: Address
+    """The server that answered."""
+    authenticated: bool
+    """Whether a key vouches for the reply. Without one, whoever can see the request can forge the reply."""
+    hop_limit: int | None
+    """The TTL or hop limit of the reply's IP header on arrival; None where the system does not say."""
+
+
+def conclude(exchange: Exchange, protocol: ClientProtocol, now: float) -> Reply | NoReply | RemoteError:
+    """The reply of an exchange that is over, or the error that is to be raised instead."""
+    outcome = exchange.outcome
+    if outcome is not None:
+        payload, rtt, attempts, peer, hop_limit = outcome
+        return Reply(payload, rtt, attempts, Address(*peer), authenticated=False, hop_limit=hop_limit)
+    servers = servers_of(protocol)
+    match exchange.failure:
+        case Failure.BUSY:
+            return ServerBusy(servers, "the server is busy")
+        case Failure.ERROR:
+            return RemoteError(servers, "the handler failed")
+        case Failure.NO_ROOM:
+            limit = protocol.max_payload
+            return RemoteError(servers, f"the reply does not fit: raise max_payload, which is {limit} bytes")
+        case _:
+            elapsed = now - exchange.began
+            return NoReply(servers, attempts=exchange.attempts, elapsed=elapsed, hint=exchange.hint)
+
+
+def counted_as(came: Reply | NoReply | RemoteError) -> str:
+    """The name of the counter for it in `ClientStatistics`."""
+    if isinstance(came, Reply):
+        return "replies"
+    return "no_replies" if isinstance(came, NoReply) else "remote_errors"
+
+
+def servers_of(protocol: ClientProtocol) -> tuple[Address, ...]:
+    """The servers, the one that answered last first."""
+    return tuple(Address(*server.peer) for server in protocol.servers)

@@ -1,0 +1,266 @@
+"""Many requests in one task: what `Client.request_many` gives.
+
+The task that iterates is the one that sends, waits and reads, for all its requests at once: none has a task or a timer
+of its own. So a payload is taken only when there is room for its request, and nothing is sent again while the task does
+something else; what arrives meanwhile is looked at before anything is given up.
+
+What must hold: every payload that was taken comes out as one result, unless the block is left before; leaving it
+forgets the rest at once. Cancelling a wait for a result loses nothing, and one request's error ends no other.
+"""
+
+import contextlib
+from collections import OrderedDict, deque
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from typing import NamedTuple, Protocol
+
+import trio
+
+from ._errors import UDPError
+from ._pump import Pump
+from ._reply import Reply, conclude, counted_as
+from .proto import Exchange, RetryPolicy
+
+
+class Result(NamedTuple):
+    """What came of one of many requests: a reply or an error, and None for the other."""
+
+    number: int
+    """Which payload it was, counted from 0."""
+    payload: bytes
+    """What was asked."""
+    reply: Reply | None
+    error: UDPError | ValueError | None
+    """What `Client.exchange` would have raised: `NoReply`, `RemoteError`, `PayloadTooLarge`, …"""
+
+
+class Source(Protocol):
+    """Where payloads come from."""
+
+    exhausted: bool
+    """Whether there are no more."""
+
+    def take(self, room: int) -> bytes | None:
+        """The next payload; None if there is none, now or ever. `room` is how many would be welcome."""
+
+
+class Given:
+    """The payloads of an iterable."""
+
+    def __init__(self, payloads: Iterable[bytes]) -> None:
+        self.exhausted = False
+        self._payloads: Iterator[bytes] = iter(payloads)
+
+    def take(self, room: int) -> bytes | None:
+        """See `Source.take`."""
+        payload = next(self._payloads, None)
+        self.exhausted = payload is None
+        return payload
+
+
+class Fetched:
+    """The payloads of an async iterable, which a task waits for: somebody else has to read the answers meanwhile."""
+
+    def __init__(self, payloads: AsyncIterable[bytes]) -> None:
+        self.exhausted = False
+        self._payloads = payloads
+        self._fetched: deque[bytes] = deque()
+        self._error: Exception | None = None
+        self._room = 0
+        self._wanted = trio.Event()
+        self._scope = trio.CancelScope()
+        self._ended = trio.Event()
+
+    def take(self, room: int) -> bytes | None:
+        """See `Source.take`; raises what waiting for payloads raised."""
+        self._room = room
+        if self._fetched:
+            return self._fetched.popleft()
+        self._wanted.set()
+        if self._ended.is_set():
+            self.exhausted = True
+            if self._error is not None:
+                raise self._error
+        return None
+
+    @contextlib.asynccontextmanager
+    async def fetching(self, nursery: trio.Nursery, tell: Callable[[], None]) -> AsyncIterator[None]:
+        """For the length of the block, have a task wait for payloads, and tell when there is something to take.
+
+        Afterwards nobody uses the iterable any more.
+        """
+        nursery.start_soon(self._fetch, tell)
+        try:
+            yield
+        finally:
+            self._scope.cancel()
+            with trio.CancelScope(shield=True):
+                await self._ended.wait()
+
+    async def _fetch(self, tell: Callable[[], None]) -> None:
+        self._error = trio.BrokenResourceError("the nursery in which payloads were waited for was cancelled")
+        try:
+            with self._scope:
+                await self._fetch_all(tell)
+                self._error = None
+        except Exception as exc:
+            self._error = exc
+        finally:
+            self._ended.set()
+            tell()
+
+    async def _fetch_all(self, tell: Callable[[], None]) -> None:
+        """Wait for as many payloads as there is room for."""
+        await self._wanted.wait()
+        async with contextlib.AsyncExitStack() as stack:
+            payloads = aiter(self._payloads)
+            if isinstance(payloads, AsyncGenerator):
+                await stack.enter_async_context(contextlib.aclosing(payloads))  # nobody else can
+            async for payload in payloads:
+                self._fetched.append(payload)
+                tell()
+                if len(self._fetched) >= self._room:
+                    self._wanted = trio.Event()
+                    await self._wanted.wait()
+
+
+class Results:
+    """Results in the order in which they come. Made by `Client.request_many`, for one task at a time.
+
+    An async iterator. It waits only when there is no result yet, and otherwise does not even checkpoint: no more than
+    `max_in_flight` results come in between. A wait that is cancelled loses nothing.
+    """
+
+    def __init__(
+        self,
+        pump: Pump,
+        source: Source,
+        *,
+        turns: trio.Semaphore,
+        counts: dict[str, int],
+        policy: RetryPolicy,
+        max_in_flight: int,
+    ) -> None:
+        self.news = False
+        """For the pump: whether there is something to do."""
+        self._pump = pump
+        self._source = source
+        self._turns = turns
+        self._turns_for_others = 1 if turns.max_value != 1 else 0
+        """Left alone while a request is in flight here: whoever takes it reads for us too, even if nobody iterates."""
+        self._counts = counts
+        self._policy = policy
+        self._max_in_flight = max_in_flight
+        self._taken = 0
+        self._open: dict[Exchange, int] = {}
+        self._to_send: OrderedDict[Exchange, None] = OrderedDict()
+        """Those of the open ones that may have something to send, or nothing more to wait for."""
+        self._results: deque[Result] = deque()
+        self._in_use = False
+        self._is_closed = False
+
+    def __aiter__(self) -> "Results":
+        return self
+
+    async def __anext__(self) -> Result:
+        if self._in_use:
+            raise trio.BusyResourceError("another task is waiting for these results")
+        self._in_use = True
+        try:
+            if not self._results:
+                await self._wait_for_results()
+            return self._results.popleft()
+        finally:
+            self._in_use = False
+
+    async def _wait_for_results(self) -> None:
+        if self._is_closed:
+            raise trio.ClosedResourceError("the block of these results was left")
+        await self._work()
+        if self._results:
+            await trio.lowlevel.checkpoint()  # payloads that cannot be sent must not keep other tasks from running
+        while not self._results:
+            if self._source.exhausted and not self._open:
+                raise StopAsyncIteration
+            await self._pump.wait_for_news(self)
+            await self._work()
+
+    async def _work(self) -> None:
+        """Open what there is room for, and send what is to be sent."""
+        self.news = False
+        if not (self._open or self._turns.value or self._source.exhausted):
+            await self._wait_for_a_turn()
+        try:
+            self._open_more()
+        except trio.BrokenResourceError:
+            await trio.lowlevel.checkpoint()  # if this task is cancelled as well, that is what it has to hear
+            raise
+        while self._to_send:
+            exchange = next(iter(self._to_send))
+            await self._pump.transmit(exchange)
+            self._to_send.pop(exchange, None)
+            if exchange.is_over and exchange in self._open:
+                self._finish(exchange)
+
+    async def _wait_for_a_turn(self) -> None:
+        """Others have them all, and nothing is in flight here that could be waited for instead."""
+        await self._turns.acquire()
+        self._turns.release()
+
+    def _open_more(self) -> None:
+        self._pump.check_open()
+        while (room := self._max_in_flight - len(self._open) - len(self._results)) > 0:
+            if self._turns.value <= (self._turns_for_others if self._open else 0) or self._source.exhausted:
+                return
+            payload = self._source.take(room)
+            if payload is None:
+                return
+            self._begin(payload)
+
+    def _begin(self, payload: bytes) -> None:
+        number = self._taken
+        self._taken += 1
+        self._counts["requests"] += 1
+        try:
+            exchange = self._pump.open_exchange(payload, self._policy)
+        except ValueError as exc:
+            self._counts["cancelled"] += 1
+            self._results.append(Result(number, payload, None, exc))
+        else:
+            self._turns.acquire_nowait()
+            exchange.owner = self
+            self._open[exchange] = number
+            self._to_send[exchange] = None
+
+    def take(self, exchange: Exchange) -> None:
+        """Something happened to one of our exchanges; whoever reads says so, whatever our own task is doing."""
+        self.news = True
+        if exchange.outcome is not None:
+            self._finish(exchange)
+        else:
+            self._to_send[exchange] = None
+
+    def _finish(self, exchange: Exchange) -> None:
+        number = self._open.pop(exchange)
+        self._to_send.pop(exchange, None)
+        exchange.close()
+        self._turns.release()
+        came = conclude(exchange, self._pump.protocol, trio.current_time())
+        self._counts[counted_as(came)] += 1
+        reply, error = (came, None) if isinstance(came, Reply) else (None, came)
+        self._results.append(Result(number, exchange.payload, reply, error))
+
+    def interrupt(self) -> None:
+        """A payload has come, and our task may be waiting for answers."""
+        self.news = True
+        self._pump.interrupt(self)
+
+    def close(self) -> None:
+        """Forget what is in flight, at once."""
+        self._is_closed = True
+        for exchange in self._open:
+            exchange.close()
+            self._turns.release()
+            self._counts["cancelled"] += 1
+        self._open.clear()
+        self._to_send.clear()
+        self._results.clear()
