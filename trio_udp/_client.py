@@ -286,7 +286,7 @@ class Client:
             while True:
                 await self._pump.transmit(exchange, on_attempt)
                 if exchange.is_over:
-                    return conclude(exchange, self._protocol, trio.current_time())
+                    return conclude(exchange, self._protocol)
                 await self._pump.wait_for_news(exchange)
         finally:
             exchange.close()

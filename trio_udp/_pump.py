@@ -9,6 +9,7 @@ What must hold: while anybody is parked somebody has the role, from hand to hand
 can lose it. And what has arrived is looked at before what is due is given up, however late the reader comes to it.
 """
 
+import math
 from collections.abc import Callable
 from typing import Protocol, cast
 
@@ -78,9 +79,11 @@ class Pump:
 
     async def _read(self, waiter: Waiter) -> None:
         """Read for all, until the first of the timers or until there is something to do for the reader."""
-        with trio.CancelScope() as self._scope:
-            # Set in here, a deadline that has passed already lets the reader look at what came before it.
-            self._scope.deadline = self.protocol.next_due
+        due = self.protocol.next_due
+        overdue = due <= trio.current_time()
+        with trio.CancelScope(deadline=math.inf if overdue else due) as self._scope:
+            if overdue:
+                self._scope.deadline = due  # set in here it lets the reader look once at what has arrived
             while not waiter.news:
                 self._take(await self._endpoint.receive())
         if self._scope.cancel_called:
@@ -90,7 +93,8 @@ class Pump:
     async def _park(self, waiter: Waiter) -> None:
         """Sleep until woken, for news or to read."""
         due = self.protocol.next_due
-        self._scope.deadline = min(self._scope.deadline, due)
+        if due < self._scope.deadline:  # noqa: PLR1730 - Trio works at every assignment, and this one is rarely needed
+            self._scope.deadline = due
         self.parked[waiter] = trio.lowlevel.current_task()
 
         def leave(_: object) -> trio.lowlevel.Abort:

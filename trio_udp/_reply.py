@@ -1,6 +1,8 @@
 """What comes of a request: a reply, or the error that says why there is none."""
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
+
+import trio
 
 from ._errors import NoReply, RemoteError, ServerBusy
 from ._net import Address
@@ -24,12 +26,12 @@ class Reply(NamedTuple):
     """The TTL or hop limit of the reply's IP header on arrival; None where the system does not say."""
 
 
-def conclude(exchange: Exchange, protocol: ClientProtocol, now: float) -> Reply | NoReply | RemoteError:
+def conclude(exchange: Exchange, protocol: ClientProtocol) -> Reply | NoReply | RemoteError:
     """The reply of an exchange that is over, or the error that is to be raised instead."""
     outcome = exchange.outcome
     if outcome is not None:
         payload, rtt, attempts, peer, hop_limit = outcome
-        return Reply(payload, rtt, attempts, Address(*peer), authenticated=False, hop_limit=hop_limit)
+        return Reply(payload, rtt, attempts, cast("Address", peer), authenticated=False, hop_limit=hop_limit)
     servers = servers_of(protocol)
     match exchange.failure:
         case Failure.BUSY:
@@ -40,7 +42,7 @@ def conclude(exchange: Exchange, protocol: ClientProtocol, now: float) -> Reply 
             limit = protocol.max_payload
             return RemoteError(servers, f"the reply does not fit: raise max_payload, which is {limit} bytes")
         case _:
-            elapsed = now - exchange.began
+            elapsed = trio.current_time() - exchange.began
             return NoReply(servers, attempts=exchange.attempts, elapsed=elapsed, hint=exchange.hint)
 
 
@@ -53,4 +55,4 @@ def counted_as(came: Reply | NoReply | RemoteError) -> str:
 
 def servers_of(protocol: ClientProtocol) -> tuple[Address, ...]:
     """The servers, the one that answered last first."""
-    return tuple(Address(*server.peer) for server in protocol.servers)
+    return tuple(cast("Address", server.peer) for server in protocol.servers)

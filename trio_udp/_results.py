@@ -244,7 +244,7 @@ class Results:
         self._to_send.pop(exchange, None)
         exchange.close()
         self._turns.release()
-        came = conclude(exchange, self._pump.protocol, trio.current_time())
+        came = conclude(exchange, self._pump.protocol)
         self._counts[counted_as(came)] += 1
         reply, error = (came, None) if isinstance(came, Reply) else (None, came)
         self._results.append(Result(number, exchange.payload, reply, error))

@@ -14,7 +14,6 @@ exchanges whose news are set. Who has one exchange only may wait for its own `ne
 What must hold: an answer reaches the exchange it belongs to only if `ClientProtocol.receive_datagram` matched it (A1).
 """
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Final
@@ -83,15 +82,12 @@ class ClientProtocol:
             raise PayloadTooLarge(len(payload), self.max_payload)
         draw = int.from_bytes(random[:_DRAW_SIZE], "big") / (256**_DRAW_SIZE - 1)
         size = self.profile.random_size
-        keys = [
-            self.profile.new_key(payload, server.instance, random[_DRAW_SIZE + i * size : _DRAW_SIZE + (i + 1) * size])
-            for i, server in enumerate(self._servers)
-        ]
-        waits = tuple(policy.waits(self._rto(policy), draw))
-        exchange = Exchange(self, payload, waits, policy.give_up_after or math.inf)
+        exchange = Exchange(self, payload, policy, self._rto(policy), draw)
+        start = _DRAW_SIZE
         try:
-            for server, key in zip(self._servers, keys, strict=True):
-                exchange.open_to(server, key)
+            for server in self._servers:
+                exchange.open_to(server, self.profile.new_key(payload, server.instance, random[start : start + size]))
+                start += size
         except ValueError:
             exchange.close()
             raise
@@ -141,6 +137,8 @@ class ClientProtocol:
     def _rto(self, policy: RetryPolicy) -> float | None:
         """The slowest server's, so that the first turns are spread for it too; None while nothing was measured."""
         rtos = [server.estimator.rto for server in self._servers]
+        if len(rtos) == 1:
+            return rtos[0]
         if all(rto is None for rto in rtos):
             return None
         return max(policy.initial if rto is None else rto for rto in rtos)

@@ -17,6 +17,7 @@ from ._drop_reason import DropReason
 from ._exchanges import Peer
 from ._profile import Answer, AnswerKind
 from ._rtt import RTTEstimator
+from ._schedule import RetryPolicy
 
 if TYPE_CHECKING:
     from ._client import ClientProtocol
@@ -108,9 +109,12 @@ class Exchange:
 
     __slots__ = (
         "_asked",
+        "_draw",
         "_ends",
-        "_give_up_after",
+        "_policy",
         "_protocol",
+        "_rto",
+        "_steps",
         "_waits",
         "attempts",
         "began",
@@ -124,7 +128,7 @@ class Exchange:
     )
 
     def __init__(
-        self, protocol: "ClientProtocol", payload: bytes, waits: tuple[float, ...], give_up_after: float
+        self, protocol: "ClientProtocol", payload: bytes, policy: RetryPolicy, rto: float | None, draw: float
     ) -> None:
         self.payload = payload
         self.attempts = 0
@@ -143,8 +147,16 @@ class Exchange:
         self.owner: object = None
         """Who opened it, if that is not the one who waits for it; for the shell, which alone looks at it."""
         self._protocol = protocol
-        self._waits = waits
-        self._give_up_after = give_up_after
+        self._policy = policy
+        self._rto = rto
+        self._draw = draw
+        self._waits: tuple[float, ...]
+        if policy.give_up_after is None:
+            self._waits = (policy.first_wait(rto, draw),)  # in which most are answered; the others when they are needed
+            self._steps = policy.attempts
+        else:
+            self._waits = tuple(policy.waits(rto, draw))
+            self._steps = len(self._waits)
         self._ends = math.inf
         self._asked: list[Asked] = []
 
@@ -181,6 +193,8 @@ class Exchange:
 
     def close(self) -> None:
         """Forget the request, because it was answered, given up or cancelled: what still comes is late (A9)."""
+        if not self._asked:
+            return
         for asked in self._asked:
             answered = self.outcome is not None and self.outcome.peer == asked.server.peer
             reason = DropReason.DUPLICATE if answered else DropReason.LATE
@@ -209,19 +223,19 @@ class Exchange:
     def _line_up(self, now: float) -> None:
         """Spread the first turns of all servers over the first wait."""
         self.began = now
-        self._ends = now + self._give_up_after
+        if self._policy.give_up_after is not None:
+            self._ends = now + self._policy.give_up_after
         for index, asked in enumerate(self._asked):
             asked.due = now + self._waits[0] * index / len(self._asked)
 
     def _next(self) -> tuple[float, Asked | None]:
         """When there is something to do, and which server is to be asked then; none if it is to be given up."""
-        steps = len(self._waits)
         due, next_one = math.inf, None
         given_up = -math.inf
         for asked in self._asked:
             if asked.is_out:
                 continue
-            if asked.step == steps and not asked.wants_padding:
+            if asked.step == self._steps and not asked.wants_padding:
                 given_up = max(given_up, asked.due)
             elif asked.due < due:
                 due, next_one = asked.due, asked
@@ -229,11 +243,16 @@ class Exchange:
             due = given_up  # when the last of those that are left will have been waited for
         return (due, next_one) if due < self._ends else (self._ends, None)
 
+    def _wait_after(self, step: int) -> float:
+        if step > len(self._waits):
+            self._waits = tuple(self._policy.waits(self._rto, self._draw))
+        return self._waits[step - 1]
+
     def _transmit(self, asked: Asked, now: float) -> Attempt:
         if not asked.wants_padding:
             asked.step += 1
         asked.wants_padding = False
-        wait = self._waits[asked.step - 1]
+        wait = self._wait_after(asked.step)
         asked.due = now + wait
         asked.sent.append(now)
         self.attempts += 1

@@ -55,7 +55,8 @@ class ExchangeTable(Generic[Entry]):
     def close(self, peer: Peer, key: bytes, reason: DropReason) -> None:
         """Believe nothing more with this key; count what still comes as `reason`."""
         del self._open[peer][key]
-        self._closed[peer, key] = reason
-        self._closed.move_to_end((peer, key))
+        closed = (peer, key)
+        self._closed[closed] = reason
+        self._closed.move_to_end(closed)
         if len(self._closed) > self._remembered:
             self._closed.popitem(last=False)

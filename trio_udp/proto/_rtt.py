@@ -41,4 +41,7 @@ class RTTEstimator:
         """The retransmission timeout, from 0.2 to 60 seconds; None while nothing was measured (C1)."""
         if self.srtt is None:
             return None
-        return min(max(self.srtt + _K * self.rttvar, MINIMUM_RTO), MAXIMUM_RTO)
+        rto = self.srtt + _K * self.rttvar
+        if rto < MINIMUM_RTO:
+            return MINIMUM_RTO
+        return rto if rto < MAXIMUM_RTO else MAXIMUM_RTO

@@ -79,6 +79,10 @@ class RetryPolicy:
                 return
             interval *= self.multiplier
 
+    def first_wait(self, rto: float | None = None, draw: float = 0.0) -> float:
+        """The first of `waits`, without the others."""
+        return next(self.waits(rto, draw))
+
 
 BOOK: Final = RetryPolicy(initial=0.1, adaptive=False, jitter=0.0, maximum_interval=2.0, attempts=5)
 """`udp_remote.py`'s: 0.1 s doubling while at most 2 s. Sends at 0, 0.1, 0.3, 0.7, 1.5 s; gives up at 3.1 s."""
