@@ -20,9 +20,9 @@ from ._endpoint import Endpoint
 from ._errors import NoReply, RemoteError
 from ._net import Address, loopback_of, normalise, open_client_socket, resolve
 from ._pump import Pump
+from ._random import RandomBytes, random_source
 from ._reply import Reply, conclude, counted_as, servers_of
 from ._results import Fetched, Given, Result, Results
-from ._random import RandomBytes, random_source
 from ._statistics import ClientStatistics
 from .proto import (
     DEFAULT_MAX_PAYLOAD,
