@@ -1,10 +1,11 @@
-"""The two ways to get sockets, so that one test body runs over both transports, and what can go wrong with a socket.
+"""The ways to get sockets, so that one test body runs over all transports, and what can go wrong with a socket.
 
 Loopback delivers a datagram within the call that sends it. So a clock that jumps when no task can run never jumps over
 a datagram that is on its way, and `trio.testing.wait_all_tasks_blocked` returns when all of them have been read.
 """
 
 import contextlib
+import ctypes
 import functools
 import os
 import socket
@@ -16,12 +17,13 @@ import pytest
 import trio
 
 import trio_udp
-from trio_udp._net import Address, KernelTransport, Transport, normalise
+from trio_udp._net import Address, KernelTransport, PortableTransport, Transport, normalise
+from trio_udp._net._mmsg import CALLS, MMSGHDR_SIZE, Calls, find_calls
 from trio_udp._server import Handler
 from trio_udp.proto import TU1, AnswerKind, Question
 
-NetworkName = Literal["kernel", "factory"]
-NETWORKS: Final[tuple[NetworkName, ...]] = ("kernel", "factory")
+NetworkName = Literal["kernel", "portable", "factory"]
+NETWORKS: Final[tuple[NetworkName, ...]] = ("kernel", "portable", "factory")
 
 
 def _has_ipv6() -> bool:
@@ -117,6 +119,7 @@ class DelegatingFactory(trio.abc.SocketFactory):
 def install(name: NetworkName) -> None:
     """Choose where `trio.socket.socket` gets sockets from, until the end of this `trio.run`."""
     trio.socket.set_custom_socket_factory(DelegatingFactory() if name == "factory" else None)
+    CALLS.set(find_calls() if name == "kernel" else None)
 
 
 @pytest.fixture(name="network", params=NETWORKS)
@@ -130,11 +133,55 @@ async def network_fixture(request: pytest.FixtureRequest) -> NetworkName:
     return name
 
 
+@pytest.fixture(name="direct", params=[name for name in NETWORKS if name != "factory"])
+async def direct_fixture(request: pytest.FixtureRequest) -> NetworkName:
+    """The network this test runs over, for those that a socket factory cannot show."""
+    name = cast("NetworkName", request.param)
+    install(name)
+    return name
+
+
+class FaultyCalls:
+    """The calls for whole batches with the same faults in their way."""
+
+    def __init__(self, behind: Calls, faults: Faults) -> None:
+        self._behind = behind
+        self._faults = faults
+
+    def receive(self, descriptor: int, address: int, count: int, flags: int) -> int:
+        """See `Calls.receive`."""
+        try:
+            self._faults.before_receive()
+        except OSError as exc:
+            ctypes.set_errno(exc.errno or 0)
+            return -1
+        return self._behind.receive(descriptor, address, count, flags)
+
+    def send(self, descriptor: int, address: int, count: int, flags: int) -> int:
+        """See `Calls.send`. As the kernel does: an error is told only if nothing was sent before it."""
+        for sent in range(count):
+            fault = self._faults.sends[0] if self._faults.sends else None
+            if fault and sent:
+                return sent
+            try:
+                leaves = self._faults.allow_send()
+            except OSError as exc:
+                ctypes.set_errno(exc.errno or 0)
+                return -1
+            if leaves and self._behind.send(descriptor, address + sent * MMSGHDR_SIZE, 1, flags) < 0:
+                return sent or -1
+        return count
+
+
 def faults_of(transport: Transport) -> Faults:
-    """The faults of an open transport's socket, on either network."""
+    """The faults of an open transport's socket, on any network."""
     if not isinstance(transport.socket, FaultySocket):
-        assert isinstance(transport, KernelTransport)
-        transport.socket = cast("socket.socket", FaultySocket(transport.socket))
+        assert isinstance(transport, PortableTransport)
+        faulty = FaultySocket(transport.socket)
+        transport.socket = cast("socket.socket", faulty)
+        if isinstance(transport, KernelTransport):
+            calls = FaultyCalls(transport.calls, faulty.faults)
+            transport.calls = Calls(calls.receive, calls.send)
     return cast("FaultySocket", transport.socket).faults
 
 

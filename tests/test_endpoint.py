@@ -9,7 +9,7 @@ import trio
 from trio.testing import MockClock
 
 from trio_udp._endpoint import _TRIES, Endpoint
-from trio_udp._net import Address, open_client_socket, open_server_socket
+from trio_udp._net import Address, Outgoing, open_client_socket, open_server_socket
 
 from .networks import (
     LOOPBACKS,
@@ -17,6 +17,7 @@ from .networks import (
     NetworkName,
     address_of,
     dead_address,
+    direct_fixture,  # noqa: F401 - pytest finds it by its name, direct
     faults_of,
     network_fixture,  # noqa: F401 - pytest finds it by its name, network
     plain_socket,
@@ -101,7 +102,7 @@ async def test_an_errno_without_a_name_is_counted_too(network: NetworkName) -> N
         assert await endpoint.send(b"lost", address_of(server)) == "OSError"
 
 
-async def test_a_full_buffer_is_no_error() -> None:
+async def test_a_full_buffer_is_no_error(direct: NetworkName) -> None:
     """G6: EAGAIN waits."""
     with plain_socket() as server:
         with contextlib.closing(await endpoint_to(address_of(server))) as endpoint:
@@ -111,7 +112,7 @@ async def test_a_full_buffer_is_no_error() -> None:
         assert endpoint.statistics().send_errors == {}
 
 
-async def test_a_full_buffer_loses_the_datagram_of_who_may_not_wait() -> None:
+async def test_a_full_buffer_loses_the_datagram_of_who_may_not_wait(direct: NetworkName) -> None:
     """E7: a server never waits for one client at the cost of the others."""
     with plain_socket() as server:
         with contextlib.closing(await endpoint_to(address_of(server))) as endpoint:
@@ -119,6 +120,107 @@ async def test_a_full_buffer_loses_the_datagram_of_who_may_not_wait() -> None:
             assert await endpoint.send(b"lost", address_of(server), may_wait=False) == "EAGAIN"
             assert read_all(server) == []
         assert endpoint.statistics().send_errors == {"EAGAIN": 1}
+
+
+# Many at once
+
+
+def numbered(count: int, peer: Address) -> list[Outgoing]:
+    """Datagrams to send, each with its place."""
+    return [(place.to_bytes(2, "big"), peer, None) for place in range(count)]
+
+
+def places(datagrams: list[bytes]) -> list[int]:
+    """Which of them these are."""
+    return [int.from_bytes(data, "big") for data in datagrams]
+
+
+@pytest.mark.parametrize("host", LOOPBACKS)
+@pytest.mark.parametrize("connect", [True, False])
+async def test_many_datagrams_leave_in_order(network: NetworkName, host: str, connect: bool) -> None:
+    """More than one system call takes, and each to where it was to go."""
+    with plain_socket(host) as server:
+        with contextlib.closing(await endpoint_to(address_of(server), connect=connect)) as endpoint:
+            assert await endpoint.send_batch(numbered(150, address_of(server))) == {}
+            assert await endpoint.send_batch([]) == {}
+            assert places(read_all(server)) == list(range(150))
+        assert endpoint.statistics().datagrams_sent == 150
+
+
+async def test_datagrams_of_every_length_to_different_peers_leave_at_once(network: NetworkName) -> None:
+    """G3: what reaches whom does not depend on its neighbours; one that cannot leave is its own fault."""
+    with plain_socket() as one, plain_socket() as two:
+        with contextlib.closing(await endpoint_to(address_of(one))) as endpoint:
+            lengths = [0, 1, 60_000, 65_508, 0, 7, 7, 7, 1200]
+            outgoing: list[Outgoing] = [
+                (bytes([place]) * length, address_of((one, two)[place % 2]), (None, "127.0.0.1")[place % 3 == 0])
+                for place, length in enumerate(lengths)
+            ]
+            assert await endpoint.send_batch(outgoing) == {3: "EMSGSIZE"}
+            assert read_all(one) == [data for data, peer, _ in outgoing if peer == address_of(one)]
+            assert read_all(two) == [
+                data for data, peer, _ in outgoing if peer == address_of(two) and len(data) < 65_508
+            ]
+        assert endpoint.statistics().datagrams_sent == 8
+
+
+async def test_datagrams_that_cannot_be_sent_are_named_and_the_others_leave(network: NetworkName) -> None:
+    """G6: each has its own errno, and is counted under it."""
+    with plain_socket() as server:
+        with contextlib.closing(await endpoint_to(address_of(server))) as endpoint:
+            faults = [None, errno.EPERM, LOST, errno.ENOBUFS, errno.ENOBUFS, None]
+            faults_of(endpoint._transport).sends.extend(faults)
+            failed = await endpoint.send_batch(numbered(8, address_of(server)))
+            assert failed == {1: "EPERM", 3: "ENOBUFS", 4: "ENOBUFS"}
+            assert places(read_all(server)) == [0, 5, 6, 7]
+        assert endpoint.statistics().send_errors == {"EPERM": 1, "ENOBUFS": 2}
+        assert endpoint.statistics().datagrams_sent == 5
+
+
+@pytest.mark.parametrize("name", PENDING)
+async def test_pending_errors_cost_no_datagram_of_many(network: NetworkName, name: str) -> None:
+    """G4: nor does a flood of them, unless it is as long for one datagram as the tries are."""
+    with plain_socket() as server:
+        with contextlib.closing(await endpoint_to(address_of(server))) as endpoint:
+            pending = [getattr(errno, name)]
+            faults_of(endpoint._transport).sends.extend(
+                [*pending * (_TRIES - 1), None, *pending * _TRIES, None, *pending, None]
+            )
+            assert await endpoint.send_batch(numbered(4, address_of(server))) == {1: name}
+            assert places(read_all(server)) == [0, 2, 3]
+        assert endpoint.statistics().send_errors == {name: 1}
+
+
+async def test_an_address_of_another_family_is_its_datagrams_own_fault(direct: NetworkName) -> None:
+    """G6: an IPv4 socket cannot reach it; the others leave."""
+    with plain_socket() as server, contextlib.closing(await endpoint_to(address_of(server))) as endpoint:
+        here, nowhere = address_of(server), Address("::1", 9)
+        outgoing: list[Outgoing] = [(b"0", here, None), (b"1", nowhere, None), (b"2", here, None)]
+        assert await endpoint.send_batch(outgoing) == {1: "EAFNOSUPPORT"}
+        assert read_all(server) == [b"0", b"2"]
+
+
+async def test_a_full_buffer_is_waited_for_by_many_too(direct: NetworkName) -> None:
+    """G6: unless they may not wait; then it costs those that met it."""
+    with plain_socket() as server, contextlib.closing(await endpoint_to(address_of(server))) as endpoint:
+        faults = faults_of(endpoint._transport)
+        faults.sends.extend([None, errno.EAGAIN, errno.EAGAIN, None])
+        assert await endpoint.send_batch(numbered(3, address_of(server))) == {}
+        assert places(read_all(server)) == [0, 1, 2]
+        faults.sends.extend([None, errno.EAGAIN, errno.EAGAIN, None])
+        assert await endpoint.send_batch(numbered(4, address_of(server)), may_wait=False) == {
+            1: "EAGAIN",
+            2: "EAGAIN",
+        }
+        assert places(read_all(server)) == [0, 3]
+
+
+async def test_sending_many_on_a_closed_endpoint_says_so(network: NetworkName) -> None:
+    """G10: as sending one does."""
+    endpoint = await endpoint_to(Address("127.0.0.1", 9))
+    endpoint.close()
+    with pytest.raises(trio.ClosedResourceError):
+        await endpoint.send_batch(numbered(2, Address("127.0.0.1", 9)))
 
 
 async def test_a_datagram_lost_on_the_way_counts_as_sent(network: NetworkName) -> None:
@@ -143,7 +245,7 @@ async def test_a_dead_port_is_a_hint_and_no_error(network: NetworkName) -> None:
         assert endpoint.statistics().send_errors == {}
 
 
-async def test_a_dead_port_among_several_servers_is_a_hint_too() -> None:
+async def test_a_dead_port_among_several_servers_is_a_hint_too(direct: NetworkName) -> None:
     """G5: the kernel's error queue tells which of them it was."""
     dead = dead_address()
     with contextlib.closing(await endpoint_to(dead)) as endpoint:

@@ -8,11 +8,12 @@ import contextlib
 import errno
 import socket
 from collections import Counter
+from collections.abc import Sequence
 from typing import Final
 
 import trio
 
-from ._net import Address, Batch, Transport, normalise, open_transport
+from ._net import Address, Batch, Outgoing, Transport, normalise, open_transport
 from ._statistics import EndpointStatistics
 
 _MAY_BE_PENDING: Final = frozenset(
@@ -78,11 +79,38 @@ class Endpoint:
                 break
             except OSError as exc:
                 if not tries_left or exc.errno not in _MAY_BE_PENDING:
-                    name = errno.errorcode.get(exc.errno or 0, type(exc).__name__)
-                    self._send_errors[name] += 1
-                    return name
+                    return self._count_send_error(exc)
         self._sent += 1
         return None
+
+    async def send_batch(self, outgoing: Sequence[Outgoing], *, may_wait: bool = True) -> dict[int, str]:
+        """Send many datagrams in few calls, each as by `send`. Those that failed, by their place: the errno's name.
+
+        Checkpoints only if it waits, except that a custom factory's socket does as it likes.
+        """
+        if self._connected:
+            outgoing = [(data, None, source) for data, _, source in outgoing]
+        failed: dict[int, str] = {}
+        done = tries = 0
+        while done < len(outgoing):
+            try:
+                sent = await self._transport.send_batch(outgoing[done:] if done else outgoing, may_wait=may_wait)
+            except OSError as exc:
+                tries += 1
+                if tries == _TRIES or exc.errno not in _MAY_BE_PENDING:
+                    failed[done] = self._count_send_error(exc)
+                    done += 1
+                    tries = 0
+            else:
+                self._sent += sent
+                done += sent
+                tries = 0
+        return failed
+
+    def _count_send_error(self, exc: OSError) -> str:
+        name = errno.errorcode.get(exc.errno or 0, type(exc).__name__)
+        self._send_errors[name] += 1
+        return name
 
     def close(self) -> None:
         """Close the socket; whoever waits on it gets `trio.ClosedResourceError`. Closing twice is fine."""

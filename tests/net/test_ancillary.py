@@ -6,10 +6,21 @@ import socket
 import struct
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trio_udp._net import Address, Ancillary, Hint
 from trio_udp._net import _ancillary as anc
-from trio_udp._net._ancillary import NOTHING, ControlMessage, read_ancillary, read_error_untrusted, source_ancillary
+from trio_udp._net._ancillary import (
+    NOTHING,
+    ControlMessage,
+    _split_control,
+    read_ancillary,
+    read_control,
+    read_error_untrusted,
+    source_ancillary,
+    write_control,
+)
 
 IPV4 = socket.IPPROTO_IP
 IPV6 = socket.IPPROTO_IPV6
@@ -101,3 +112,26 @@ NO_ERRORS: dict[str, tuple[list[ControlMessage], tuple[str, int] | None]] = {
 def test_what_is_no_icmp_error_is_no_hint(messages: list[ControlMessage], sockaddr: tuple[str, int] | None) -> None:
     """The error queue carries other things too, time stamps for instance."""
     assert read_error_untrusted(b"quote", messages, sockaddr) is None
+
+
+CONTROLS: dict[str, tuple[str | None, int, tuple[str | None, int]]] = {
+    "nothing": (None, 0, (None, 0)),
+    "IPv4 source": ("127.0.0.2", 0, ("127.0.0.2", 0)),
+    "IPv6 source": ("fe80::1%7", 0, ("fe80::1%7", 0)),
+    "multicast": ("224.0.0.1", 0, (None, 0)),
+}
+
+
+@pytest.mark.parametrize(("source", "segment", "expected"), CONTROLS.values(), ids=CONTROLS)
+def test_control_messages_survive_memory(source: str | None, segment: int, expected: tuple[str | None, int]) -> None:
+    """E6: laid out as the kernel wants them, and read as it leaves them."""
+    ancillary, size = read_control(write_control(source, segment))
+    assert (ancillary.local, size) == expected
+
+
+@given(st.binary(max_size=300))
+def test_control_messages_of_any_bytes_end(control: bytes) -> None:
+    """A length that makes no sense neither reads beyond the end nor goes round in circles."""
+    split = list(_split_control(control))
+    assert len(split) <= len(control) // 16
+    assert all(data in control for _, _, data in split)

@@ -15,6 +15,7 @@ from trio_udp._net import (
     Batch,
     Hint,
     KernelTransport,
+    PortableTransport,
     Transport,
     TrioTransport,
     _batch,
@@ -22,6 +23,7 @@ from trio_udp._net import (
     open_server_socket,
     open_transport,
 )
+from trio_udp._net._mmsg import calls_of_this_run
 
 from ..networks import (
     LOOPBACKS,
@@ -29,6 +31,7 @@ from ..networks import (
     address_of,
     at_most_steps,
     dead_address,
+    direct_fixture,  # noqa: F401 - pytest finds it by its name, direct
     faults_of,
     needs_ipv6,
     network_fixture,  # noqa: F401 - pytest finds it by its name, network
@@ -63,10 +66,13 @@ async def receive_all(transport: Transport, count: int) -> list[Batch]:
     return batches
 
 
+TRANSPORTS = {"kernel": KernelTransport, "portable": PortableTransport, "factory": TrioTransport}
+
+
 async def test_each_network_has_its_transport(network: NetworkName) -> None:
-    """Only the kernel's own sockets take the fast path."""
+    """Only the kernel's own sockets take the fast path, and only where the calls for it exist."""
     with contextlib.closing(await server_transport()) as transport:
-        assert type(transport) is (KernelTransport if network == "kernel" else TrioTransport)
+        assert type(transport) is TRANSPORTS[network]
 
 
 @pytest.mark.parametrize("host", LOOPBACKS)
@@ -152,7 +158,7 @@ async def test_a_receive_error_without_an_explanation_is_reported_by_its_name(ne
         assert [error for batch in batches for error in batch.errors] == ["ECONNREFUSED", "EHOSTUNREACH"]
 
 
-async def test_a_wake_up_reads_all_there_is_up_to_64() -> None:
+async def test_a_wake_up_reads_all_there_is_up_to_64(direct: NetworkName) -> None:
     """However many came, the task that reads them yields to the others in between (64 a batch)."""
     with contextlib.closing(await server_transport()) as transport:
         with plain_socket() as peer:
@@ -165,7 +171,7 @@ async def test_a_wake_up_reads_all_there_is_up_to_64() -> None:
         ]
 
 
-async def test_a_wake_up_for_nothing_is_no_batch() -> None:
+async def test_a_wake_up_for_nothing_is_no_batch(direct: NetworkName) -> None:
     """The kernel may find a bad checksum only when the datagram is read: then there is none, and waiting goes on."""
     with contextlib.closing(await server_transport()) as transport, plain_socket() as peer:
         faults_of(transport).receives.append(errno.EAGAIN)
@@ -186,7 +192,7 @@ DEAD = {
 
 @needs_ipv6
 @pytest.mark.parametrize("hosts", DEAD.values(), ids=DEAD)
-async def test_icmp_arrives_as_a_hint_on_an_unconnected_socket(hosts: list[str]) -> None:
+async def test_icmp_arrives_as_a_hint_on_an_unconnected_socket(direct: NetworkName, hosts: list[str]) -> None:
     """G5: with the peer and the datagram it is about, so that it can be told from one made up."""
     dead = [dead_address(host) for host in hosts]
     with contextlib.closing(await client_transport(*dead)) as transport:
@@ -195,7 +201,7 @@ async def test_icmp_arrives_as_a_hint_on_an_unconnected_socket(hosts: list[str])
 
 
 @pytest.mark.parametrize("host", LOOPBACKS)
-async def test_icmp_arrives_as_a_hint_on_a_connected_socket(host: str) -> None:
+async def test_icmp_arrives_as_a_hint_on_a_connected_socket(direct: NetworkName, host: str) -> None:
     """G5: the same, where the kernel would otherwise only say ECONNREFUSED to the next call."""
     dead = dead_address(host)
     with contextlib.closing(await client_transport(dead, connect=True)) as transport:
@@ -204,7 +210,7 @@ async def test_icmp_arrives_as_a_hint_on_a_connected_socket(host: str) -> None:
 
 
 @pytest.mark.parametrize("connect", [True, False])
-async def test_a_send_that_meets_a_pending_error_leaves_the_hint_to_be_read(connect: bool) -> None:
+async def test_a_send_that_meets_a_pending_error_leaves_the_hint_to_be_read(direct: NetworkName, connect: bool) -> None:
     """G5: it was about an earlier datagram; the reader wakes up for it, once."""
     dead = dead_address()
     with contextlib.closing(await client_transport(dead, connect=connect)) as transport:
@@ -217,7 +223,7 @@ async def test_a_send_that_meets_a_pending_error_leaves_the_hint_to_be_read(conn
         assert scope.cancelled_caught
 
 
-async def test_no_hint_is_lost_among_many() -> None:
+async def test_no_hint_is_lost_among_many(direct: NetworkName) -> None:
     """G5: there may be more of them than one batch has datagrams."""
     dead = dead_address()
     with contextlib.closing(await client_transport(dead)) as transport:
@@ -232,7 +238,7 @@ async def test_no_hint_is_lost_among_many() -> None:
         assert hints == sent
 
 
-async def test_the_error_queue_may_hold_what_is_no_error() -> None:
+async def test_the_error_queue_may_hold_what_is_no_error(direct: NetworkName) -> None:
     """Time stamps of what was sent come through it too, if asked for: they are taken out, and are no hints."""
     with plain_socket() as server, contextlib.closing(await client_transport(address_of(server))) as transport:
         transport.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, TRANSMISSIONS)
@@ -255,7 +261,7 @@ async def _receives_nothing_but(data: bytes, transport: Transport) -> None:
     assert batch == Batch(batch.datagrams, [], [], 0)
 
 
-async def test_hints_and_datagrams_come_together() -> None:
+async def test_hints_and_datagrams_come_together(direct: NetworkName) -> None:
     """A dead server does not hide a living one."""
     dead = dead_address()
     with plain_socket() as living:
@@ -294,19 +300,20 @@ async def test_an_icmp_error_wakes_the_reader_once(
 
 
 @contextlib.contextmanager
-def full_transport() -> Iterator[tuple[KernelTransport, socket.socket]]:
+def full_transport() -> Iterator[tuple[Transport, socket.socket]]:
     """A transport whose kernel buffer has no room, and who can make some by reading. (UDP on loopback always has.)"""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with ours, theirs:
         theirs.setblocking(False)
-        transport = KernelTransport(ours)
+        calls = calls_of_this_run()
+        transport = PortableTransport(ours) if calls is None else KernelTransport(ours, calls)
         with contextlib.suppress(BlockingIOError):
             while True:
                 ours.send(b"filler")
         yield transport, theirs
 
 
-async def test_a_full_buffer_is_waited_for() -> None:
+async def test_a_full_buffer_is_waited_for(direct: NetworkName) -> None:
     """G6: EAGAIN waits; two tasks may be waiting at once, and each datagram leaves once, in order."""
     with full_transport() as (transport, peer):
         async with trio.open_nursery() as nursery:
@@ -318,7 +325,7 @@ async def test_a_full_buffer_is_waited_for() -> None:
         assert read_all(peer) == [b"one", b"two", b"three"]
 
 
-async def test_giving_up_a_full_buffer_leaves_the_turn_to_the_next() -> None:
+async def test_giving_up_a_full_buffer_leaves_the_turn_to_the_next(direct: NetworkName) -> None:
     """G9: a cancelled sender, at the head of the line or in it, sends nothing and blocks nobody."""
     with full_transport() as (transport, peer):
         async with trio.open_nursery() as nursery:
@@ -338,7 +345,7 @@ async def _send_within(scope: trio.CancelScope, transport: Transport, data: byte
         await transport.send(data, None, None)
 
 
-async def test_closing_wakes_everybody_who_waits_for_a_full_buffer() -> None:
+async def test_closing_wakes_everybody_who_waits_for_a_full_buffer(direct: NetworkName) -> None:
     """G10: the one who waits for the kernel, and those who wait behind it."""
     with full_transport() as (transport, _):
         async with trio.open_nursery() as nursery:
@@ -348,7 +355,7 @@ async def test_closing_wakes_everybody_who_waits_for_a_full_buffer() -> None:
             transport.close()
 
 
-async def test_a_flood_of_errors_is_read_in_batches_too(autojump_clock: MockClock) -> None:
+async def test_a_flood_of_errors_is_read_in_batches_too(direct: NetworkName, autojump_clock: MockClock) -> None:
     """E7: however many ICMP errors wait, one wake-up reads 64 of them and the task yields."""
     dead = dead_address()
     with contextlib.closing(await client_transport(dead, connect=False)) as transport:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_udp._net import Address, normalise, to_sockaddr
+from trio_udp._net._address import address_of_name, name_of_address
 
 PORTS = st.integers(0, 65_535)
 FLOWS = st.integers(0, 2**20 - 1)
@@ -24,6 +25,14 @@ def test_normalising_is_idempotent(sockaddr: tuple[str, int]) -> None:
     assert normalise(address) == address
     assert normalise(to_sockaddr(address, socket.AF_INET6)) == address
     assert normalise(to_sockaddr(address, address.family)) == address
+
+
+@given(SOCKADDRS)
+def test_an_address_survives_the_kernels_own_form(sockaddr: tuple[str, int]) -> None:
+    """A6: read from bytes or from Python's tuples, equal addresses are equal values."""
+    address = normalise(sockaddr)
+    assert address_of_name(name_of_address(address, socket.AF_INET6)) == address
+    assert address_of_name(name_of_address(address, address.family)) == address
 
 
 @given(st.ip_addresses(v=4), PORTS, FLOWS, SCOPES)

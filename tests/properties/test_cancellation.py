@@ -79,7 +79,7 @@ class Scenario:
         assert math.isinf(trio.lowlevel.current_statistics().seconds_to_next_deadline)  # no timer is left
 
     async def _use(self, client: Client, server: Server) -> None:
-        if self.network == "kernel":
+        if self.network != "factory":
             faults_of(client._endpoint._transport).sends.extend([None, errno.EAGAIN, None, errno.EAGAIN])
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._ask, client, OTHERS[0])

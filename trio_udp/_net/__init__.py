@@ -2,7 +2,9 @@
 
 from ._address import Address, loopback_of, normalise, to_sockaddr
 from ._ancillary import Ancillary, Hint
-from ._batch import BATCH, Batch, Datagram, KernelTransport, Transport, TrioTransport, open_transport
+from ._batch import Batch, Datagram, Outgoing, PortableTransport, Transport, TrioTransport
+from ._kernel import KernelTransport, open_transport
+from ._mmsg import BATCH
 from ._resolve import resolve
 from ._socket import open_client_socket, open_server_socket
 
@@ -14,6 +16,8 @@ __all__ = [
     "Datagram",
     "Hint",
     "KernelTransport",
+    "Outgoing",
+    "PortableTransport",
     "Transport",
     "TrioTransport",
     "loopback_of",

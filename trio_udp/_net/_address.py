@@ -9,6 +9,7 @@ import errno
 import functools
 import ipaddress
 import socket
+import struct
 from typing import Any, Final, NamedTuple
 
 SockAddr = tuple[Any, ...]
@@ -70,6 +71,39 @@ def to_sockaddr(address: Address, family: socket.AddressFamily) -> SockAddr:
         return (f"::ffff:{host}", port, 0, 0)
     name, _, zone = host.partition("%")
     return (name, port, 0, _scope_id(zone))
+
+
+# struct sockaddr_in: port and address, and 8 bytes of nothing; the family before them is in the host's byte order
+_SOCKADDR_IN: Final = struct.Struct("!H4s8x")
+# struct sockaddr_in6: port, flow label, address; and the scope id behind them, in the host's byte order
+_SOCKADDR_IN6: Final = struct.Struct("!HI16s")
+_FAMILY: Final = struct.Struct("=H")
+_SCOPE_ID: Final = struct.Struct("=I")
+NAME_SIZE: Final = 28
+"""sizeof(struct sockaddr_in6). The kernel takes a sockaddr_in with something behind it for what it is."""
+
+
+@functools.lru_cache(maxsize=_REMEMBERED)
+def address_of_name(name: bytes) -> Address:
+    """The address in a socket address of the kernel's: struct sockaddr_in or sockaddr_in6."""
+    family = _FAMILY.unpack_from(name)[0]
+    if family == socket.AF_INET:
+        port, packed = _SOCKADDR_IN.unpack_from(name, _FAMILY.size)
+        return Address(socket.inet_ntoa(packed), port)
+    port, flow_label, packed = _SOCKADDR_IN6.unpack_from(name, _FAMILY.size)
+    (scope_id,) = _SCOPE_ID.unpack_from(name, _FAMILY.size + _SOCKADDR_IN6.size)
+    return normalise((socket.inet_ntop(socket.AF_INET6, packed), port, flow_label, scope_id))
+
+
+@functools.lru_cache(maxsize=_REMEMBERED)
+def name_of_address(address: Address, family: socket.AddressFamily) -> bytes:
+    """The opposite: what the kernel wants to read for this address on a socket of this family, `NAME_SIZE` bytes."""
+    host, port, *rest = to_sockaddr(address, family)
+    packed = socket.inet_pton(family, host)
+    if family == socket.AF_INET:
+        return (_FAMILY.pack(family) + _SOCKADDR_IN.pack(port, packed)).ljust(NAME_SIZE, b"\0")
+    flow_label, scope_id = rest
+    return _FAMILY.pack(family) + _SOCKADDR_IN6.pack(port, flow_label, packed) + _SCOPE_ID.pack(scope_id)
 
 
 def _scope_id(zone: str) -> int:

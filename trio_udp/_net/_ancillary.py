@@ -10,7 +10,7 @@ import ipaddress
 import socket
 import struct
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 from ._address import Address, SockAddr, normalise
@@ -31,6 +31,9 @@ IPV6_RECVHOPLIMIT: Final = 51
 IPV6_HOPLIMIT: Final = 52
 SO_RXQ_OVFL: Final = 40
 PMTUDISC_PROBE: Final = 3
+# include/uapi/linux/udp.h; the level is IPPROTO_UDP
+UDP_SEGMENT: Final = 103
+UDP_GRO: Final = 104
 
 ControlMessage = tuple[int, int, bytes]
 
@@ -40,6 +43,10 @@ _IN6_PKTINFO: Final = struct.Struct("=16sI")
 """struct in6_pktinfo: address, interface index."""
 _INT: Final = struct.Struct("=i")
 _UINT: Final = struct.Struct("=I")
+_UINT16: Final = struct.Struct("=H")
+_CMSGHDR: Final = struct.Struct("@Nii")
+"""struct cmsghdr: length with this header, level, type. The next one begins where a size_t may."""
+_ALIGNMENT: Final = struct.calcsize("@N")
 _SOCK_EXTENDED_ERR: Final = struct.Struct("=IBBBBII")
 """struct sock_extended_err: errno, origin, type, code, pad, info, data."""
 _FROM_ICMP: Final = (2, 3)
@@ -69,6 +76,36 @@ def read_ancillary(control_messages: Iterable[ControlMessage]) -> Ancillary:
             field, read = reader
             found[field] = read(data)
     return Ancillary(**found)
+
+
+@functools.lru_cache(maxsize=1024)
+def read_control(control: bytes) -> tuple[Ancillary, int]:
+    """The same from memory as the kernel left it; and how long each datagram of a run is, or 0 for a single one."""
+    messages = list(_split_control(control))
+    sizes = [_int(data) for level, kind, data in messages if (level, kind) == (socket.IPPROTO_UDP, UDP_GRO)]
+    return read_ancillary(messages), max(sizes, default=0)
+
+
+def _split_control(control: bytes) -> Iterator[ControlMessage]:
+    at = 0
+    while at + _CMSGHDR.size <= len(control):
+        length, level, kind = _CMSGHDR.unpack_from(control, at)
+        yield level, kind, control[at + _CMSGHDR.size : at + length]
+        at += max(-(-length // _ALIGNMENT) * _ALIGNMENT, _CMSGHDR.size)
+
+
+@functools.lru_cache(maxsize=1024)
+def write_control(source: str | None, segment: int) -> bytes:
+    """What to send a datagram with: from where, and how long each one of a run is, or 0 for a single one."""
+    messages = [] if source is None else source_ancillary(source)
+    if segment:
+        messages = [*messages, (socket.IPPROTO_UDP, UDP_SEGMENT, _UINT16.pack(segment))]
+    return b"".join(
+        (_CMSGHDR.pack(_CMSGHDR.size + len(data), level, kind) + data).ljust(
+            _CMSGHDR.size + -(-len(data) // _ALIGNMENT) * _ALIGNMENT, b"\0"
+        )
+        for level, kind, data in messages
+    )
 
 
 def _local_ipv4(data: bytes) -> str:

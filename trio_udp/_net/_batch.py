@@ -1,29 +1,30 @@
 """Datagrams in and out, many for each time the task wakes up.
 
-Two transports with one behaviour. `KernelTransport` owns a real descriptor: it waits once, then reads with plain
+Three transports with one behaviour. `PortableTransport` owns a real descriptor: it waits once, then reads with plain
 non-blocking calls until the kernel has no more or the batch is full, so that the price of waking up is shared and no
-flood keeps the task from yielding. `TrioTransport` does the same through the awaitable methods of whatever else
-`trio.socket.socket` returned, a simulated network say. The tests run the same bodies over both.
+flood keeps the task from yielding. `KernelTransport`, in a module of its own, does the same with one call a batch.
+`TrioTransport` does it through the awaitable methods of whatever else `trio.socket.socket` returned, a simulated
+network say. The tests run the same bodies over all three.
 """
 
 import errno
 import socket
+from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
 
 import trio
 
 from ._address import Address, SockAddr, normalise, to_sockaddr
 from ._ancillary import NOTHING, Ancillary, Hint, read_ancillary, read_error_untrusted, source_ancillary
-from ._socket import is_kernel_socket
+from ._mmsg import BATCH
 
-BATCH: Final = 64
-"""Datagrams read for one wake-up (libuv reads 32; measured: no gain beyond 64)."""
 _LARGEST: Final = 65_536
-"""Longer than any UDP datagram, so that none is cut short; measured: as cheap as a small buffer."""
+"""Longer than any UDP datagram, and than any run of them that the kernel hands over in one piece, so that none is cut
+short; measured: as cheap as a small buffer."""
 _ANCILLARY_SPACE: Final = 256
 _ERROR_SPACE: Final = 512
 _ERROR_QUEUE: Final = getattr(socket, "MSG_ERRQUEUE", 0)
-_TRUNCATED: Final = int(socket.MSG_TRUNC)  # as a plain number: `&` on Python's flag objects costs half a microsecond
+TRUNCATED: Final = int(socket.MSG_TRUNC)  # as a plain number: `&` on Python's flag objects costs half a microsecond
 _CLOSED: Final = (errno.EBADF, errno.ENOTSOCK)
 _WAS_CLOSED: Final = "this socket was closed"
 
@@ -47,6 +48,10 @@ class Batch(NamedTuple):
     """Datagrams whose end the kernel had cut off, and which are not among the others (G2)."""
 
 
+Outgoing = tuple[bytes, Address | None, str | None]
+"""A datagram to send, where to, and from which address of ours, as `Transport.send` takes them."""
+
+
 class Transport(Protocol):
     """One open socket."""
 
@@ -65,6 +70,12 @@ class Transport(Protocol):
         Raises `OSError` as the kernel says, and `trio.ClosedResourceError` once the socket is closed.
         """
 
+    async def send_batch(self, outgoing: Sequence[Outgoing], *, may_wait: bool = True) -> int:
+        """Send the first of these, and as many after it as will leave in the same call; how many that were.
+
+        As if by `send` for each: if the first cannot be sent it raises, and a later one's error is for the next call.
+        """
+
     def close(self) -> None:
         """Close the socket now; whoever waits on it gets `trio.ClosedResourceError`."""
 
@@ -73,20 +84,14 @@ class Transport(Protocol):
         """For names and options."""
 
 
-def open_transport(sock: trio.socket.SocketType) -> Transport:
-    """Take over an open socket: directly where it is the kernel's, through its own methods otherwise."""
-    if is_kernel_socket(sock):
-        return KernelTransport(socket.socket(fileno=sock.detach()))
-    return TrioTransport(sock)
-
-
-class KernelTransport:
+class PortableTransport:
     """A real descriptor, drained in batches."""
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         self.socket = sock
         self._family = sock.family
+        self._largest = _LARGEST
         self._blocked = trio.StrictFIFOLock()
 
     async def receive(self) -> Batch:
@@ -103,24 +108,31 @@ class KernelTransport:
         truncated = 0
         for _ in range(BATCH):
             try:
-                data, control, flags, sockaddr = self.socket.recvmsg(_LARGEST, _ANCILLARY_SPACE)
+                data, control, flags, sockaddr = self.socket.recvmsg(self._largest, _ANCILLARY_SPACE)
             except BlockingIOError:
                 break
             except OSError as exc:
-                _raise_if_closed(exc)
-                if not self._read_error_queue(batch.hints) and len(batch.hints) < BATCH:
-                    batch.errors.append(_name(exc))
+                self._explain(exc, batch)
                 continue
-            if flags & _TRUNCATED:
+            if flags & TRUNCATED:
                 truncated += 1
             else:
                 batch.datagrams.append(
                     Datagram(data, normalise(sockaddr), read_ancillary(control) if control else NOTHING)
                 )
+        return self._complete(batch, truncated)
+
+    def _complete(self, batch: Batch, truncated: int) -> Batch:
         if not batch.datagrams:
             # A send may have taken the error that woke us, and left its explanation in the queue.
             self._read_error_queue(batch.hints)
         return batch._replace(truncated=truncated)
+
+    def _explain(self, exc: OSError, batch: Batch) -> None:
+        """An error of reading is about something sent: by what the error queue says of it, or by its name."""
+        raise_if_closed(exc)
+        if not self._read_error_queue(batch.hints) and len(batch.hints) < BATCH:
+            batch.errors.append(_name(exc))
 
     def _read_error_queue(self, hints: list[Hint]) -> bool:
         """Append what ICMP reported; whether it reported anything."""
@@ -141,15 +153,8 @@ class KernelTransport:
         while True:
             try:
                 self._send_nowait(data, sockaddr, source)
-            except BlockingIOError:
-                if not may_wait:
-                    raise
-                async with self._blocked:  # Trio lets one task wait for one descriptor
-                    self._check_open()
-                    await trio.lowlevel.wait_writable(self.socket)
             except OSError as exc:
-                _raise_if_closed(exc)
-                raise
+                await self._wait_for_room(exc, may_wait=may_wait)
             else:
                 return
 
@@ -160,6 +165,22 @@ class KernelTransport:
             self.socket.sendto(data, sockaddr)
         else:
             self.socket.sendmsg([data], source_ancillary(source), 0, sockaddr)
+
+    async def send_batch(self, outgoing: Sequence[Outgoing], *, may_wait: bool = True) -> int:
+        """See `Transport.send_batch`. One a call: an error of the second would have nobody to be told to."""
+        await self.send(*outgoing[0], may_wait=may_wait)
+        return 1
+
+    async def _wait_for_room(self, exc: OSError, *, may_wait: bool) -> None:
+        """Return when the kernel may take what it refused with this error; raise if that is not a question of time."""
+        if not isinstance(exc, BlockingIOError):
+            raise_if_closed(exc)
+            raise exc
+        if not may_wait:
+            raise exc
+        async with self._blocked:  # Trio lets one task wait for one descriptor
+            self._check_open()
+            await trio.lowlevel.wait_writable(self.socket)
 
     def _check_open(self) -> None:
         """Trio cannot wait for a descriptor that was closed while this task was on its way here."""
@@ -184,9 +205,9 @@ class TrioTransport:
         try:
             data, control, flags, sockaddr = await self.socket.recvmsg(_LARGEST, _ANCILLARY_SPACE)
         except OSError as exc:
-            _raise_if_closed(exc)
+            raise_if_closed(exc)
             return Batch([], [], [_name(exc)], 0)
-        if flags & _TRUNCATED:
+        if flags & TRUNCATED:
             return Batch([], [], [], 1)
         return Batch([Datagram(data, normalise(sockaddr), read_ancillary(control))], [], [], 0)
 
@@ -202,15 +223,20 @@ class TrioTransport:
             else:
                 await self.socket.sendmsg([data], source_ancillary(source), 0, sockaddr)
         except OSError as exc:
-            _raise_if_closed(exc)
+            raise_if_closed(exc)
             raise
+
+    async def send_batch(self, outgoing: Sequence[Outgoing], *, may_wait: bool = True) -> int:
+        """See `Transport.send_batch`. One a call: whoever is cancelled between two must know how many have left."""
+        await self.send(*outgoing[0], may_wait=may_wait)
+        return 1
 
     def close(self) -> None:
         """See `Transport.close`."""
         self.socket.close()
 
 
-def _raise_if_closed(exc: OSError) -> None:
+def raise_if_closed(exc: OSError) -> None:
     if exc.errno in _CLOSED:
         raise trio.ClosedResourceError(_WAS_CLOSED) from None
 

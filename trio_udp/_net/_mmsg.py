@@ -1,0 +1,191 @@
+"""`recvmmsg` and `sendmmsg`: 64 datagrams for one system call, through ctypes and memory that is used again and again.
+
+The kernel reads and writes C structures. They stand in one piece of memory that is laid out once; the parts that change
+are packed and unpacked for all datagrams together, because here it is the objects per datagram that cost. What must
+hold: nothing outside the memory is ever pointed at, and everything that is handed out is a copy.
+
+One such memory serves all sockets of a `trio.run`: between a call and the copying of its results no other task runs.
+"""
+
+import ctypes
+import functools
+import mmap
+import os
+import struct
+import sys
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+import trio
+
+from ._address import NAME_SIZE
+
+BATCH: Final = 64
+"""Datagrams read for one wake-up (libuv reads 32; measured: no gain beyond 64)."""
+
+# struct mmsghdr: name, name length, iovec, iovec count, control, control length, flags; message length
+_MMSGHDR: Final = struct.Struct("@PIPNPNi0PI0P")
+MMSGHDR_SIZE: Final = _MMSGHDR.size
+# struct iovec: base, length
+_IOVEC: Final = struct.Struct("@PN")
+_NO_NAME: Final = bytes(NAME_SIZE)
+_CONTROL: Final = 256
+"""Room beside each datagram that comes."""
+_SOURCE: Final = 64
+"""Room beside each that leaves: packet info for IPv6 (40) and a segment size (24)."""
+_DONTWAIT: Final = 0x40
+
+Call = Callable[[int, int, int, int], int]
+"""Descriptor, address of the first header, how many there are, flags: how many were done, or -1 and errno."""
+
+
+class Calls(NamedTuple):
+    """The two system calls."""
+
+    receive: Call
+    send: Call
+
+
+Received = tuple[bytes, bytes, bytes, int]
+"""A message as the kernel left it: data, name, control messages, flags."""
+Leaving = tuple[bytes, bytes, bytes]
+"""A message to send: data, name (of `NAME_SIZE` bytes, or none on a connected socket), control messages."""
+
+
+@functools.cache
+def find_calls() -> Calls | None:
+    """The C library's; None where it has none."""
+    if sys.platform != "linux":  # macOS has other calls of a similar kind, which nobody here has tried
+        return None
+    library = ctypes.CDLL(None, use_errno=True)
+    try:
+        receive, send = library.recvmmsg, library.sendmmsg
+    except AttributeError:
+        return None
+    send.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int]
+    receive.argtypes = [*send.argtypes, ctypes.c_void_p]
+    return Calls(lambda *arguments: int(receive(*arguments, None)), send)
+
+
+class Memory:
+    """Room for one batch in each direction, and the headers that point there."""
+
+    def __init__(self, largest: int) -> None:
+        self._largest = largest
+        sizes = (
+            _MMSGHDR.size,
+            _IOVEC.size,
+            NAME_SIZE,
+            _CONTROL,
+            largest,
+            _MMSGHDR.size,
+            _IOVEC.size,
+            NAME_SIZE,
+            _SOURCE,
+        )
+        ends = [0]
+        for size in sizes:
+            ends.append(ends[-1] + -(-size * BATCH // 64) * 64)
+        # Private and anonymous: pages exist from when they are first written to.
+        self._memory = mmap.mmap(-1, ends[-1], mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        start = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
+        self._heads, iovecs, self._names, self._controls, self._data, *outgoing = ends[:-1]
+        self._out_heads, self._out_iovecs, self._out_names, self._out_controls = outgoing
+        self._in_address, self._out_address = start + self._heads, start + self._out_heads
+        self._start = start
+        self._memory[iovecs : iovecs + _IOVEC.size * BATCH] = b"".join(
+            _IOVEC.pack(start + self._data + slot * largest, largest) for slot in range(BATCH)
+        )
+        # The kernel writes lengths and flags into the headers: they are put back before each call.
+        self._fresh = b"".join(
+            _MMSGHDR.pack(
+                start + self._names + slot * NAME_SIZE, NAME_SIZE,
+                start + iovecs + slot * _IOVEC.size, 1,
+                start + self._controls + slot * _CONTROL, _CONTROL,
+                0, 0,
+            )
+            for slot in range(BATCH)
+        )  # fmt: skip
+        self._head = functools.lru_cache(maxsize=BATCH * 16)(self._make_head)
+
+    def receive(self, call: Call, descriptor: int) -> list[Received]:
+        """What has come, at least one and at most 64. `OSError` as the kernel says."""
+        memory, largest = self._memory, self._largest
+        memory[self._heads : self._heads + len(self._fresh)] = self._fresh
+        count = call(descriptor, self._in_address, BATCH, _DONTWAIT)
+        if count < 0:
+            raise _error()
+        heads = memory[self._heads : self._heads + count * _MMSGHDR.size]
+        names = memory[self._names : self._names + count * NAME_SIZE]
+        controls = memory[self._controls : self._controls + count * _CONTROL]
+        data, name, control = self._data, 0, 0
+        received = []
+        for _, name_length, _, _, _, control_length, flags, length in _MMSGHDR.iter_unpack(heads):
+            received.append((
+                memory[data : data + length],
+                names[name : name + name_length],
+                controls[control : control + control_length],
+                flags,
+            ))  # fmt: skip
+            data += largest
+            name += NAME_SIZE
+            control += _CONTROL
+        return received
+
+    def send(self, call: Call, descriptor: int, messages: Sequence[Leaving]) -> int:
+        """Send the first of these, and as many of the next as will leave; how many did. `OSError` if none does."""
+        data = b"".join([message[0] for message in messages])
+        base = ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
+        iovecs, heads = [], []
+        for slot, (part, name, control) in enumerate(messages):
+            iovecs.append(_IOVEC.pack(base, len(part)))
+            heads.append(self._head(slot, len(name), len(control)))
+            base += len(part)
+        self._put(self._out_heads, heads)
+        self._put(self._out_iovecs, iovecs)
+        self._put(self._out_names, [name or _NO_NAME for _, name, _ in messages])
+        self._put(self._out_controls, [control.ljust(_SOURCE, b"\0") for _, _, control in messages])
+        sent = call(descriptor, self._out_address, len(messages), _DONTWAIT)
+        if sent < 0:
+            raise _error()
+        return sent
+
+    def _put(self, place: int, parts: list[bytes]) -> None:
+        packed = b"".join(parts)
+        self._memory[place : place + len(packed)] = packed
+
+    def _make_head(self, slot: int, name_length: int, control_length: int) -> bytes:
+        """The header of a message to send."""
+        return _MMSGHDR.pack(
+            self._start + self._out_names + slot * NAME_SIZE if name_length else 0, name_length,
+            self._start + self._out_iovecs + slot * _IOVEC.size, 1,
+            self._start + self._out_controls + slot * _SOURCE if control_length else 0, control_length,
+            0, 0,
+        )  # fmt: skip
+
+
+def _error() -> OSError:
+    number = ctypes.get_errno()
+    return OSError(number, os.strerror(number))
+
+
+CALLS: Final[trio.lowlevel.RunVar[Calls | None]] = trio.lowlevel.RunVar("trio_udp calls")
+_MEMORY: Final[trio.lowlevel.RunVar[Memory]] = trio.lowlevel.RunVar("trio_udp memory")
+
+
+def calls_of_this_run() -> Calls | None:
+    """What this `trio.run` uses: the C library's unless it was told otherwise."""
+    try:
+        return CALLS.get()
+    except LookupError:
+        return find_calls()
+
+
+def memory_of_this_run(largest: int) -> Memory:
+    """What all transports of this `trio.run` share."""
+    try:
+        return _MEMORY.get()
+    except LookupError:
+        memory = Memory(largest)
+        _MEMORY.set(memory)
+        return memory
