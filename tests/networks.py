@@ -182,6 +182,7 @@ def faults_of(transport: Transport) -> Faults:
         if isinstance(transport, KernelTransport):
             calls = FaultyCalls(transport.calls, faulty.faults)
             transport.calls = Calls(calls.receive, calls.send)
+            transport._sends_runs = False  # a fault is one datagram's, so each has to leave by itself
     return cast("FaultySocket", transport.socket).faults
 
 

@@ -121,6 +121,8 @@ class Endpoint:
         return EndpointStatistics(
             datagrams_sent=self._sent,
             datagrams_received=self._received,
+            segments_sent=self._transport.segments_sent,
+            segments_received=self._transport.segments_received,
             truncated=self._truncated,
             send_errors=dict(self._send_errors),
             hints=dict(self._hints),

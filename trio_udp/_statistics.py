@@ -17,6 +17,10 @@ class EndpointStatistics:
     datagrams_sent: int
     datagrams_received: int
     """All that were read whole, believed or not."""
+    segments_sent: int
+    """Those of the datagrams sent that left the kernel's hands in one piece with others (UDP_SEGMENT)."""
+    segments_received: int
+    """Those of the datagrams received that came in one piece with others (UDP_GRO)."""
     truncated: int
     """Datagrams whose end the kernel cut off; counted in `dropped` too."""
     send_errors: Mapping[str, int]

@@ -55,6 +55,11 @@ Outgoing = tuple[bytes, Address | None, str | None]
 class Transport(Protocol):
     """One open socket."""
 
+    segments_sent: int
+    """Datagrams that left as part of a run of them, in one piece."""
+    segments_received: int
+    """Datagrams that came so."""
+
     async def receive(self) -> Batch:
         """Wait until something came. `trio.ClosedResourceError` once the socket is closed."""
 
@@ -86,6 +91,9 @@ class Transport(Protocol):
 
 class PortableTransport:
     """A real descriptor, drained in batches."""
+
+    segments_sent = 0
+    segments_received = 0
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
@@ -196,6 +204,9 @@ class PortableTransport:
 
 class TrioTransport:
     """Any other socket that speaks Trio's socket interface, one datagram at a time."""
+
+    segments_sent = 0
+    segments_received = 0
 
     def __init__(self, sock: trio.socket.SocketType) -> None:
         self.socket = sock

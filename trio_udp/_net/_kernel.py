@@ -1,18 +1,28 @@
 """The fast transport: one system call for a batch of datagrams, where the C library has such calls.
 
-It behaves as the portable one, which is its base and its fallback.
+It behaves as the portable one, which is its base and its fallback. On top of that, datagrams of equal length that go
+from one address to one other may cross the kernel as one piece, a run (UDP_SEGMENT, UDP_GRO). What must hold: on the
+wire, and to whoever calls this, a run is the datagrams it is made of, with the same boundaries; where the kernel
+refuses one, they leave one by one.
 """
 
+import errno
 import socket
 from collections.abc import Sequence
+from typing import Final
 
 import trio
 
 from ._address import address_of_name, name_of_address
-from ._ancillary import NOTHING, read_control, write_control
+from ._ancillary import NOTHING, UDP_GRO, UDP_SEGMENT, read_control, write_control
 from ._batch import TRUNCATED, Batch, Datagram, Outgoing, PortableTransport, Transport, TrioTransport
 from ._mmsg import BATCH, Calls, Leaving, calls_of_this_run, memory_of_this_run
 from ._socket import is_kernel_socket
+
+_LONGEST_RUN: Final = 65_507
+"""Bytes. A run is bounded as if it were a datagram: 65,535 less the headers."""
+_NO_RUNS: Final = (errno.EIO, errno.EINVAL)
+"""What the kernel says where it knows about runs, and this interface or socket cannot do them."""
 
 
 def open_transport(sock: trio.socket.SocketType) -> Transport:
@@ -31,6 +41,20 @@ class KernelTransport(PortableTransport):
         super().__init__(sock)
         self.calls = calls
         self._memory = memory_of_this_run(self._largest)
+        self._backlog: list[Datagram] = []
+        """What has been read and is for the next batch, because it came in one piece with this one: at most 64 runs."""
+        self._sends_runs = _has_option(sock, UDP_SEGMENT, 0)
+        _has_option(sock, UDP_GRO, 1)
+
+    async def receive(self) -> Batch:
+        """See `Transport.receive`."""
+        if not self._backlog:
+            return await super().receive()
+        await trio.lowlevel.checkpoint()
+        self._check_open()
+        batch = Batch(self._backlog[:BATCH], [], [], 0)
+        del self._backlog[:BATCH]
+        return batch
 
     def _drain(self) -> Batch:
         batch = Batch([], [], [], 0)
@@ -44,6 +68,8 @@ class KernelTransport(PortableTransport):
                 self._explain(exc, batch)
                 continue
             break
+        self._backlog = batch.datagrams[BATCH:]
+        del batch.datagrams[BATCH:]
         return self._complete(batch, truncated)
 
     def _read(self, datagrams: list[Datagram]) -> int:
@@ -53,8 +79,14 @@ class KernelTransport(PortableTransport):
             if flags & TRUNCATED:
                 truncated += 1
                 continue
-            ancillary, _segment = read_control(control) if control else (NOTHING, 0)
-            datagrams.append(Datagram(data, address_of_name(name), ancillary))
+            ancillary, size = read_control(control) if control else (NOTHING, 0)
+            peer = address_of_name(name)
+            if not size or len(data) <= size:
+                datagrams.append(Datagram(data, peer, ancillary))
+                continue
+            run = [Datagram(data[at : at + size], peer, ancillary) for at in range(0, len(data), size)]
+            self.segments_received += len(run)
+            datagrams += run
         return truncated
 
     async def send_batch(self, outgoing: Sequence[Outgoing], *, may_wait: bool = True) -> int:
@@ -66,13 +98,66 @@ class KernelTransport(PortableTransport):
                 await self._wait_for_room(exc, may_wait=may_wait)
 
     def _send_batch_nowait(self, outgoing: Sequence[Outgoing]) -> int:
+        runs = _runs(outgoing[:BATCH], longest=_LONGEST_RUN if self._sends_runs else 0)
+        try:
+            return self._send_runs(runs)
+        except OSError as exc:
+            first = runs[0]
+            if len(first) == 1 or exc.errno not in (*_NO_RUNS, errno.EMSGSIZE):
+                raise
+            # Either it may not be a run, or each of these is refused by itself: too long for the path, say.
+            sent = self._send_runs([[each] for each in first])
+            self._sends_runs = exc.errno not in _NO_RUNS
+            return sent
+
+    def _send_runs(self, runs: list[list[Outgoing]]) -> int:
+        """Send the first of these and as many more as will leave; how many datagrams that were."""
         messages: list[Leaving] = []
-        for data, peer, source in outgoing[:BATCH]:
+        for run in runs:
+            data, peer, source = run[0]
             try:
                 name = b"" if peer is None else name_of_address(peer, self._family)
             except OSError:
                 if messages:
                     break  # it is the next call's first
                 raise
-            messages.append((data, name, b"" if source is None else write_control(source, 0)))
-        return self._memory.send(self.calls.send, self.socket.fileno(), messages)
+            size = len(data)
+            if len(run) == 1:
+                messages.append((size, name, b"" if source is None else write_control(source, 0)))
+            else:
+                length = size * (len(run) - 1) + len(run[-1][0])
+                messages.append((length, name, write_control(source, size)))
+        data = b"".join([data for run in runs[: len(messages)] for data, _, _ in run])
+        count = self._memory.send(self.calls.send, self.socket.fileno(), data, messages)
+        sent = [len(run) for run in runs[:count]]
+        self.segments_sent += sum(length for length in sent if length > 1)
+        return sum(sent)
+
+
+def _runs(outgoing: Sequence[Outgoing], longest: int) -> list[list[Outgoing]]:
+    """The same in the same order, with what may leave in one piece in one list; no piece longer than this many bytes.
+
+    That is: one peer, one source, equal lengths, of which the last may be less.
+    """
+    runs: list[list[Outgoing]] = []
+    room = size = 0
+    last_peer: object = None
+    last_source: object = None
+    for each in outgoing:
+        data, peer, source = each
+        length = len(data)
+        if 0 < length <= size and length <= room and peer is last_peer and source is last_source:
+            runs[-1].append(each)
+            room = room - length if length == size else 0
+        else:
+            runs.append([each])
+            last_peer, last_source, size, room = peer, source, length, longest - length
+    return runs
+
+
+def _has_option(sock: socket.socket, option: int, value: int) -> bool:
+    try:
+        sock.setsockopt(socket.IPPROTO_UDP, option, value)
+    except OSError:
+        return False
+    return True

@@ -48,8 +48,8 @@ class Calls(NamedTuple):
 
 Received = tuple[bytes, bytes, bytes, int]
 """A message as the kernel left it: data, name, control messages, flags."""
-Leaving = tuple[bytes, bytes, bytes]
-"""A message to send: data, name (of `NAME_SIZE` bytes, or none on a connected socket), control messages."""
+Leaving = tuple[int, bytes, bytes]
+"""A message to send: length of its data, name (`NAME_SIZE` bytes, or none on a connected socket), control messages."""
 
 
 @functools.cache
@@ -132,15 +132,17 @@ class Memory:
             control += _CONTROL
         return received
 
-    def send(self, call: Call, descriptor: int, messages: Sequence[Leaving]) -> int:
-        """Send the first of these, and as many of the next as will leave; how many did. `OSError` if none does."""
-        data = b"".join([message[0] for message in messages])
+    def send(self, call: Call, descriptor: int, data: bytes, messages: Sequence[Leaving]) -> int:
+        """Send the first of these, and as many of the next as will leave; how many did. `OSError` if none does.
+
+        `data` is the data of all of them, one behind the other.
+        """
         base = ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
         iovecs, heads = [], []
-        for slot, (part, name, control) in enumerate(messages):
-            iovecs.append(_IOVEC.pack(base, len(part)))
+        for slot, (size, name, control) in enumerate(messages):
+            iovecs.append(_IOVEC.pack(base, size))
             heads.append(self._head(slot, len(name), len(control)))
-            base += len(part)
+            base += size
         self._put(self._out_heads, heads)
         self._put(self._out_iovecs, iovecs)
         self._put(self._out_names, [name or _NO_NAME for _, name, _ in messages])
