@@ -32,13 +32,14 @@ LOOPBACK: Final = "127.0.0.1"
 
 
 async def endpoint_echo() -> None:
-    """Our endpoint without the protocol: a batch in, each datagram out."""
+    """Our endpoint without the protocol: a batch in, a batch out."""
     endpoint = Endpoint(await open_server_socket(Address(LOOPBACK, 0)))
     print(endpoint.address.port, flush=True)
     while True:
         batch = await endpoint.receive()
-        for data, peer, ancillary in batch.datagrams:
-            await endpoint.send(answer(data), peer, ancillary.local)
+        await endpoint.send_batch(
+            [(answer(data), peer, ancillary.local) for data, peer, ancillary in batch.datagrams], may_wait=False
+        )
 
 
 def echo(request: trio_udp.Request) -> bytes:

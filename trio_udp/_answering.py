@@ -1,0 +1,282 @@
+"""The server at work: who reads a socket, in which task each handler runs, and what becomes of every request.
+
+One task at a time has the role of reading a socket: it takes a batch, runs the handlers, sends their answers together,
+and takes the next. Plain handlers end on the spot, and so do async ones that do not wait. When one does wait, the task
+that has begun it stays with it until it ends, and hands its role, with the rest of the batch, to another task.
+
+What must hold: a handler that raises hurts its own request only (E8); there are no more tasks than sockets, waiting
+handlers (E9) and a few spare ones; and each request ends under one counter, whatever is cancelled when.
+"""
+
+import contextvars
+import logging
+from collections import deque
+from collections.abc import Awaitable, Container, Iterator
+from functools import lru_cache
+from typing import Final, NamedTuple, cast
+
+import trio
+
+from ._endpoint import Endpoint
+from ._handlers import AsyncHandler, Handler, Request, SyncHandler, Waiting, begin, go_on, is_async
+from ._net import Address, Datagram, Outgoing
+from .proto import AnswerKind, DropReason, Question, ServerProtocol
+
+logger: Final = logging.getLogger("trio_udp")
+
+SPARE: Final = 64
+"""Tasks kept for the next handlers that wait, about 2 KiB each; measured: as many as a batch has datagrams."""
+
+_COUNTERS: Final = {
+    AnswerKind.REPLY: "replies",
+    AnswerKind.RETRY: "retries",
+    AnswerKind.BUSY: "busy",
+    AnswerKind.ERROR: "errors",
+}
+
+
+_FAILED: Final = {kind: "errors" if kind is AnswerKind.ERROR else "unanswered" for kind in _COUNTERS}
+"""Under which counter a request goes that could not be answered so."""
+
+
+class _Role:
+    """Reading one socket: what is left of its batch, and which answers have not left yet. One task has it at a time."""
+
+    __slots__ = ("answers", "endpoint", "kinds", "rest")
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self.rest: Iterator[Datagram] = iter(())
+        self.answers: list[Outgoing] = []
+        self.kinds: list[AnswerKind] = []
+        """What each of them is."""
+
+
+class _Turn(NamedTuple):
+    """One request whose handler waits."""
+
+    endpoint: Endpoint
+    datagram: Datagram
+    question: Question
+
+
+class Answering:
+    """Reads all sockets of one server."""
+
+    def __init__(
+        self, handler: Handler, endpoints: list[Endpoint], protocol: ServerProtocol, max_handlers: int
+    ) -> None:
+        self._handler = handler
+        self._handler_is_async = is_async(handler)
+        self._endpoints = endpoints
+        self._protocol = protocol
+        self._max_handlers = max_handlers
+        self._context = contextvars.copy_context()
+        self._spare: list[trio.lowlevel.Task] = []
+        self._roles: deque[_Role] = deque()
+        """For the spare tasks that have been woken."""
+        self.draining = False
+        self.idle = trio.Event()
+        self.requests = 0
+        self.handlers = 0
+        """Async handlers that wait, or run in somebody else's nursery."""
+        self.ended = dict.fromkeys((*_COUNTERS.values(), "unanswered"), 0)
+
+    def start_in(self, nursery: trio.Nursery, handler_nursery: trio.Nursery | None) -> None:
+        """Begin to read."""
+        self._nursery = nursery
+        self._handler_nursery = handler_nursery if self._handler_is_async else None
+        for endpoint in self._endpoints:
+            nursery.start_soon(self._work, _Role(endpoint))
+
+    def notice_if_idle(self) -> None:
+        """Wake who waits for the end, when every request that came has ended."""
+        if self.draining and self.requests == sum(self.ended.values()):
+            self.idle.set()
+
+    # Tasks
+
+    async def _work(self, role: _Role) -> None:
+        """A task's life: read until a handler waits, see it through, and be ready for the next time."""
+        task = trio.lowlevel.current_task()
+        own_context = task.context
+        while True:
+            turn, waiting = await self._read(role)
+            self._hand_over(role)
+            task.context = waiting.context
+            await self._finish(turn, go_on(waiting))
+            task.context = own_context
+            if len(self._spare) >= SPARE:
+                return
+            role = await self._wait_for_role(task)
+
+    def _hand_over(self, role: _Role) -> None:
+        """Let another task read. Nothing is awaited here: this one has begun to wait for something else."""
+        if self._spare:
+            self._roles.append(role)
+            trio.lowlevel.reschedule(self._spare.pop())
+        else:
+            self._nursery.start_soon(self._work, role)
+
+    async def _wait_for_role(self, task: trio.lowlevel.Task) -> _Role:
+        def give_up(_: object) -> trio.lowlevel.Abort:
+            self._spare.remove(task)
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        self._spare.append(task)
+        await trio.lowlevel.wait_task_rescheduled(give_up)
+        return self._roles.popleft()
+
+    # Batches
+
+    async def _read(self, role: _Role) -> tuple[_Turn, Waiting]:
+        """Answer whatever comes, until a handler waits."""
+        try:
+            while True:
+                for datagram in role.rest:
+                    question = self._protocol.receive_datagram(datagram.data)
+                    if isinstance(question, DropReason):
+                        continue
+                    self.requests += 1
+                    waiting = self._take(role, datagram, question)
+                    if waiting is not None:
+                        self.handlers += 1
+                        return _Turn(role.endpoint, datagram, question), waiting
+                if role.answers:
+                    await self._send_all(role)
+                batch = await role.endpoint.receive()
+                if batch.truncated:
+                    self._protocol.dropped[DropReason.TRUNCATED] += batch.truncated
+                role.rest = iter(batch.datagrams)
+        except BaseException:
+            self._end_all(role.kinds, range(len(role.kinds)))
+            raise
+
+    def _take(self, role: _Role, datagram: Datagram, question: Question) -> Waiting | None:
+        """Run the handler, and put its answer to the others; or say that it waits."""
+        if self.draining or self.handlers >= self._max_handlers:
+            self._put(role, datagram, AnswerKind.BUSY, self._protocol.refuse(question, AnswerKind.BUSY))
+            return None
+        request = self._request(role.endpoint, datagram, question)
+        if self._handler_nursery is not None:
+            self._handler_nursery.start_soon(self._handle, _Turn(role.endpoint, datagram, question), request)
+            self.handlers += 1
+            return None
+        try:
+            if self._handler_is_async:
+                payload = begin(cast("AsyncHandler", self._handler), request, self._context.copy())
+                if isinstance(payload, Waiting):
+                    return payload
+            else:
+                payload = cast("SyncHandler", self._handler)(request)
+            kind, answer = self._encode(question, payload)
+        except Exception:
+            kind, answer = AnswerKind.ERROR, self._fail(datagram, question)
+        except BaseException:
+            self._end("unanswered")
+            raise
+        self._put(role, datagram, kind, answer)
+        return None
+
+    def _request(self, endpoint: Endpoint, datagram: Datagram, question: Question) -> Request:
+        """What the handler is given."""
+        local = endpoint.address
+        if datagram.ancillary.local is not None:
+            local = _address(datagram.ancillary.local, local.port)
+        return Request(question.payload, datagram.peer, local, question.attempt)
+
+    def _put(self, role: _Role, datagram: Datagram, kind: AnswerKind, answer: bytes | None) -> None:
+        """Keep an answer until the batch is through."""
+        if answer is None:
+            self._end(_FAILED[kind])
+        else:
+            role.answers.append((answer, datagram.peer, datagram.ancillary.local))
+            role.kinds.append(kind)
+
+    async def _send_all(self, role: _Role) -> None:
+        """Send what was kept.
+
+        Never waits: one neighbour that cannot be reached fills the send buffer for seconds, and all others would wait
+        behind it. What is lost so is lost as on the wire: the client asks again.
+        """
+        answers, kinds = role.answers, role.kinds
+        role.answers, role.kinds = [], []
+        failed: Container[int] = range(len(answers))  # until we are told otherwise
+        try:
+            failed = await role.endpoint.send_batch(answers, may_wait=False)
+        finally:
+            self._end_all(kinds, failed)
+
+    # Handlers that wait
+
+    async def _handle(self, turn: _Turn, request: Request) -> None:
+        """Run an async handler in a nursery of the user's."""
+        await self._finish(turn, cast("AsyncHandler", self._handler)(request))
+
+    async def _finish(self, turn: _Turn, result: Awaitable[bytes | None]) -> None:
+        """Wait for the handler's end, and answer."""
+        try:
+            kind, answer = self._encode(turn.question, await result)
+        except Exception:
+            await self._send(turn, AnswerKind.ERROR, self._fail(turn.datagram, turn.question))
+        except BaseException as exc:
+            self._end("unanswered")
+            raise _without_errors(exc, turn.datagram.peer) from None
+        else:
+            await self._send(turn, kind, answer)
+        finally:
+            self.handlers -= 1
+
+    async def _send(self, turn: _Turn, kind: AnswerKind, answer: bytes | None) -> None:
+        """Send one answer, if there is one, and count the request under what became of it."""
+        counter = _FAILED[kind]
+        peer, source = turn.datagram.peer, turn.datagram.ancillary.local
+        try:
+            if answer is not None and await turn.endpoint.send(answer, peer, source, may_wait=False) is None:
+                counter = _COUNTERS[kind]
+        except trio.ClosedResourceError:
+            pass  # a handler in a nursery of the user's may outlive the server
+        finally:
+            self._end(counter)
+
+    # What becomes of a request
+
+    def _encode(self, question: Question, payload: bytes | None) -> tuple[AnswerKind, bytes | None]:
+        """What to send for what the handler returned."""
+        if payload is None:
+            return AnswerKind.REPLY, None
+        if not isinstance(payload, bytes):
+            raise TypeError(f"expected the handler to return bytes or None, got {type(payload).__name__}")
+        return self._protocol.reply(question, payload)
+
+    def _fail(self, datagram: Datagram, question: Question) -> bytes | None:
+        """What to send for a handler that is raising."""
+        logger.exception("handler failed for a request from %s", datagram.peer)
+        return self._protocol.refuse(question, AnswerKind.ERROR)
+
+    def _end(self, counter: str) -> None:
+        """Count a request under what became of it."""
+        self.ended[counter] += 1
+        self.notice_if_idle()
+
+    def _end_all(self, kinds: list[AnswerKind], failed: Container[int]) -> None:
+        """The same for many, of which some could not be answered."""
+        for place, kind in enumerate(kinds):
+            self.ended[_FAILED[kind] if place in failed else _COUNTERS[kind]] += 1
+        self.notice_if_idle()
+
+
+@lru_cache(maxsize=64)
+def _address(host: str, port: int) -> Address:
+    """An address of ours; it is the same for most requests."""
+    return Address(host, port)
+
+
+def _without_errors(exc: BaseException, peer: Address) -> BaseException:
+    """What has to end this task, a cancellation say, without what a handler of many tasks raised beside it (E8)."""
+    if not isinstance(exc, BaseExceptionGroup):
+        return exc
+    errors, rest = exc.split(Exception)
+    if errors is not None:
+        logger.error("handler failed for a request from %s", peer, exc_info=errors)
+    return rest or exc
