@@ -27,6 +27,7 @@ logger: Final = logging.getLogger("trio_udp")
 SPARE: Final = 64
 """Tasks kept for the next handlers that wait, about 2 KiB each; measured: as many as a batch has datagrams."""
 
+_REPLY: Final = AnswerKind.REPLY  # looked up once, because that is slow
 _COUNTERS: Final = {
     AnswerKind.REPLY: "replies",
     AnswerKind.RETRY: "retries",
@@ -135,13 +136,11 @@ class Answering:
             while True:
                 for datagram in role.rest:
                     question = self._protocol.receive_datagram(datagram.data)
-                    if isinstance(question, DropReason):
-                        continue
-                    self.requests += 1
-                    waiting = self._take(role, datagram, question)
-                    if waiting is not None:
-                        self.handlers += 1
-                        return _Turn(role.endpoint, datagram, question), waiting
+                    if isinstance(question, Question):
+                        waiting = self._take(role, datagram, question)
+                        if waiting is not None:
+                            self.handlers += 1
+                            return _Turn(role.endpoint, datagram, question), waiting
                 if role.answers:
                     await self._send_all(role)
                 batch = await role.endpoint.receive()
@@ -154,6 +153,7 @@ class Answering:
 
     def _take(self, role: _Role, datagram: Datagram, question: Question) -> Waiting | None:
         """Run the handler, and put its answer to the others; or say that it waits."""
+        self.requests += 1
         if self.draining or self.handlers >= self._max_handlers:
             self._put(role, datagram, AnswerKind.BUSY, self._protocol.refuse(question, AnswerKind.BUSY))
             return None
@@ -183,7 +183,7 @@ class Answering:
         local = endpoint.address
         if datagram.ancillary.local is not None:
             local = _address(datagram.ancillary.local, local.port)
-        return Request(question.payload, datagram.peer, local, question.attempt)
+        return tuple.__new__(Request, (question.payload, datagram.peer, local, question.attempt))
 
     def _put(self, role: _Role, datagram: Datagram, kind: AnswerKind, answer: bytes | None) -> None:
         """Keep an answer until the batch is through."""
@@ -244,7 +244,7 @@ class Answering:
     def _encode(self, question: Question, payload: bytes | None) -> tuple[AnswerKind, bytes | None]:
         """What to send for what the handler returned."""
         if payload is None:
-            return AnswerKind.REPLY, None
+            return _REPLY, None
         if not isinstance(payload, bytes):
             raise TypeError(f"expected the handler to return bytes or None, got {type(payload).__name__}")
         return self._protocol.reply(question, payload)

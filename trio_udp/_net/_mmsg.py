@@ -9,11 +9,12 @@ One such memory serves all sockets of a `trio.run`: between a call and the copyi
 
 import ctypes
 import functools
+import itertools
 import mmap
 import os
 import struct
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 import trio
@@ -34,6 +35,8 @@ _CONTROL: Final = 256
 _SOURCE: Final = 64
 """Room beside each that leaves: packet info for IPv6 (40) and a segment size (24)."""
 _DONTWAIT: Final = 0x40
+
+_IOVECS: Final = [struct.Struct("@" + "PN" * count) for count in range(BATCH + 1)]
 
 Call = Callable[[int, int, int, int], int]
 """Descriptor, address of the first header, how many there are, flags: how many were done, or -1 and errno."""
@@ -138,21 +141,20 @@ class Memory:
         `data` is the data of all of them, one behind the other.
         """
         base = ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
-        iovecs, heads = [], []
-        for slot, (size, name, control) in enumerate(messages):
-            iovecs.append(_IOVEC.pack(base, size))
-            heads.append(self._head(slot, len(name), len(control)))
-            base += size
-        self._put(self._out_heads, heads)
-        self._put(self._out_iovecs, iovecs)
-        self._put(self._out_names, [name or _NO_NAME for _, name, _ in messages])
-        self._put(self._out_controls, [control.ljust(_SOURCE, b"\0") for _, _, control in messages])
+        sizes, names, controls = zip(*messages, strict=True)
+        bases = itertools.accumulate(sizes[:-1], initial=base)
+        iovecs = itertools.chain.from_iterable(zip(bases, sizes, strict=True))
+        self._put(self._out_iovecs, [_IOVECS[len(sizes)].pack(*iovecs)])
+        self._put(self._out_heads, map(self._head, itertools.count(), map(len, names), map(len, controls)))
+        self._put(self._out_names, [name or _NO_NAME for name in names])
+        if any(controls):
+            self._put(self._out_controls, [control.ljust(_SOURCE, b"\0") for control in controls])
         sent = call(descriptor, self._out_address, len(messages), _DONTWAIT)
         if sent < 0:
             raise _error()
         return sent
 
-    def _put(self, place: int, parts: list[bytes]) -> None:
+    def _put(self, place: int, parts: Iterable[bytes]) -> None:
         packed = b"".join(parts)
         self._memory[place : place + len(packed)] = packed
 

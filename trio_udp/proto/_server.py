@@ -7,10 +7,14 @@ each, for every profile.
 """
 
 from collections import Counter
+from typing import Final
 
 from ._drop_reason import DropReason
 from ._errors import PayloadTooLarge
 from ._profile import AnswerKind, Profile, Question
+
+_REPLY: Final = AnswerKind.REPLY
+"""Looked up once: Python's enums take longer for it than the rest of an answer takes."""
 
 
 class ServerProtocol:
@@ -19,15 +23,17 @@ class ServerProtocol:
     def __init__(self, profile: Profile, *, max_payload: int | None = None) -> None:
         self.profile = profile
         self.max_payload = profile.max_payload if max_payload is None else min(max_payload, profile.max_payload)
+        self._decode = profile.decode_question_untrusted
         self.dropped: Counter[DropReason] = Counter()
 
     def receive_datagram(self, data: bytes) -> Question | DropReason:
         """The question this datagram asks, or why it must be met with silence, counted."""
-        question = self.profile.decode_question_untrusted(data)
-        if not isinstance(question, DropReason) and len(question.payload) > self.max_payload:
+        question = self._decode(data)
+        if isinstance(question, Question):  # not: `DropReason`, for which Python takes five times as long
+            if len(question.payload) <= self.max_payload:
+                return question
             question = DropReason.TOO_LARGE
-        if isinstance(question, DropReason):
-            self.dropped[question] += 1
+        self.dropped[question] += 1
         return question
 
     def reply(self, question: Question, payload: bytes) -> tuple[AnswerKind, bytes | None]:
@@ -38,9 +44,9 @@ class ServerProtocol:
         """
         if len(payload) > self.profile.max_payload:
             raise PayloadTooLarge(len(payload), self.profile.max_payload)
-        datagram = self._answer(question, AnswerKind.REPLY, payload)
+        datagram = self._answer(question, _REPLY, payload)
         if datagram is not None:
-            return AnswerKind.REPLY, datagram
+            return _REPLY, datagram
         return AnswerKind.RETRY, self.refuse(question, AnswerKind.RETRY)
 
     def refuse(self, question: Question, kind: AnswerKind) -> bytes | None:

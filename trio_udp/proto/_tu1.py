@@ -5,12 +5,16 @@ from typing import Final, Literal
 from ._codec import (
     HEADER_SIZE,
     IDS_SIZE,
+    MAX_ATTEMPT,
+    MAX_DATAGRAM,
     MAX_PAYLOAD,
+    PLAIN_HEADER,
     VERSION,
     Message,
     MessageType,
     decode_message_untrusted,
     encode_message,
+    plain_word,
 )
 from ._drop_reason import DropReason
 from ._profile import Answer, AnswerKind, Question
@@ -23,6 +27,9 @@ _KINDS: Final = {
     MessageType.ERROR: AnswerKind.ERROR,
 }
 _TYPES: Final = {kind: message_type for message_type, kind in _KINDS.items()}
+_REPLY: Final = AnswerKind.REPLY  # looked up once, because that is slow
+_PLAIN_REQUEST: Final = plain_word(MessageType.REQUEST)
+_PLAIN_ANSWERS: Final = {kind: plain_word(message_type) for kind, message_type in _TYPES.items()}
 _IDS: Final = slice(HEADER_SIZE - IDS_SIZE, HEADER_SIZE)
 
 
@@ -64,6 +71,12 @@ class TU1:
 
     def decode_question_untrusted(self, data: bytes) -> Question | DropReason:
         """A REQUEST and nothing else: what has the direction bit is never answered (E5)."""
+        size = len(data)
+        if HEADER_SIZE <= size <= MAX_DATAGRAM:
+            word, length, ids = PLAIN_HEADER.unpack_from(data)
+            attempt = word - _PLAIN_REQUEST
+            if length == size - HEADER_SIZE and 0 < attempt <= MAX_ATTEMPT:
+                return tuple.__new__(Question, (ids, data[HEADER_SIZE:], attempt, size))
         message = decode_message_untrusted(data)
         if isinstance(message, DropReason):
             return message
@@ -73,7 +86,11 @@ class TU1:
 
     def encode_answer(self, question: Question, kind: AnswerKind, payload: bytes) -> bytes:
         """A message that repeats the request's ids and attempt."""
-        return encode_message(Message(_TYPES[kind], question.attempt, question.key, payload))
+        if len(payload) > (MAX_PAYLOAD if kind is AnswerKind.REPLY else 0):
+            return encode_message(
+                Message(_TYPES[kind], question.attempt, question.key, payload)
+            )  # which says what is wrong
+        return PLAIN_HEADER.pack(_PLAIN_ANSWERS[kind] + question.attempt, len(payload), question.key) + payload
 
     def reply_budget(self, question: Question) -> int:
         """No more than the request brought (E4)."""
