@@ -55,7 +55,7 @@ async def serve(
         profile: the wire format, `TU1()` by default.
         max_payload: longest request payload taken, in bytes; what the format can carry by default.
         max_handlers: async handlers running at a time; further requests are answered BUSY.
-        handler_nursery: where handlers run; a nursery of the server's own by default.
+        handler_nursery: where async handlers run, in a task each from the start; the server's own nursery by default.
         task_status: for `nursery.start`, which returns the `Server`.
 
     Raises `ValueError` for arguments that make no sense, `socket.gaierror` for a name without an address, and `OSError`

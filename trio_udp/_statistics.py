@@ -72,7 +72,7 @@ class ServerStatistics:
     unanswered: int
     """Requests met with silence: the handler said so, was cancelled, or no answer was allowed or could be sent."""
     handlers: int
-    """Async handlers running now."""
+    """Async handlers running now, that is, waiting for something."""
     dropped: Mapping[DropReason, int]
     """Datagrams met with silence because they are not requests, and answers kept back because of the budget."""
     endpoints: Mapping[Address, EndpointStatistics]

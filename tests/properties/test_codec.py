@@ -12,6 +12,7 @@ from trio_udp.proto import (
     DropReason,
     Message,
     MessageType,
+    ProtocolError,
     Question,
     decode_message_untrusted,
     encode_message,
@@ -41,6 +42,45 @@ def test_decoding_undoes_encoding(message: Message) -> None:
     data = encode_message(message)
     assert decode_message_untrusted(data) == message
     assert len(data) == HEADER_SIZE + len(message.payload) + message.padding <= MAX_DATAGRAM
+
+
+@given(datagrams() | messages().map(encode_message))
+def test_a_server_reads_a_plain_request_as_it_reads_any(data: bytes) -> None:
+    """The short cut for requests without flags takes nothing that the long way drops, and the other way round."""
+    message = decode_message_untrusted(data)
+    expected: Question | DropReason
+    if isinstance(message, DropReason):
+        expected = message
+    elif message.type is MessageType.REQUEST:
+        expected = Question(message.ids, message.payload, message.attempt, len(data))
+    else:
+        expected = DropReason.WRONG_DIRECTION
+    assert TU1().decode_question_untrusted(data) == expected
+
+
+KINDS = {kind: MessageType[kind.name] for kind in AnswerKind}
+
+
+@given(
+    st.binary(min_size=15, max_size=17),
+    st.integers(-1, 257),
+    payloads | st.just(bytes(room + 1)),
+    st.sampled_from(AnswerKind),
+)
+def test_a_server_writes_a_plain_answer_as_it_writes_any(
+    ids: bytes, attempt: int, payload: bytes, kind: AnswerKind
+) -> None:
+    """The short cut says the same bytes, and refuses the same with the same words."""
+    results = []
+    for write in (
+        lambda: encode_message(Message(KINDS[kind], attempt, ids, payload)),
+        lambda: TU1().encode_answer(Question(ids, b"", attempt, 24), kind, payload),
+    ):
+        try:
+            results.append(write())
+        except ProtocolError as exc:
+            results.append(str(exc).encode())
+    assert results[0] == results[1]
 
 
 LONGER_THAN_IPV4_CARRIES = bytes([9, 1, 0x10, 1, 0, 0, 0, 0]) + bytes(16) + bytes(MAX_DATAGRAM - HEADER_SIZE + 1)

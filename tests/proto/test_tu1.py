@@ -1,5 +1,7 @@
 """Our own format as a profile: what a client and a server make of its messages."""
 
+from typing import Any
+
 import pytest
 
 from trio_udp.proto import (
@@ -98,3 +100,10 @@ def test_quote_of_anything_else_has_no_key(quote: bytes) -> None:
 def test_budget_is_what_the_request_brought() -> None:
     """E4."""
     assert TU1().reply_budget(QUESTION) == len(REQUEST)
+
+
+@pytest.mark.parametrize("change", [{"key": KEY[1:]}, {"attempt": 0}, {"attempt": 256}])
+def test_an_answer_to_what_was_no_request_cannot_be_said(change: dict[str, Any]) -> None:
+    """Not every `Question` came out of a datagram."""
+    with pytest.raises(ProtocolError):
+        TU1().encode_answer(QUESTION._replace(**change), AnswerKind.REPLY, b"")

@@ -86,11 +86,11 @@ class TU1:
 
     def encode_answer(self, question: Question, kind: AnswerKind, payload: bytes) -> bytes:
         """A message that repeats the request's ids and attempt."""
-        if len(payload) > (MAX_PAYLOAD if kind is AnswerKind.REPLY else 0):
-            return encode_message(
-                Message(_TYPES[kind], question.attempt, question.key, payload)
-            )  # which says what is wrong
-        return PLAIN_HEADER.pack(_PLAIN_ANSWERS[kind] + question.attempt, len(payload), question.key) + payload
+        key, _, attempt, _ = question
+        fits = len(payload) <= (MAX_PAYLOAD if kind is _REPLY else 0) and 0 < attempt <= MAX_ATTEMPT
+        if fits and len(key) == IDS_SIZE:
+            return PLAIN_HEADER.pack(_PLAIN_ANSWERS[kind] + attempt, len(payload), key) + payload
+        return encode_message(Message(_TYPES[kind], attempt, key, payload))  # which says what is wrong
 
     def reply_budget(self, question: Question) -> int:
         """No more than the request brought (E4)."""
