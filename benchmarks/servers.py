@@ -18,6 +18,7 @@ import trio
 from wire import answer, udp_socket
 
 import trio_udp
+from trio_udp._cli.serve import make_handler
 from trio_udp._endpoint import Endpoint
 from trio_udp._net import Address, open_server_socket
 
@@ -40,6 +41,11 @@ async def endpoint_echo() -> None:
         await endpoint.send_batch(
             [(answer(data), peer, ancillary.local) for data, peer, ancillary in batch.datagrams], may_wait=False
         )
+
+
+def command_echo() -> trio_udp.Handler:
+    """What the command `serve` answers with."""
+    return make_handler("tu1", losses=None)
 
 
 def echo(request: trio_udp.Request) -> bytes:
@@ -98,6 +104,7 @@ async def asyncio_echo() -> None:
 
 SERVERS: Final[dict[str, Callable[[], object]]] = {
     "trio_udp endpoint echo, no protocol": lambda: trio.run(endpoint_echo),
+    "trio_udp `serve`, built-in echo": lambda: trio.run(serve, command_echo()),
     "trio_udp `serve`, `def` handler": lambda: trio.run(serve, echo),
     "trio_udp `serve`, `def` handler, on all addresses": lambda: trio.run(serve, echo, None),
     "trio_udp `serve`, `async def` handler that does not wait": lambda: trio.run(serve, async_echo),

@@ -23,12 +23,16 @@ import trio_udp
 from trio_udp import Client, Request, RetryPolicy, Server, open_client
 from trio_udp._answering import SPARE
 from trio_udp._handlers import AsyncHandler, Waiting, begin, go_on
+from trio_udp.proto import TU1
 
 from .networks import (
     NETWORKS,
     NetworkName,
+    direct_fixture,  # noqa: F401 - pytest finds it by its name, direct
     install,
     network_fixture,  # noqa: F401 - pytest finds it by its name, network
+    plain_socket,
+    read_all,
     serving,
 )
 
@@ -278,6 +282,33 @@ async def test_a_handler_that_is_thrown_away_is_closed() -> None:
     generator.send(None)
     generator.close()
     assert closed == [b"payload"]
+
+
+# When answers leave
+
+
+@pytest.mark.parametrize(("seconds", "left"), [(0.0001, [0, 0, 0, 0]), (0.01, [0, 1, 1, 1])])
+async def test_an_answer_does_not_wait_for_slow_handlers(
+    direct: NetworkName, monkeypatch: pytest.MonkeyPatch, seconds: float, left: list[int]
+) -> None:
+    """Those of a batch leave together, unless that takes longer than a millisecond."""
+    now = 0.0
+    seen: list[int] = []
+    monkeypatch.setattr("trio_udp._answering.perf_counter", lambda: now)
+
+    def handler(request: Request) -> bytes:
+        nonlocal now
+        now += seconds
+        seen.append(len(read_all(stranger)))
+        return request.payload
+
+    async with serving(handler, host="127.0.0.1") as server:
+        with plain_socket() as stranger:
+            for _ in left:
+                stranger.sendto(TU1().encode_request(b"?", bytes(16), 1, 0), server.address)
+            await wait_all_tasks_blocked()
+            assert seen == left
+            assert len(read_all(stranger)) == len(left) - sum(left)
 
 
 # How many tasks

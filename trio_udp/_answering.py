@@ -13,12 +13,13 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Container, Iterable
 from functools import lru_cache
+from time import perf_counter
 from typing import Final, NamedTuple, cast
 
 import trio
 
 from ._endpoint import Endpoint
-from ._handlers import AsyncHandler, Handler, Request, SyncHandler, Waiting, begin, go_on, is_async
+from ._handlers import AsyncHandler, Handler, Request, SyncHandler, Waiting, begin, call, go_on, is_async
 from ._net import Address, Datagram, Outgoing
 from .proto import AnswerKind, DropReason, Question, ServerProtocol
 
@@ -28,6 +29,10 @@ SPARE: Final = 64
 """Tasks kept for the next handlers that wait, about 2 KiB each; measured: as many as a batch has datagrams."""
 
 _REPLY: Final = AnswerKind.REPLY  # looked up once, because that is slow
+PATIENCE: Final = 0.001
+"""Seconds for which an answer waits for others of its batch: behind fast handlers for all of them, behind slow ones for
+none. A client's retransmission timeout is 200 times as long at least."""
+
 _COUNTERS: Final = {
     AnswerKind.REPLY: "replies",
     AnswerKind.RETRY: "retries",
@@ -152,6 +157,7 @@ class Answering:
         """Answer whatever comes, until a handler waits; None if there is no more to do."""
         try:
             while True:
+                latest = perf_counter() + PATIENCE
                 for datagram in role.rest:
                     question = self._protocol.receive_datagram(datagram.data)
                     if isinstance(question, Question):
@@ -159,8 +165,10 @@ class Answering:
                         if waiting is not None:
                             self.handlers += 1
                             return _Turn(role.endpoint, datagram, question), waiting
-                if role.answers:
-                    await self._send_all(role)
+                        if perf_counter() > latest:
+                            await self._send_all(role)
+                            latest = perf_counter() + PATIENCE
+                await self._send_all(role)
                 if not role.reads:
                     return None
                 batch = await role.endpoint.receive()
@@ -219,6 +227,8 @@ class Answering:
         Never waits: one neighbour that cannot be reached fills the send buffer for seconds, and all others would wait
         behind it. What is lost so is lost as on the wire: the client asks again.
         """
+        if not role.answers:
+            return
         answers, kinds = role.answers, role.kinds
         role.answers, role.kinds = [], []
         failed: Container[int] = range(len(answers))  # until we are told otherwise
@@ -231,7 +241,7 @@ class Answering:
 
     async def _handle(self, turn: _Turn, request: Request) -> None:
         """Run an async handler in a nursery of the user's."""
-        await self._finish(turn, cast("AsyncHandler", self._handler)(request))
+        await self._finish(turn, call(cast("AsyncHandler", self._handler), request))
 
     async def _finish(self, turn: _Turn, result: Awaitable[bytes | None]) -> None:
         """Wait for the handler's end, and answer."""

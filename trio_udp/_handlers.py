@@ -44,11 +44,16 @@ class Waiting(NamedTuple):
     context: contextvars.Context
 
 
+async def call(handler: AsyncHandler, request: Request) -> bytes | None:
+    """Run an async handler, all of it."""
+    return await handler(request)
+
+
 def begin(handler: AsyncHandler, request: Request, context: contextvars.Context) -> bytes | Waiting | None:
     """Run an async handler in this task until it waits or returns."""
     coroutine = handler(request)
     if not isinstance(coroutine, types.CoroutineType):
-        coroutine = _wrap(coroutine)
+        coroutine = _await(coroutine)
     try:
         trap = context.run(coroutine.send, None)
     except StopIteration as stop:
@@ -57,7 +62,7 @@ def begin(handler: AsyncHandler, request: Request, context: contextvars.Context)
     return Waiting(coroutine, trap, context)
 
 
-async def _wrap(awaitable: Awaitable[bytes | None]) -> bytes | None:
+async def _await(awaitable: Awaitable[bytes | None]) -> bytes | None:
     return await awaitable
 
 

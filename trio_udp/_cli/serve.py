@@ -51,7 +51,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
     if profile.verified == "weak":
         print(f"profile {profile.name}, verified: weak: anyone may forge it; not for the Internet", file=sys.stderr)
     losses = Conditions(loss=arguments.drop).rule(random.Random(arguments.seed))  # noqa: S311 - losses, not secrets
-    handler = _handler(arguments.profile, losses)
+    handler = make_handler(arguments.profile, losses if arguments.drop else None)
     start = functools.partial(
         serve, handler, arguments.port, host=arguments.interface, family=arguments.family, profile=profile
     )
@@ -77,12 +77,11 @@ async def _drain(server: Server, signals: AsyncIterator[int]) -> None:
         nursery.cancel_scope.cancel()
 
 
-def _handler(profile: str, losses: Rule) -> Callable[[Request], bytes | None]:
+def make_handler(profile: str, losses: Rule | None) -> Callable[[Request], bytes | None]:
     """Echo, or the book's sentence; with a share of the requests lost, as in `udp_remote.py`."""
 
     def answer(request: Request) -> bytes | None:
-        verdict = losses(Packet(request.payload, request.peer, request.local))
-        if verdict is not None and not verdict.deliveries:
+        if losses is not None and _is_lost(losses, request):
             with contextlib.suppress(OSError):  # that nobody reads it is no reason to answer ERROR
                 print(f"pretending to drop packet from {request.peer}", flush=True)
             return None
@@ -91,6 +90,11 @@ def _handler(profile: str, losses: Rule) -> Callable[[Request], bytes | None]:
         return request.payload
 
     return answer
+
+
+def _is_lost(losses: Rule, request: Request) -> bool:
+    verdict = losses(Packet(request.payload, request.peer, request.local))
+    return verdict is not None and not verdict.deliveries
 
 
 def report(statistics: ServerStatistics) -> list[str]:
