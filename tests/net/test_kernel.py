@@ -38,6 +38,26 @@ def _has_runs() -> bool:
 
 needs_runs = pytest.mark.skipif(not _has_runs(), reason="this kernel has no UDP_SEGMENT and UDP_GRO")
 
+
+def test_the_calls_are_looked_for_where_they_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A C library without them, or a system with others, leaves the portable way."""
+    search = find_calls.__wrapped__
+    monkeypatch.setattr(ctypes, "CDLL", lambda name, use_errno: object())
+    assert search() is None
+    monkeypatch.undo()
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert search() is None
+
+
+@needs_runs
+async def test_one_memory_serves_all_sockets_of_a_run() -> None:
+    """G7: a socket more costs a descriptor, and no buffers."""
+    one, other = await kernel_transport(), await kernel_transport()
+    assert one._memory is other._memory
+    for transport in (one, other):
+        transport.close()
+
+
 PEERS: Final = (Address("127.0.0.1", 1), Address("127.0.0.1", 2), None)
 SOURCES: Final = (None, "127.0.0.1", "127.0.0.2")
 lengths = st.sampled_from([0, 1, 2, 88, 88, 88, 1200, 30_000, 60_000])
