@@ -9,10 +9,12 @@ from typing import Final, NamedTuple
 import pytest
 
 PACKAGE: Final = "trio_udp"
-ASKING: Final = ("_client", "_pump", "_reply", "_results")
-"""The client's modules."""
 UNKNOWN: Final = "a name made up at run time"
 IMPURE: Final = ("trio", "socket", "ssl", "time", "random", "os", "secrets", "logging", "asyncio", "threading")
+CLIENT: Final = (f"{PACKAGE}._client", f"{PACKAGE}._pump", f"{PACKAGE}._reply", f"{PACKAGE}._results")
+"""The client's modules."""
+SERVER: Final = (f"{PACKAGE}._server", f"{PACKAGE}._answering", f"{PACKAGE}._handlers")
+"""The server's."""
 
 
 class Rule(NamedTuple):
@@ -30,11 +32,11 @@ RULES: Final = {
     "the core does no I/O": Rule(f"{PACKAGE}.proto", IMPURE),
     "the core knows nothing around it": Rule(f"{PACKAGE}.proto", (PACKAGE,), allowed=(f"{PACKAGE}.proto",)),
     "the adapter knows no protocol": Rule(f"{PACKAGE}._net", (PACKAGE,), allowed=(f"{PACKAGE}._net",)),
-    "an endpoint knows neither side": Rule(
-        f"{PACKAGE}._endpoint", tuple(f"{PACKAGE}.{name}" for name in (*ASKING, "_server"))
-    ),
-    **{f"{name} does not know the server": Rule(f"{PACKAGE}.{name}", (f"{PACKAGE}._server",)) for name in ASKING},
-    "the server does not know the client": Rule(f"{PACKAGE}._server", tuple(f"{PACKAGE}.{name}" for name in ASKING)),
+    "an endpoint knows neither side": Rule(f"{PACKAGE}._endpoint", (*CLIENT, *SERVER)),
+    **{f"{name} does not know the server": Rule(name, SERVER) for name in CLIENT},
+    **{f"{name} does not know the client": Rule(name, CLIENT) for name in SERVER},
+    "what works for the server does not know it": Rule(f"{PACKAGE}._answering", (f"{PACKAGE}._server",)),
+    "nor do its handlers": Rule(f"{PACKAGE}._handlers", SERVER[:2]),
     "nothing needs the command": Rule(PACKAGE, (f"{PACKAGE}._cli",), exempt=(f"{PACKAGE}.__main__", f"{PACKAGE}._cli")),
     "nothing needs the test kit": Rule(PACKAGE, (f"{PACKAGE}.testing",), exempt=(f"{PACKAGE}.testing",)),
 }
@@ -113,6 +115,8 @@ BAD = {
     f"{PACKAGE}._client": ["from ._server import Request", "from . import _server", "import trio_udp._server"],
     f"{PACKAGE}._server": ["from ._client import Client", "from ._reply import Reply"],
     f"{PACKAGE}._results": ["from ._server import Request"],
+    f"{PACKAGE}._answering": ["from ._client import Client", "from ._server import serve"],
+    f"{PACKAGE}._handlers": ["from ._answering import Answering"],
     f"{PACKAGE}._statistics": ["from ._cli import main", "from .testing import SimNet", "from . import testing"],
     f"{PACKAGE}._cli.ping": ["from ..testing import SimNet"],
 }

@@ -2,7 +2,8 @@
 
 The kernel reads and writes C structures. They stand in one piece of memory that is laid out once; the parts that change
 are packed and unpacked for all datagrams together, because here it is the objects per datagram that cost. What must
-hold: nothing outside the memory is ever pointed at, and everything that is handed out is a copy.
+hold: the kernel is pointed at nothing but this memory, and the data to send while the call lasts; no number in it comes
+from the network; everything that is handed out is a copy.
 
 One such memory serves all sockets of a `trio.run`: between a call and the copying of its results no other task runs.
 """
