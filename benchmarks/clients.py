@@ -3,14 +3,19 @@
 Every request has an id of its own, a check of the answer and a timeout. The client of trio_udp, shared by all tasks,
 adds retransmission, and has at most 128 requests in flight, its default. The server is plain blocking Python.
 
+And the same from one task, `request_many`, divided by a plain blocking socket with as many in flight, which has no
+timeout at all; and how much memory each request in flight takes, while nobody answers.
+
 Run as a script with a candidate's name, N, the server's port, warm-up and seconds, this is that client.
 """
 
 import asyncio
 import functools
+import itertools
 import os
 import sys
 import time
+import tracemalloc
 from collections.abc import Awaitable, Callable
 from typing import Final, cast
 
@@ -22,12 +27,18 @@ from wire import IDS, PAYLOAD, answer, request, udp_socket
 import trio_udp
 
 TASKS: Final = (1, 100, 1000)
+IN_FLIGHT: Final = (100, 1000)
+"""From one task."""
 TIMEOUT: Final = 1.0
 """Seconds, for those who retransmit nothing."""
 
 OURS: Final = "trio_udp"
 BY_HAND: Final = "trio, one `trio.socket` per task, by hand"
 UVLOOP: Final = "uvloop, future and timeout per request"
+OURS_MANY: Final = "trio_udp `request_many`"
+PIPELINED: Final = "plain Python, pipelined, no timeouts"
+TASKS_MEMORY: Final = "trio_udp, a task each"
+MEMORY: Final = (TASKS_MEMORY, OURS_MANY)
 
 
 class Tally:
@@ -35,8 +46,8 @@ class Tally:
 
     def __init__(self, warm_up: float, seconds: float) -> None:
         self.answers = self.lost = self.wrong = 0
-        self._warm_up = warm_up
-        self._seconds = seconds
+        self.warm_up = warm_up
+        self.seconds = seconds
 
     def take(self, right: bool) -> None:
         """Count one answer."""
@@ -45,9 +56,9 @@ class Tally:
 
     async def count(self, sleep: Callable[[float], Awaitable[None]]) -> None:
         """Let it warm up, count for the seconds given, and print the result."""
-        await sleep(self._warm_up)
+        await sleep(self.warm_up)
         answers, lost, begin = self.answers, self.lost, time.perf_counter()
-        await sleep(self._seconds)
+        await sleep(self.seconds)
         seconds = time.perf_counter() - begin
         print(self.answers - answers, f"{seconds:.6f}", self.lost - lost, 0, self.wrong)
 
@@ -143,17 +154,98 @@ async def asyncio_futures(tasks: int, port: int, tally: Tally) -> None:
             task.cancel()
 
 
+async def many_requests(in_flight: int, port: int, tally: Tally) -> None:
+    """One task, one `trio_udp` client, many requests."""
+
+    async def ask(client: trio_udp.Client) -> None:
+        async with client.request_many(itertools.repeat(PAYLOAD), max_in_flight=in_flight) as results:
+            async for result in results:
+                if result.reply is None:
+                    tally.lost += 1
+                else:
+                    tally.take(result.reply.payload == PAYLOAD)
+                    tally.lost += result.reply.attempts - 1
+
+    opening = trio_udp.open_client("127.0.0.1", port, max_in_flight=in_flight + 1)
+    async with opening as client, trio.open_nursery() as nursery:
+        nursery.start_soon(ask, client)
+        await tally.count(trio.sleep)
+        nursery.cancel_scope.cancel()
+
+
+def plain_pipelined(in_flight: int, port: int, tally: Tally) -> None:
+    """A blocking socket: for each answer the next request. What is lost is given up only when nothing else comes."""
+    waiting: dict[bytes, bytes] = {}
+    with udp_socket() as sock:
+        sock.connect(("127.0.0.1", port))
+        sock.settimeout(TIMEOUT)
+        begin, end = time.perf_counter() + tally.warm_up, time.perf_counter() + tally.warm_up + tally.seconds
+        before = None
+        while (now := time.perf_counter()) < end:
+            if before is None and now >= begin:
+                before, begin = (tally.answers, tally.lost), now
+            while len(waiting) < in_flight:
+                data = request(os.urandom(8))
+                waiting[data[IDS]] = data
+                sock.send(data)
+            try:
+                received = sock.recv(65_536)
+            except TimeoutError:
+                tally.lost += len(waiting)
+                waiting.clear()
+            else:
+                asked = waiting.pop(received[IDS], None)
+                tally.take(asked is not None and received == answer(asked))
+    answers, lost = before or (0, 0)
+    print(tally.answers - answers, f"{now - begin:.6f}", tally.lost - lost, 0, tally.wrong)
+
+
+async def memory(mode: str, in_flight: int) -> None:
+    """Print how many bytes each request in flight takes, of which nobody answers any."""
+    tracemalloc.start()
+    with udp_socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        opening = trio_udp.open_client(*silent.getsockname(), max_in_flight=in_flight + 1)
+        async with opening as client, trio.open_nursery() as nursery:
+            before, _ = tracemalloc.get_traced_memory()
+            if mode == TASKS_MEMORY:
+                for _ in range(in_flight):
+                    nursery.start_soon(client.request, PAYLOAD)
+            else:
+                nursery.start_soon(_wait_for_all, client, in_flight)
+            while client.statistics().in_flight < in_flight:
+                await trio.sleep(0)
+            await trio.sleep(0)
+            after, _ = tracemalloc.get_traced_memory()
+            nursery.cancel_scope.cancel()
+    print((after - before) / in_flight)
+
+
+async def _wait_for_all(client: trio_udp.Client, count: int) -> None:
+    async with client.request_many(itertools.repeat(PAYLOAD, count)) as results:
+        async for _ in results:
+            pass
+
+
 CLIENTS: Final[dict[str, Callable[[int, int, Tally], object]]] = {
     OURS: lambda *args: trio.run(shared_client, *args),
     BY_HAND: lambda *args: trio.run(sockets_by_hand, *args),
     "asyncio, future and timeout per request": lambda *args: asyncio.run(asyncio_futures(*args)),
     UVLOOP: lambda *args: measure.run_on_uvloop(asyncio_futures(*args)),
 }
+MANY: Final[dict[str, Callable[[int, int, Tally], object]]] = {
+    OURS_MANY: lambda *args: trio.run(many_requests, *args),
+    PIPELINED: plain_pipelined,
+}
 
 
 def run(options: measure.Options) -> list[measure.Comparison]:
-    """Compare the clients, for each number of tasks."""
-    return [_compare(tasks, options) for tasks in (TASKS[1:2] if options.smoke else TASKS)]
+    """Compare the clients, for each number of tasks; then many requests from one task; then memory."""
+    return [
+        *(_compare(tasks, options) for tasks in (TASKS[1:2] if options.smoke else TASKS)),
+        *(_compare_many(in_flight, options) for in_flight in (IN_FLIGHT[:1] if options.smoke else IN_FLIGHT)),
+        _compare_memory(options),
+    ]
 
 
 def _compare(tasks: int, options: measure.Options) -> measure.Comparison:
@@ -167,6 +259,24 @@ def _compare(tasks: int, options: measure.Options) -> measure.Comparison:
     return measure.interleave(comparison, candidates, options.rounds)
 
 
+def _compare_many(in_flight: int, options: measure.Options) -> measure.Comparison:
+    comparison = measure.Comparison(f"Many requests from one task, {in_flight} in flight", "requests/s", PIPELINED)
+    candidates = {name: functools.partial(_ask, name, in_flight, options) for name in MANY}
+    return measure.interleave(comparison, candidates, options.rounds)
+
+
+def _compare_memory(options: measure.Options) -> measure.Comparison:
+    in_flight = 100 if options.smoke else 10_000
+    comparison = measure.Comparison(f"Memory, {in_flight} requests in flight", "bytes each", TASKS_MEMORY)
+    candidates = {name: functools.partial(_weigh, name, in_flight, options) for name in MEMORY}
+    return measure.interleave(comparison, candidates, rounds=1)
+
+
+def _weigh(name: str, in_flight: int, options: measure.Options) -> tuple[float, int]:
+    command = [sys.executable, __file__, "memory", name, str(in_flight)]
+    return float(measure.run(command, options, core=measure.CORES.client)), 0
+
+
 def _ask(name: str, tasks: int, options: measure.Options) -> tuple[float, int]:
     """Start a server, and the client."""
     with measure.serving(servers.PLAIN_ECHO, options) as port:
@@ -175,5 +285,7 @@ def _ask(name: str, tasks: int, options: measure.Options) -> tuple[float, int]:
     return measure.read_count(output).result
 
 
-if __name__ == "__main__":
-    CLIENTS[sys.argv[1]](int(sys.argv[2]), int(sys.argv[3]), Tally(float(sys.argv[4]), float(sys.argv[5])))
+if __name__ == "__main__" and sys.argv[1] == "memory":
+    trio.run(memory, sys.argv[2], int(sys.argv[3]))
+elif __name__ == "__main__":
+    {**CLIENTS, **MANY}[sys.argv[1]](int(sys.argv[2]), int(sys.argv[3]), Tally(float(sys.argv[4]), float(sys.argv[5])))

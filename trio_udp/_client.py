@@ -283,11 +283,11 @@ class Client:
     ) -> Reply | NoReply | RemoteError:
         exchange = self._pump.open_exchange(payload, policy)
         try:
-            while True:
+            while not exchange.is_over:
                 await self._pump.transmit(exchange, on_attempt)
-                if exchange.is_over:
-                    return conclude(exchange, self._protocol)
-                await self._pump.wait_for_news(exchange)
+                if not exchange.is_over:
+                    await self._pump.wait_for_news(exchange)
+            return conclude(exchange, self._protocol)
         finally:
             exchange.close()
 

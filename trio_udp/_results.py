@@ -185,38 +185,40 @@ class Results:
             await self._work()
 
     async def _work(self) -> None:
-        """Open what there is room for, and send what is to be sent."""
+        """Send what is to be sent, and open what there is room for."""
         self.news = False
         if not (self._open or self._turns.value or self._source.exhausted):
             await self._wait_for_a_turn()
         try:
-            self._open_more()
+            while self._to_send or self._open_one():
+                exchange = next(iter(self._to_send))
+                await self._pump.transmit(exchange)
+                self._to_send.pop(exchange, None)
+                if exchange.is_over and exchange in self._open:
+                    self._finish(exchange)
         except trio.BrokenResourceError:
             await trio.lowlevel.checkpoint()  # if this task is cancelled as well, that is what it has to hear
             raise
-        while self._to_send:
-            exchange = next(iter(self._to_send))
-            await self._pump.transmit(exchange)
-            self._to_send.pop(exchange, None)
-            if exchange.is_over and exchange in self._open:
-                self._finish(exchange)
 
     async def _wait_for_a_turn(self) -> None:
         """Others have them all, and nothing is in flight here that could be waited for instead."""
         await self._turns.acquire()
         self._turns.release()
 
-    def _open_more(self) -> None:
+    def _open_one(self) -> bool:
+        """Open a request for the next payload, if there are a payload and room."""
         self._pump.check_open()
         while (room := self._max_in_flight - len(self._open) - len(self._results)) > 0:
             if self._turns.value <= (self._turns_for_others if self._open else 0) or self._source.exhausted:
-                return
+                return False
             payload = self._source.take(room)
             if payload is None:
-                return
-            self._begin(payload)
+                return False
+            if self._begin(payload):
+                return True
+        return False
 
-    def _begin(self, payload: bytes) -> None:
+    def _begin(self, payload: bytes) -> bool:
         number = self._taken
         self._taken += 1
         self._counts["requests"] += 1
@@ -225,11 +227,12 @@ class Results:
         except ValueError as exc:
             self._counts["cancelled"] += 1
             self._results.append(Result(number, payload, None, exc))
-        else:
-            self._turns.acquire_nowait()
-            exchange.owner = self
-            self._open[exchange] = number
-            self._to_send[exchange] = None
+            return False
+        self._turns.acquire_nowait()
+        exchange.owner = self
+        self._open[exchange] = number
+        self._to_send[exchange] = None
+        return True
 
     def take(self, exchange: Exchange) -> None:
         """Something happened to one of our exchanges; whoever reads says so, whatever our own task is doing."""

@@ -96,6 +96,15 @@ def test_presets_keep_their_times_whatever_was_measured(preset: RetryPolicy, rto
     assert list(preset.waits(rto)) == list(preset.waits())
 
 
+@given(policy=policies(), final_wait=st.none() | seconds, rto=rtos, draw=draws)
+def test_first_wait_is_the_first_of_the_waits_whatever_the_policy(
+    policy: RetryPolicy, final_wait: float | None, rto: float | None, draw: float
+) -> None:
+    """C3: to the bit."""
+    policy = dataclasses.replace(policy, final_wait=final_wait)
+    assert policy.first_wait(rto, draw) == next(policy.waits(rto, draw))
+
+
 # The estimator
 
 

@@ -3,6 +3,8 @@
 The forgeries are in `tests/properties`; here is what honest servers, and a network that loses, do to an exchange.
 """
 
+import math
+
 import pytest
 
 from trio_udp.proto import (
@@ -110,6 +112,17 @@ def test_round_trip_is_measured_from_the_transmission_that_was_answered(answered
     assert talk.exchange.outcome is not None
     assert (talk.exchange.outcome.rtt, talk.exchange.outcome.attempts) == (rtt, 3)
     assert talk.client.servers[0].estimator.srtt == rtt
+
+
+def test_exchange_that_is_closed_waits_for_nothing_and_may_be_closed_again() -> None:
+    """A9: as the shell does after every end."""
+    talk = Talk(A)
+    talk.send(0.0)
+    assert talk.exchange.next_attempt(0.0) is None
+    assert talk.client.next_due == 1.0
+    for _ in range(2):
+        talk.exchange.close()
+        assert (talk.exchange.due, talk.client.next_due, len(talk.client.exchanges)) == (math.inf, math.inf, 0)
 
 
 # RETRY: the reply needs room

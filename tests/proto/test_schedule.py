@@ -56,6 +56,25 @@ def test_longest_interval_gives_way_to_a_longer_timeout() -> None:
     assert list(RetryPolicy(maximum_interval=3.0, attempts=3).waits(5.0, 1.0)) == [5.0, 5.0, 5.0]
 
 
+@pytest.mark.parametrize(
+    "policy",
+    [
+        RetryPolicy(),
+        RetryPolicy(adaptive=False),
+        RetryPolicy(maximum_interval=0.25),
+        RetryPolicy(attempts=1, final_wait=9.0),
+        RetryPolicy(attempts=2, final_wait=9.0),
+        RetryPolicy(give_up_after=0.125),
+        *PRESETS.values(),
+    ],
+)
+@pytest.mark.parametrize("rto", [None, 0.2, 60.0])
+@pytest.mark.parametrize("draw", [0.0, 0.3, 1.0])
+def test_first_wait_is_the_first_of_the_waits(policy: RetryPolicy, rto: float | None, draw: float) -> None:
+    """C3: to the bit; it is all that most requests need."""
+    assert policy.first_wait(rto, draw) == next(policy.waits(rto, draw))
+
+
 def test_final_wait_follows_the_last_attempt_only() -> None:
     """RFC 8489 section 6.2.1: Rm * RTO after the last request."""
     assert list(RetryPolicy(attempts=3, final_wait=0.5).waits()) == [1.0, 2.0, 0.5]

@@ -57,6 +57,8 @@ class ClientProtocol:
         self.exchanges: ExchangeTable[Asked] = ExchangeTable(peers)
         self.timers: Timers[Exchange] = Timers()
         self.dropped: Counter[DropReason] = Counter()
+        self.random_size = _DRAW_SIZE + profile.random_size * len(peers)
+        """Random bytes that `open_exchange` wants."""
         self.max_payload = min(max_payload, profile.max_payload)
         self._servers = [
             KnownServer(peer, random[start : start + INSTANCE_SIZE])
@@ -67,11 +69,6 @@ class ClientProtocol:
     def servers(self) -> tuple[KnownServer, ...]:
         """The servers, the one that answered last first."""
         return tuple(self._servers)
-
-    @property
-    def random_size(self) -> int:
-        """Random bytes that `open_exchange` wants."""
-        return _DRAW_SIZE + self.profile.random_size * len(self._servers)
 
     def open_exchange(self, payload: bytes, policy: RetryPolicy, random: bytes) -> Exchange:
         """Open a request to all servers, each with ids of its own (A8). Close it when it is over, whatever ended it.

@@ -79,13 +79,24 @@ class KnownServer:
 class Asked:
     """One exchange's dealings with one server."""
 
-    __slots__ = ("due", "exchange", "failure", "key", "padded_from", "sent", "server", "step", "wants_padding")
+    __slots__ = (
+        "due",
+        "exchange",
+        "failure",
+        "is_out",
+        "key",
+        "padded_from",
+        "sent",
+        "server",
+        "step",
+        "wants_padding",
+    )
 
     def __init__(self, exchange: "Exchange", server: KnownServer, key: bytes) -> None:
         self.exchange = exchange
         self.server = server
         self.key = key
-        self.sent: list[float] = []
+        self.sent: tuple[float, ...] = ()
         """When attempt k was sent, at index k - 1."""
         self.step = 0
         """Attempts of the schedule that were made; a transmission that was asked for by RETRY is not among them."""
@@ -97,11 +108,8 @@ class Asked:
         """It has asked to be asked again, with padding."""
         self.failure: Failure | None = None
         """What it said last. ERROR and NO_ROOM are final; BUSY is not."""
-
-    @property
-    def is_out(self) -> bool:
+        self.is_out = False
         """Whether it makes no sense to ask this server again."""
-        return self.failure is Failure.ERROR or self.failure is Failure.NO_ROOM
 
 
 class Exchange:
@@ -150,15 +158,13 @@ class Exchange:
         self._policy = policy
         self._rto = rto
         self._draw = draw
-        self._waits: tuple[float, ...]
-        if policy.give_up_after is None:
-            self._waits = (policy.first_wait(rto, draw),)  # in which most are answered; the others when they are needed
-            self._steps = policy.attempts
-        else:
+        self._waits: tuple[float, ...] = ()  # most are answered in the first one, and have no need of the others
+        self._steps = policy.attempts
+        if policy.give_up_after is not None:
             self._waits = tuple(policy.waits(rto, draw))
             self._steps = len(self._waits)
         self._ends = math.inf
-        self._asked: list[Asked] = []
+        self._asked: tuple[Asked, ...] = ()
 
     @property
     def is_over(self) -> bool:
@@ -172,7 +178,7 @@ class Exchange:
         None it begins to wait among the client's timers.
         """
         self.news = False
-        if self.is_over:
+        if self.outcome is not None or self.failure is not None:
             return None
         if not self.attempts:
             self._line_up(now)
@@ -199,14 +205,14 @@ class Exchange:
             answered = self.outcome is not None and self.outcome.peer == asked.server.peer
             reason = DropReason.DUPLICATE if answered else DropReason.LATE
             self._protocol.exchanges.close(asked.server.peer, asked.key, reason)
-        self._asked = []
+        self._asked = ()
         self._protocol.timers.clear(self)
 
     def open_to(self, server: KnownServer, key: bytes) -> None:
         """Make this server one of those the request goes to."""
         asked = Asked(self, server, key)
         self._protocol.exchanges.open(server.peer, key, asked)
-        self._asked.append(asked)
+        self._asked += (asked,)
 
     def take_answer(self, asked: Asked, answer: Answer, now: float, hop_limit: int | None) -> None:
         """Act on an answer that the accept rule let through."""
@@ -225,8 +231,9 @@ class Exchange:
         self.began = now
         if self._policy.give_up_after is not None:
             self._ends = now + self._policy.give_up_after
-        for index, asked in enumerate(self._asked):
-            asked.due = now + self._waits[0] * index / len(self._asked)
+        self._asked[0].due = now
+        for index, asked in enumerate(self._asked[1:], 1):
+            asked.due = now + self._wait_after(1) * index / len(self._asked)
 
     def _next(self) -> tuple[float, Asked | None]:
         """When there is something to do, and which server is to be asked then; none if it is to be given up."""
@@ -244,7 +251,9 @@ class Exchange:
         return (due, next_one) if due < self._ends else (self._ends, None)
 
     def _wait_after(self, step: int) -> float:
-        if step > len(self._waits):
+        if not self._waits:
+            if step == 1:
+                return self._policy.first_wait(self._rto, self._draw)
             self._waits = tuple(self._policy.waits(self._rto, self._draw))
         return self._waits[step - 1]
 
@@ -254,7 +263,7 @@ class Exchange:
         asked.wants_padding = False
         wait = self._wait_after(asked.step)
         asked.due = now + wait
-        asked.sent.append(now)
+        asked.sent += (now,)
         self.attempts += 1
         number = len(asked.sent)
         return Attempt(number, asked.server.peer, self._protocol.encode(self.payload, asked, number), wait)
@@ -289,6 +298,7 @@ class Exchange:
 
     def _take_failure(self, asked: Asked, failure: Failure) -> None:
         asked.failure = failure
+        asked.is_out = failure is not Failure.BUSY
         if all(other.is_out for other in self._asked):
             self.failure = self._last_word()
         # Without this server the end may have come nearer, so that whoever waits has to look at the clock again.

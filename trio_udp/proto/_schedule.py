@@ -66,9 +66,7 @@ class RetryPolicy:
             rto: the peer's measured retransmission timeout in seconds, if there is one.
             draw: a random number from [0, 1], which places this request's factor within the jitter.
         """
-        base = self.initial if rto is None or not self.adaptive else rto
-        interval = base * (1 + self.jitter * draw)
-        longest = max(self.maximum_interval, base)
+        interval, longest = self._first_interval(rto, draw)
         left = math.inf if self.give_up_after is None else self.give_up_after
         for attempt in range(1, self.attempts + 1):
             last = attempt == self.attempts
@@ -81,7 +79,14 @@ class RetryPolicy:
 
     def first_wait(self, rto: float | None = None, draw: float = 0.0) -> float:
         """The first of `waits`, without the others."""
-        return next(self.waits(rto, draw))
+        if self.attempts == 1 or self.give_up_after is not None:
+            return next(self.waits(rto, draw))
+        return min(self._first_interval(rto, draw))
+
+    def _first_interval(self, rto: float | None, draw: float) -> tuple[float, float]:
+        """The interval that the others are multiples of, and the longest one there may be."""
+        base = self.initial if rto is None or not self.adaptive else rto
+        return base * (1 + self.jitter * draw), max(self.maximum_interval, base)
 
 
 BOOK: Final = RetryPolicy(initial=0.1, adaptive=False, jitter=0.0, maximum_interval=2.0, attempts=5)
