@@ -285,6 +285,33 @@ async def _no_reply(client: Client) -> None:
         await client.request(b"?")
 
 
+@pytest.mark.parametrize("loops", [1, 2, 3])
+async def test_a_turn_that_was_waited_for_is_not_lost_to_others_who_wait(
+    network: NetworkName, autojump_clock: MockClock, loops: int
+) -> None:
+    """C6, G9: each gets its own, in the order in which they came, and nobody is left waiting for ever."""
+    ended: list[str] = []
+
+    async def loop(client: Client) -> None:
+        async with client.request_many(numbers(2)) as results:
+            assert [result.reply is None async for result in results] == [True, True]
+        ended.append("loop")
+
+    async def ask(client: Client) -> None:
+        await _no_reply(client)
+        ended.append("task")
+
+    with plain_socket() as silent, trio.fail_after(100):
+        opening = open_client(*address_of(silent), max_in_flight=1, policy=ONCE)
+        async with opening as client, trio.open_nursery() as nursery:
+            for number in range(loops):
+                for act in (ask, loop, ask):
+                    nursery.start_soon(act, client)
+                    await trio.sleep(0.001 * number)
+        assert nothing_is_open(client)
+    assert sorted(ended) == ["loop"] * loops + ["task"] * 2 * loops
+
+
 # A loop with other things to do
 
 

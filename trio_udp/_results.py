@@ -147,6 +147,8 @@ class Results:
         self._turns = turns
         self._turns_for_others = 1 if turns.max_value != 1 else 0
         """Left alone while a request is in flight here: whoever takes it reads for us too, even if nobody iterates."""
+        self._turns_in_hand = 0
+        """Waited for, and not used yet. Not given back before that: it would go to the next who waits."""
         self._counts = counts
         self._policy = policy
         self._max_in_flight = max_in_flight
@@ -187,9 +189,10 @@ class Results:
     async def _work(self) -> None:
         """Send what is to be sent, and open what there is room for."""
         self.news = False
-        if not (self._open or self._turns.value or self._source.exhausted):
-            await self._wait_for_a_turn()
         try:
+            if not (self._open or self._turns.value or self._source.exhausted):
+                await self._turns.acquire()  # others have them all, and nothing here could be waited for instead
+                self._turns_in_hand = 1
             while self._to_send or self._open_one():
                 exchange = next(iter(self._to_send))
                 await self._pump.transmit(exchange)
@@ -199,17 +202,17 @@ class Results:
         except trio.BrokenResourceError:
             await trio.lowlevel.checkpoint()  # if this task is cancelled as well, that is what it has to hear
             raise
-
-    async def _wait_for_a_turn(self) -> None:
-        """Others have them all, and nothing is in flight here that could be waited for instead."""
-        await self._turns.acquire()
-        self._turns.release()
+        finally:
+            if self._turns_in_hand:
+                self._turns_in_hand = 0
+                self._turns.release()
 
     def _open_one(self) -> bool:
         """Open a request for the next payload, if there are a payload and room."""
         self._pump.check_open()
         while (room := self._max_in_flight - len(self._open) - len(self._results)) > 0:
-            if self._turns.value <= (self._turns_for_others if self._open else 0) or self._source.exhausted:
+            left = self._turns_for_others if self._open else 0
+            if self._turns.value + self._turns_in_hand <= left or self._source.exhausted:
                 return False
             payload = self._source.take(room)
             if payload is None:
@@ -228,7 +231,10 @@ class Results:
             self._counts["cancelled"] += 1
             self._results.append(Result(number, payload, None, exc))
             return False
-        self._turns.acquire_nowait()
+        if self._turns_in_hand:
+            self._turns_in_hand = 0
+        else:
+            self._turns.acquire_nowait()
         exchange.owner = self
         self._open[exchange] = number
         self._to_send[exchange] = None
