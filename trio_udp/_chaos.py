@@ -227,7 +227,12 @@ def _check_shares(owner: object, *names: str) -> None:
 
 def ip_length(packet: Packet) -> int:
     """Bytes of the whole IP packet."""
-    return len(packet.data) + _UDP_HEADER + _IP_HEADERS[":" in packet.destination.host]
+    return ip_length_of(len(packet.data), version6=":" in packet.destination.host)
+
+
+def ip_length_of(size: int, *, version6: bool) -> int:
+    """Bytes of the whole IP packet around so many bytes of payload."""
+    return size + _UDP_HEADER + _IP_HEADERS[version6]
 
 
 class Link:

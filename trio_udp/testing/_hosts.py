@@ -14,14 +14,15 @@ import trio
 from .._chaos import Icmp, Packet
 from .._net import Address, loopback_of
 from ._fabric import DELIVERED
-from ._kernel import SimUDP, error
-from ._options import NotSimulated
+from ._kernel import SimUDP
+from ._options import NotSimulated, error
 
 if TYPE_CHECKING:
     from ._simnet import SimNet
 
 ETHERNET_MTU: Final = 1500
-LOOPBACK_MTU: Final = 65_536
+LOOPBACK_MTU: Final = {False: 65_535, True: 65_536}
+"""By whether it is version 6: a packet of version 4 cannot be longer."""
 _FIRST_PORT: Final = 32_768
 _PORTS: Final = 28_232
 """net.ipv4.ip_local_port_range: 32,768 to 60,999."""
@@ -134,11 +135,12 @@ class Host:
 
     def mtu_to(self, destination: Address) -> int:
         """Bytes of IP packet that fit the interface."""
-        return LOOPBACK_MTU if self.owns(destination.host) else self.mtu
+        return LOOPBACK_MTU[":" in destination.host] if self.owns(destination.host) else self.mtu
 
     def path_mtu(self, destination: Address) -> int:
         """The same, or what ICMP has told about the path."""
-        return min(self._path_mtu.get(destination.host, LOOPBACK_MTU), self.mtu_to(destination))
+        limit = self.mtu_to(destination)
+        return min(self._path_mtu.get(destination.host, limit), limit)
 
     # Ports
 

@@ -5,35 +5,28 @@ kernel. `trio_udp.testing._socket` puts Trio's awaitable interface around it.
 """
 
 import errno
-import os
 import socket
 import struct
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from .._chaos import Icmp, Packet, ip_length
+from .._chaos import Icmp, Packet, ip_length_of
 from .._net import Address, normalise, to_sockaddr
-from ._icmp import ICMP_CODES
+from ._ancillary import INTERFACE, LOOPBACK_INTERFACE, NO_WISHES, ControlMessage, Wishes, control_of, fit, read_wishes
+from ._icmp import QueuedError, errno_of, error_control, reported, too_large
 from ._options import (
     IP,
     IP_MTU,
     IP_MTU_DISCOVER,
-    IP_PKTINFO,
     IP_RECVERR,
-    IP_RECVTTL,
     IP_TTL,
     IPV6,
-    IPV6_HOPLIMIT,
     IPV6_MTU,
     IPV6_MTU_DISCOVER,
-    IPV6_PKTINFO,
     IPV6_RECVERR,
-    IPV6_RECVHOPLIMIT,
-    IPV6_RECVPKTINFO,
     IPV6_UNICAST_HOPS,
     IPV6_V6ONLY,
-    PMTUDISC_DO,
     PMTUDISC_DONT,
     PMTUDISC_PROBE,
     PMTUDISC_WANT,
@@ -42,60 +35,38 @@ from ._options import (
     SO_RXQ_OVFL,
     NotSimulated,
     Options,
+    error,
 )
 
 if TYPE_CHECKING:
     from ._hosts import Host
 
-ControlMessage = tuple[int, int, bytes]
 Received = tuple[bytes, list[ControlMessage], int, Any]
 """What `recvmsg` returns: data, control messages, flags, source address."""
 
-_LARGEST: Final = 65_507
-_OVERHEAD: Final = 768
-"""Bytes of receive buffer that a datagram takes beside its own (measured)."""
-_ERRORS_KEPT: Final = 256
-_IN_PKTINFO: Final = struct.Struct("=i4s4s")
-_IN6_PKTINFO: Final = struct.Struct("=16sI")
-_EXTENDED_ERROR: Final = struct.Struct("=IBBBBII")
-"""struct sock_extended_err: errno, origin, type, code, pad, info, data."""
-_INTERFACE: Final = 2
-_LOOPBACK_INTERFACE: Final = 1
-
-_ICMP_ERRNOS: Final = {
-    # kind: (errno, whether a connected socket hears of it without IP_RECVERR); net/ipv4/icmp.c, icmp_err_convert
-    "port unreachable": (errno.ECONNREFUSED, True),
-    "host unreachable": (errno.EHOSTUNREACH, False),
-    "network unreachable": (errno.ENETUNREACH, False),
-    "prohibited": (errno.EHOSTUNREACH, True),
-    "fragmentation needed": (errno.EMSGSIZE, True),
-}
-_ICMP_ERRNOS_V6: Final = {
-    # net/ipv6/icmp.c, tab_unreach and icmpv6_err_convert
-    "port unreachable": (errno.ECONNREFUSED, True),
-    "host unreachable": (errno.EHOSTUNREACH, False),
-    "network unreachable": (errno.ENETUNREACH, False),
-    "prohibited": (errno.EACCES, True),
-    "fragmentation needed": (errno.EMSGSIZE, False),
-}
+_LARGEST: Final = {False: 65_507, True: 65_527}
+"""Bytes of payload, by whether it goes by version 6, whose own header does not count."""
+_NOT_EVEN_TRIED: Final = 65_535
+"""Bytes of payload: more than this the kernel refuses in version 4 without looking further."""
+_DISCOVERY: Final = {False: (IP, IP_MTU_DISCOVER), True: (IPV6, IPV6_MTU_DISCOVER)}
+_RECVERR: Final = {False: (IP, IP_RECVERR), True: (IPV6, IPV6_RECVERR)}
+_HOPS: Final = {False: (IP, IP_TTL), True: (IPV6, IPV6_UNICAST_HOPS)}
+_RECEIVE_BUFFER: Final = (socket.SOL_SOCKET, socket.SO_RCVBUF)
+_COUNT_DROPS: Final = (socket.SOL_SOCKET, SO_RXQ_OVFL)
+_HARMLESS: Final = int(socket.MSG_DONTWAIT)
+_RECEIVE_FLAGS: Final = int(socket.MSG_DONTWAIT | socket.MSG_PEEK | socket.MSG_ERRQUEUE)
+_PEEK: Final = int(socket.MSG_PEEK)
+_ERROR_QUEUE: Final = int(socket.MSG_ERRQUEUE)
+_TRUNCATED: Final = int(socket.MSG_TRUNC)
 
 
-class QueuedError(NamedTuple):
-    """What the error queue holds for one ICMP error, or for a datagram that our own host refused."""
+class _Queued(NamedTuple):
+    """A packet that waits to be read."""
 
-    quote: bytes
-    destination: Address
-    errno: int
-    origin: int
-    type: int
-    code: int
-    mtu: int
-    offender: Address | None
-
-
-def error(number: int) -> OSError:
-    """As the kernel says it."""
-    return OSError(number, os.strerror(number))
+    packet: Packet
+    footprint: int
+    drops: int
+    """How many had been lost when it arrived."""
 
 
 class SimUDP:
@@ -114,9 +85,11 @@ class SimUDP:
         self.on_event: Callable[[], None] = lambda: None
         """Called when there is something to read, an error, or nothing any more because it was closed."""
         self._number = number
-        self._queue: deque[Packet] = deque()
-        self._queued_bytes = 0
-        self._errors: deque[QueuedError] = deque(maxlen=_ERRORS_KEPT)
+        self._unspecified = "::" if family == socket.AF_INET6 else "0.0.0.0"  # noqa: S104 - the kernel's word
+        self._queue: deque[_Queued] = deque()
+        self._errors: deque[QueuedError] = deque()
+        self._footprint = 0
+        """Of both queues together, as the receive buffer counts."""
         self._pending = 0
         """The errno that the next call reports, once."""
 
@@ -129,29 +102,32 @@ class SimUDP:
     def getsockname(self) -> Any:
         """As the kernel has it: the unspecified address and port 0 before it is bound."""
         self._check_open()
-        return self._sockaddr(self.local or Address(self._unspecified, 0))
+        return to_sockaddr(self.local or Address(self._unspecified, 0), self.family)
 
     def getpeername(self) -> Any:
-        """`ENOTCONN` unless connected."""
+        """`ENOTCONN` unless connected, and to a port that is not 0."""
         self._check_open()
-        if self.peer is None:
+        if self.peer is None or self.peer.port == 0:
             raise error(errno.ENOTCONN)
-        return self._sockaddr(self.peer)
+        return to_sockaddr(self.peer, self.family)
 
     def bind(self, sockaddr: Any) -> None:
         """Take an address of this host and a port."""
         self._check_open()
-        if self.local is not None:
+        address = self._address(sockaddr)
+        if self.local is not None or _lacks_scope(address) or (self.is_v6only and address.family != self.family):
             raise error(errno.EINVAL)
-        self.local = self.host.bind(self, self._address(sockaddr))
+        self.local = self.host.bind(self, address)
 
     def connect(self, sockaddr: Any) -> None:
         """Choose one peer, and the source address that goes there. What is queued already stays."""
         self._check_open()
-        peer = self.host.reachable(self._address(sockaddr))
-        source = self.host.source_for(peer)
-        if self.local is None:
-            self.local = self.host.bind(self, Address(self._unspecified, 0))
+        peer = self.host.reachable(self._destination(self._address(sockaddr)))
+        if _lacks_scope(peer):
+            raise error(errno.EINVAL)
+        source = self._source_for(peer)
+        self._bind_if_unbound()
+        assert self.local is not None
         if self.local.is_unspecified:
             self.local = Address(source, self.local.port)
         self.peer = peer
@@ -163,10 +139,6 @@ class SimUDP:
             self.host.unbind(self)
             self.on_event()
 
-    def shutdown(self, how: int) -> None:
-        """Not simulated: on UDP it is a trick to wake readers."""
-        raise NotSimulated("shutdown of a UDP socket is not simulated")
-
     # Options
 
     def setsockopt(self, level: int, name: int, value: int | bytes | None, length: int | None = None) -> None:
@@ -177,29 +149,37 @@ class SimUDP:
         if (level, name) == (IPV6, IPV6_V6ONLY) and self.local is not None:
             raise error(errno.EINVAL)
         self.options.set(level, name, value)
+        if (level, name) in _RECVERR.values() and not self.options[level, name]:
+            self._footprint -= sum(map(_footprint_of_error, self._errors))
+            self._errors.clear()
 
     def getsockopt(self, level: int, name: int, buffer_size: int = 0) -> int | bytes:
         """As the kernel."""
         self._check_open()
-        value = self._special_option(level, name)
+        if not 0 <= buffer_size <= 1024:
+            raise OSError("getsockopt buflen out of range")
+        value = self._read_only_option(level, name)
         if value is None:
             value = self.options.get(level, name)
-        return struct.pack("i", value)[:buffer_size] if buffer_size else value
+        return struct.pack("=i", value)[:buffer_size] if buffer_size else value
 
-    def _special_option(self, level: int, name: int) -> int | None:
+    def _read_only_option(self, level: int, name: int) -> int | None:
         if (level, name) in ((IP, IP_MTU), (IPV6, IPV6_MTU)):
+            self.options.check_level(level)
             if self.peer is None:
                 raise error(errno.ENOTCONN)
             return self.host.path_mtu(self.peer)
-        if (level, name) == (socket.SOL_SOCKET, socket.SO_ERROR):
+        if level != socket.SOL_SOCKET:
+            return None
+        if name == socket.SO_ERROR:
             pending, self._pending = self._pending, 0
             return pending
         return {
-            (socket.SOL_SOCKET, socket.SO_TYPE): int(socket.SOCK_DGRAM),
-            (socket.SOL_SOCKET, SO_DOMAIN): int(self.family),
-            (socket.SOL_SOCKET, SO_PROTOCOL): socket.IPPROTO_UDP,
-            (socket.SOL_SOCKET, socket.SO_ACCEPTCONN): 0,
-        }.get((level, name))
+            socket.SO_TYPE: int(socket.SOCK_DGRAM),
+            socket.SO_ACCEPTCONN: 0,
+            SO_DOMAIN: int(self.family),
+            SO_PROTOCOL: socket.IPPROTO_UDP,
+        }.get(name)
 
     # Sending
 
@@ -209,75 +189,88 @@ class SimUDP:
 
     def sendto(self, data: Any, *args: Any) -> int:
         """`sendto(data, address)` or `sendto(data, flags, address)`."""
-        flags, address = args if len(args) == 2 else (0, *args)
-        return self.sendmsg([data], (), flags, address)
+        if not 1 <= len(args) <= 2:
+            raise TypeError(f"sendto takes 2 or 3 arguments, got {1 + len(args)}")
+        flags = args[0] if len(args) == 2 else 0
+        return self.sendmsg([data], (), flags, args[-1])
 
     def sendmsg(self, buffers: Iterable[Any], ancdata: Iterable[Any] = (), flags: int = 0, address: Any = None) -> int:
         """Send one datagram. It never has to wait: a simulated send buffer is never full."""
         self._check_open()
-        if flags & ~int(socket.MSG_DONTWAIT):
+        if flags & ~_HARMLESS:
             raise NotSimulated(f"sending with flags {flags:#x} is not simulated")
-        data = b"".join(map(bytes, buffers))
-        if len(data) > _LARGEST:
-            raise error(errno.EMSGSIZE)
-        self._raise_pending()
-        if address is None and self.peer is None:
+        data = b"".join(buffers)
+        named = None if address is None else self._destination(self._address(address))
+        self._bind_if_unbound()
+        destination = self.peer if named is None else self.host.reachable(named)
+        if destination is None:
             raise error(errno.EDESTADDRREQ)
-        destination = self.peer if address is None else self.host.reachable(self._address(address))
-        assert destination is not None
-        if destination.port == 0:
+        if named is not None and destination.port == 0:
             raise error(errno.EINVAL)
-        source, hop_limit = self._read_control(ancdata, destination)
-        self._transmit(data, destination, source, hop_limit)
+        version6 = ":" in destination.host
+        if len(data) > _LARGEST[version6]:
+            if not version6 and len(data) > _NOT_EVEN_TRIED:
+                raise error(errno.EMSGSIZE)
+            raise self._too_large(destination, self.host.path_mtu(destination))
+        self._transmit(
+            data, destination, read_wishes(ancdata, self.family, version6=version6) if ancdata else NO_WISHES
+        )
         return len(data)
 
-    def _transmit(self, data: bytes, destination: Address, source: str | None, hop_limit: int) -> None:
-        if self.local is None:
-            self.local = self.host.bind(self, Address(self._unspecified, 0))
-        if source is None:
-            source = self.host.source_for(destination) if self.local.is_unspecified else self.local.host
-        packet = Packet(data, Address(source, self.local.port), destination, hop_limit=hop_limit)
-        refused = self.host.transmit(packet._replace(may_fragment=self._may_fragment(packet)))
+    def _transmit(self, data: bytes, destination: Address, wishes: Wishes) -> None:
+        assert self.local is not None
+        version6 = ":" in destination.host
+        source = self._source_for(destination) if wishes.source is None else wishes.source
+        if not self.host.owns(source):
+            raise error(errno.EINVAL if version6 else errno.ENETUNREACH)
+        if not version6 and self.host.is_loopback(source) and not self.host.owns(destination.host):
+            raise error(errno.EINVAL)
+        hop_limit = self.options[_HOPS[version6]] if wishes.hop_limit is None else wishes.hop_limit
+        may_fragment = self._may_fragment(data, destination, version6=version6)
+        self._raise_pending()
+        packet = Packet(
+            data, Address(source, self.local.port), destination, hop_limit=hop_limit, may_fragment=may_fragment
+        )
+        refused = self.host.transmit(packet)
         if refused is not None:
             raise error(refused)
 
-    def _may_fragment(self, packet: Packet) -> bool:
-        """Whether it leaves without "don't fragment"; `EMSGSIZE` if it would have to and must not."""
-        destination = packet.destination
-        discovery = self._discovery(destination)
-        limit = self.host.mtu_to(destination) if discovery == PMTUDISC_PROBE else self.host.path_mtu(destination)
-        if discovery == PMTUDISC_DONT or ip_length(packet) <= limit:
-            return discovery == PMTUDISC_DONT
-        if discovery == PMTUDISC_WANT:
-            return True
-        if self._hears_icmp(destination):
-            self._errors.append(QueuedError(packet.data, destination, errno.EMSGSIZE, 1, 0, 0, limit, None))
-        raise error(errno.EMSGSIZE)
+    def _may_fragment(self, data: bytes, destination: Address, *, version6: bool) -> bool:
+        """Whether it may be divided on its way; `EMSGSIZE` if it would have to and must not.
 
-    def _read_control(self, ancdata: Iterable[Any], destination: Address) -> tuple[str | None, int]:
-        """The source address and the hop limit that control messages ask for."""
-        version6 = destination.family == socket.AF_INET6
-        source, hop_limit = None, self.options[(IPV6, IPV6_UNICAST_HOPS) if version6 else (IP, IP_TTL)]
-        for level, kind, data in ancdata:
-            if (level, kind) == (IP, IP_PKTINFO):
-                source = socket.inet_ntoa(_IN_PKTINFO.unpack(bytes(data))[1])
-            elif (level, kind) == (IPV6, IPV6_PKTINFO):
-                packed, scope = _IN6_PKTINFO.unpack(bytes(data))
-                source = normalise((socket.inet_ntop(socket.AF_INET6, packed), 0, 0, scope)).host
-            elif (level, kind) in ((IP, IP_TTL), (IPV6, IPV6_HOPLIMIT)):
-                hop_limit = struct.unpack("i", bytes(data))[0]
-            else:
-                raise NotSimulated(f"sending with control message {kind} of level {level} is not simulated")
-        if source in ("0.0.0.0", "::"):  # noqa: S104 - the kernel's word for no wish
-            source = None
-        if source is not None and not self.host.owns(source):
-            raise error(errno.EINVAL)
-        return source, hop_limit
+        In version 6 only the sender divides, and does that only to what it knows not to fit.
+        """
+        discovery = self.options[_DISCOVERY[version6]]
+        limit = self.host.mtu_to(destination) if discovery == PMTUDISC_PROBE else self.host.path_mtu(destination)
+        if ip_length_of(len(data), version6=version6) <= limit:
+            return discovery == PMTUDISC_DONT and not version6
+        if discovery in (PMTUDISC_WANT, PMTUDISC_DONT):
+            return True
+        raise self._too_large(destination, limit)
+
+    def _too_large(self, destination: Address, limit: int) -> OSError:
+        if self._hears_icmp(destination):
+            self._queue_error(too_large(destination, limit))
+        return error(errno.EMSGSIZE)
+
+    def _source_for(self, destination: Address) -> str:
+        """Where what is sent there comes from. A socket bound to one version's address cannot reach the other's."""
+        if self.local is None or self.local.is_unspecified:
+            return self.host.source_for(destination)
+        if self.local.family == destination.family:
+            return self.local.host
+        raise error(errno.EAFNOSUPPORT if ":" in destination.host else errno.ENETUNREACH)
+
+    def _bind_if_unbound(self) -> None:
+        if self.local is None:
+            self.local = self.host.bind(self, Address(self._unspecified, 0))
 
     # Receiving
 
     def recv(self, size: int, flags: int = 0) -> bytes:
         """The next datagram's bytes."""
+        if size == 0:
+            return b""  # Python does not even ask the kernel then
         return self.recvmsg(size, 0, flags)[0]
 
     def recvfrom(self, size: int, flags: int = 0) -> tuple[bytes, Any]:
@@ -287,21 +280,24 @@ class SimUDP:
 
     def recvmsg(self, size: int, ancillary_size: int = 0, flags: int = 0) -> Received:
         """The next datagram with all that is known about it; `BlockingIOError` when there is none."""
+        if size < 0 or ancillary_size < 0:
+            raise ValueError(f"expected a buffer size of 0 or more bytes, got {min(size, ancillary_size)}")
         self._check_open()
-        if flags & ~int(socket.MSG_DONTWAIT | socket.MSG_PEEK | socket.MSG_ERRQUEUE):
+        if flags & ~_RECEIVE_FLAGS:
             raise NotSimulated(f"receiving with flags {flags:#x} is not simulated")
-        if flags & socket.MSG_ERRQUEUE:
+        if flags & _ERROR_QUEUE:
             return self._receive_error(size, ancillary_size)
         self._raise_pending()
         if not self._queue:
-            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        packet = self._queue[0]
-        if not flags & socket.MSG_PEEK:
+            raise error(errno.EAGAIN)
+        packet, footprint, drops = self._queue[0]
+        if not flags & _PEEK:
             self._queue.popleft()
-            self._queued_bytes -= _footprint(packet)
-        control, cut = _fit(self._control(packet), ancillary_size)
-        cut |= int(socket.MSG_TRUNC) if len(packet.data) > size else 0
-        return packet.data[:size], control, cut, self._sockaddr(packet.source)
+            self._footprint -= footprint
+        control, cut = fit(self._control(packet, drops), ancillary_size)
+        if len(packet.data) > size:
+            cut |= _TRUNCATED
+        return packet.data[:size], control, cut, to_sockaddr(packet.source, self.family)
 
     @property
     def is_readable(self) -> bool:
@@ -310,80 +306,63 @@ class SimUDP:
 
     def receive_packet(self, packet: Packet) -> bool:
         """Queue a packet that arrived; whether there was room for it."""
-        if self._queued_bytes + _footprint(packet) > self.options[socket.SOL_SOCKET, socket.SO_RCVBUF]:
+        footprint = footprint_of(len(packet.data), version6=":" in packet.destination.host)
+        if self._footprint and self._footprint + footprint > self.options[_RECEIVE_BUFFER]:
             self.drops += 1
             return False
-        self._queue.append(packet)
-        self._queued_bytes += _footprint(packet)
+        self._queue.append(_Queued(packet, footprint, self.drops))
+        self._footprint += footprint
         self.on_event()
         return True
 
     def receive_icmp(self, icmp: Icmp, router: Address) -> None:
         """Hear of an ICMP error about a packet of this socket's."""
         about = icmp.about
-        version6 = about.destination.family == socket.AF_INET6
-        number, is_fatal = (_ICMP_ERRNOS_V6 if version6 else _ICMP_ERRNOS)[icmp.kind]
-        if icmp.kind == "fragmentation needed":
-            discovery = self._discovery(about.destination)
-            if not version6 and discovery == PMTUDISC_DONT:
+        version6 = ":" in about.destination.host
+        number, is_fatal = errno_of(icmp)
+        if icmp.kind == "fragmentation needed" and self.options[_DISCOVERY[version6]] == PMTUDISC_DONT:
+            if not version6:
                 return
-            if version6 and discovery == PMTUDISC_DO:
-                is_fatal = True
+            is_fatal = False
         if self._hears_icmp(about.destination):
-            icmp_type, code = ICMP_CODES[icmp.kind][2:] if version6 else ICMP_CODES[icmp.kind][:2]
-            origin = 3 if version6 else 2
-            queued = QueuedError(about.data, about.destination, number, origin, icmp_type, code, icmp.mtu, router)
-            self._errors.append(queued)
+            self._queue_error(reported(icmp, router))
         elif not (is_fatal and self.peer is not None):
             return
         self._pending = number
         self.on_event()
 
+    def _queue_error(self, found: QueuedError) -> None:
+        """The newest is lost where there is no room."""
+        footprint = _footprint_of_error(found)
+        if self._footprint + footprint < self.options[_RECEIVE_BUFFER]:
+            self._errors.append(found)
+            self._footprint += footprint
+
     def _receive_error(self, size: int, ancillary_size: int) -> Received:
         if not self._errors:
-            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+            raise error(errno.EAGAIN)
         found = self._errors.popleft()
-        self._pending = self._errors[0].errno if self._errors and self._errors[0].origin != 1 else 0
-        version6 = self.family == socket.AF_INET6 and found.destination.family == socket.AF_INET6
-        offender = bytes(16) if found.offender is None else _packed_sockaddr(found.offender)
-        extended = _EXTENDED_ERROR.pack(found.errno, found.origin, found.type, found.code, 0, found.mtu, 0)
-        message = (IPV6, IPV6_RECVERR) if version6 else (IP, IP_RECVERR)
-        control, cut = _fit([(*message, extended + offender)], ancillary_size)
-        flags = int(socket.MSG_ERRQUEUE) | cut | (int(socket.MSG_TRUNC) if len(found.quote) > size else 0)
-        return found.quote[:size], control, flags, self._sockaddr(found.destination)
+        self._footprint -= _footprint_of_error(found)
+        if self._errors and self._errors[0].is_icmp:
+            self._pending = self._errors[0].errno
+        elif found.is_icmp:
+            self._pending = 0
+        control, cut = fit([error_control(found, self.family)], ancillary_size)
+        if len(found.quote) > size:
+            cut |= _TRUNCATED
+        return found.quote[:size], control, _ERROR_QUEUE | cut, to_sockaddr(found.destination, self.family)
 
-    def _control(self, packet: Packet) -> list[ControlMessage]:
-        options, host = self.options, packet.destination.host
-        interface = _LOOPBACK_INTERFACE if self.host.is_loopback(host) else _INTERFACE
-        found: list[ControlMessage] = []
-        if options[socket.SOL_SOCKET, SO_RXQ_OVFL] and self.drops:
-            found.append((socket.SOL_SOCKET, SO_RXQ_OVFL, struct.pack("=I", self.drops)))
-        if packet.destination.family == socket.AF_INET:
-            packed = socket.inet_aton(host)
-            if options[IP, IP_PKTINFO]:
-                found.append((IP, IP_PKTINFO, _IN_PKTINFO.pack(interface, packed, packed)))
-            if options[IP, IP_RECVTTL]:
-                found.append((IP, IP_TTL, struct.pack("=i", packet.hop_limit)))
-        plain = host.partition("%")[0]
-        if self.family == socket.AF_INET6:
-            mapped = plain if ":" in plain else f"::ffff:{plain}"
-            if options[IPV6, IPV6_RECVPKTINFO]:
-                packed = socket.inet_pton(socket.AF_INET6, mapped)
-                found.append((IPV6, IPV6_PKTINFO, _IN6_PKTINFO.pack(packed, interface)))
-            if options[IPV6, IPV6_RECVHOPLIMIT] and ":" in plain:
-                found.append((IPV6, IPV6_HOPLIMIT, struct.pack("=i", packet.hop_limit)))
-        return found
-
-    # Small parts
-
-    @property
-    def _unspecified(self) -> str:
-        return "::" if self.family == socket.AF_INET6 else "0.0.0.0"  # noqa: S104 - the kernel's word
+    def _control(self, packet: Packet, drops: int) -> list[ControlMessage]:
+        interface = LOOPBACK_INTERFACE if self.host.is_loopback(packet.destination.host) else INTERFACE
+        control = control_of(packet, self.options, self.family, interface)
+        if drops and self.options[_COUNT_DROPS]:
+            control.insert(0, (*_COUNT_DROPS, struct.pack("=I", drops)))
+        return control
 
     def takes(self, packet: Packet) -> int:
         """How well this socket fits a packet: 0 not at all, more is better."""
         assert self.local is not None
-        if self.peer is not None and self.peer != packet.source:
+        if self.peer is not None and self.peer not in (packet.source, Address(packet.source.host, 0)):
             return 0
         family = packet.destination.family
         if self.local.is_unspecified:
@@ -402,13 +381,10 @@ class SimUDP:
         """Whether this socket, bound to that address, takes version 4 too."""
         return address.host == "::" and not self.is_v6only
 
-    def _discovery(self, destination: Address) -> int:
-        version6 = destination.family == socket.AF_INET6
-        return self.options[(IPV6, IPV6_MTU_DISCOVER) if version6 else (IP, IP_MTU_DISCOVER)]
+    # Small parts
 
     def _hears_icmp(self, destination: Address) -> bool:
-        version6 = destination.family == socket.AF_INET6
-        return bool(self.options[(IPV6, IPV6_RECVERR) if version6 else (IP, IP_RECVERR)])
+        return bool(self.options[_RECVERR[":" in destination.host]])
 
     def _raise_pending(self) -> None:
         if self._pending:
@@ -420,42 +396,48 @@ class SimUDP:
             raise error(errno.EBADF)
 
     def _address(self, sockaddr: Any) -> Address:
-        """A numeric address of this socket's family, in canonical form."""
+        """A numeric address of this socket's family, in canonical form; as Python checks it."""
         if not isinstance(sockaddr, tuple) or len(sockaddr) < 2:
             raise TypeError(f"expected an address as a tuple of host and port, got {sockaddr!r}")
-        host, port = sockaddr[:2]
+        host, port, *rest = sockaddr
         if not 0 <= port <= 65_535:
-            raise OverflowError("port must be 0-65535.")
+            raise OverflowError(f"expected a port from 0 to 65535, got {port}")
+        if rest and not 0 <= rest[0] <= _MOST_FLOW_LABEL:
+            raise OverflowError(f"expected a flow label from 0 to {_MOST_FLOW_LABEL}, got {rest[0]}")
         host = host or self._unspecified
         if (":" in host) != (self.family == socket.AF_INET6):
             raise socket.gaierror(socket.EAI_ADDRFAMILY, "Address family for hostname not supported")
-        address = normalise((host, port, *sockaddr[2:]))
-        if address.family == socket.AF_INET and self.family == socket.AF_INET6 and self.is_v6only:
+        return normalise((host, port, *rest))
+
+    def _destination(self, address: Address) -> Address:
+        """One that this socket's version reaches."""
+        if address.family != self.family and self.is_v6only:
             raise error(errno.ENETUNREACH)
         return address
 
-    def _sockaddr(self, address: Address) -> Any:
-        return to_sockaddr(address, self.family)
+
+_MOST_FLOW_LABEL: Final = 0xFFFFF
 
 
-def _footprint(packet: Packet) -> int:
-    return _OVERHEAD + len(packet.data)
+def _lacks_scope(address: Address) -> bool:
+    """Whether it is link-local, of a link that is not said."""
+    return address.host.startswith("fe80:") and "%" not in address.host
 
 
-def _fit(messages: list[ControlMessage], size: int) -> tuple[list[ControlMessage], int]:
-    """The control messages that fit, and `MSG_CTRUNC` if one did not."""
-    fitting: list[ControlMessage] = []
-    for message in messages:
-        size -= socket.CMSG_SPACE(len(message[2]))
-        if size < 0:
-            return fitting, int(socket.MSG_CTRUNC)
-        fitting.append(message)
-    return fitting, 0
+def footprint_of(size: int, *, version6: bool) -> int:
+    """Bytes of receive buffer that a datagram takes: the kernel allocates by the power of two, with its bookkeeping."""
+    need = size + _BOOKKEEPING + 20 * version6
+    room = next((room for room in _ROOMS if need <= room), None)
+    return _DESCRIPTOR + room if room else size + _DESCRIPTOR + _ROOMS[0]
 
 
-def _packed_sockaddr(address: Address) -> bytes:
-    """struct sockaddr_in or sockaddr_in6, as it stands behind an extended error."""
-    host = address.host.partition("%")[0]
-    if address.family == socket.AF_INET:
-        return struct.pack("=HH4s8x", socket.AF_INET, 0, socket.inet_aton(host))
-    return struct.pack("=HHI16sI", socket.AF_INET6, 0, 0, socket.inet_pton(socket.AF_INET6, host), 0)
+_BOOKKEEPING: Final = 379
+"""Headers of version 4 and of the link, and the kernel's own at the end (measured on Linux 6.18)."""
+_DESCRIPTOR: Final = 256
+_ROOMS: Final = (576, 1024, 2048, 4096, 8192, 16_384)
+
+
+def _footprint_of_error(found: QueuedError) -> int:
+    """An ICMP error quotes an IP header and a UDP header before the payload."""
+    version6 = ":" in found.destination.host
+    return footprint_of(len(found.quote) + 28 + 20 * version6, version6=version6)

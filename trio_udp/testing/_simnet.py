@@ -276,7 +276,7 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
             raise NotSimulated(f"only UDP is simulated, not sockets of type {type} and protocol {proto}")
         if family not in (socket.AF_INET, socket.AF_INET6):
             raise NotSimulated(f"only IPv4 and IPv6 are simulated, not sockets of family {family}")
-        return SimSocket(self._host().open(socket.AddressFamily(family)))
+        return SimSocket(self._host().open(socket.AddressFamily(family)), proto)
 
     async def getaddrinfo(  # noqa: PLR0917 - the interface of trio.abc.HostnameResolver
         self,

@@ -10,8 +10,8 @@ from typing import Any, Final, TypeVar
 
 import trio
 
-from ._kernel import Received, SimUDP, error
-from ._options import NotSimulated
+from ._kernel import Received, SimUDP
+from ._options import NotSimulated, error
 
 T = TypeVar("T")
 
@@ -19,12 +19,13 @@ T = TypeVar("T")
 class SimSocket(trio.socket.SocketType):
     """A simulated UDP socket. Made by `trio.socket.socket()` wherever a `SimNet` is installed."""
 
-    def __init__(self, kernel: SimUDP) -> None:
+    def __init__(self, kernel: SimUDP, proto: int = 0) -> None:
         # Not `super().__init__()`: it refuses, since real sockets are made by a function.
         self.kernel: Final = kernel
         """The socket without Trio, for tests that look behind it."""
         self._waiting: trio.Event | None = None
         kernel.on_event = self._wake
+        self._proto = proto
 
     # What is as in the standard library
 
@@ -40,8 +41,8 @@ class SimSocket(trio.socket.SocketType):
 
     @property
     def proto(self) -> int:
-        """`IPPROTO_UDP`."""
-        return socket.IPPROTO_UDP
+        """As it was asked for: 0 or `IPPROTO_UDP`."""
+        return self._proto
 
     @property
     def did_shutdown_SHUT_WR(self) -> bool:  # noqa: N802 - Trio's name
@@ -72,6 +73,8 @@ class SimSocket(trio.socket.SocketType):
 
     def setsockopt(self, level: int, optname: int, value: Any, optlen: int | None = None) -> None:
         """For the options that are simulated; `NotSimulated` for the others."""
+        if (value is None) != (optlen is not None):
+            raise TypeError("expected either a value or a length")
         self.kernel.setsockopt(level, optname, value, optlen)
 
     def close(self) -> None:
@@ -90,7 +93,12 @@ class SimSocket(trio.socket.SocketType):
 
     async def connect(self, address: Any) -> None:
         """As `trio.socket.SocketType.connect`."""
-        self.kernel.connect(await self._resolve(address))
+        try:
+            address = await self._resolve(address)
+        except trio.Cancelled:
+            self.close()  # as Trio does, for sockets that could be half connected
+            raise
+        self.kernel.connect(address)
 
     async def send(self, data: Any, flags: int = 0) -> int:
         """As `trio.socket.SocketType.send`."""
@@ -99,8 +107,8 @@ class SimSocket(trio.socket.SocketType):
 
     async def sendto(self, *args: Any) -> int:
         """As `trio.socket.SocketType.sendto`."""
-        data, *flags, address = args
-        return self.kernel.sendto(data, *flags, await self._resolve(address))
+        *before, address = args
+        return self.kernel.sendto(*before, await self._resolve(address))
 
     async def sendmsg(
         self, buffers: Iterable[Any], ancdata: Iterable[Any] = (), flags: int = 0, address: Any = None
@@ -126,11 +134,16 @@ class SimSocket(trio.socket.SocketType):
 
     async def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """As `trio.socket.SocketType.recv_into`."""
+        if nbytes == 0 and not memoryview(buffer).nbytes:
+            await trio.lowlevel.checkpoint()  # Python does not even ask the kernel then
+            return 0
         return (await self.recvfrom_into(buffer, nbytes, flags))[0]
 
     async def recvfrom_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
         """As `trio.socket.SocketType.recvfrom_into`."""
         with memoryview(buffer).cast("B") as view:
+            if not 0 <= nbytes <= len(view):
+                raise ValueError(f"expected 0 to {len(view)} bytes, got {nbytes}")
             data, sockaddr = await self.recvfrom(nbytes or len(view), flags)
             view[: len(data)] = data
         return len(data), sockaddr
@@ -184,7 +197,9 @@ class SimSocket(trio.socket.SocketType):
         flags = socket.AI_PASSIVE if passive else 0
         if self.family == socket.AF_INET6 and not self.kernel.is_v6only:
             flags |= socket.AI_V4MAPPED
-        found = await trio.socket.getaddrinfo(host or None, port, self.family, socket.SOCK_DGRAM, self.proto, flags)
+        found = await trio.socket.getaddrinfo(
+            None if host == "" else host, port, self.family, socket.SOCK_DGRAM, self.proto, flags
+        )
         await trio.lowlevel.checkpoint()
         return (*found[0][4][:2], *(rest or found[0][4][2:]))
 
