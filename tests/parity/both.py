@@ -16,11 +16,12 @@ import pytest
 import trio
 import trio.testing
 
-from trio_udp._net import Address
-from trio_udp.testing import simulate
+from trio_udp._net import Address, normalise
+from trio_udp.testing import Packet, SimNet, simulate
 from trio_udp.testing._options import DEFAULT_BUFFER
 
 from ..networks import needs_ipv6
+from .namespace import forge_icmp, in_new_namespace, needs_namespace
 
 P = ParamSpec("P")
 Seen = Any
@@ -40,11 +41,16 @@ WAITS: Final = "waits"
 _EPHEMERAL: Final = range(32_768, 61_000)
 
 
+Forge = Callable[[str, Packet, int], None]
+"""Lets an ICMP error of this kind about this packet arrive, with this MTU."""
+
+
 class Sockets:
     """Opens sockets on whichever network runs, and closes them at the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, forge: Forge | None = None) -> None:
         self._open: list[trio.socket.SocketType] = []
+        self._forge = forge
 
     def new(self, host: str = ONE, *options: tuple[int, int, int]) -> trio.socket.SocketType:
         """A socket of the family of this address, with these options."""
@@ -72,17 +78,40 @@ class Sockets:
             port: int = sock.getsockname()[1]
         return port
 
+    def forge_icmp(self, kind: str, sock: trio.socket.SocketType, peer: Seen, data: bytes, mtu: int = 0) -> None:
+        """Let an ICMP error arrive about a datagram that this socket could have sent to this peer."""
+        assert self._forge is not None
+        self._forge(kind, Packet(data, normalise(sock.getsockname()), normalise(peer)), mtu)
+
     def close(self) -> None:
         """Close them all."""
         for sock in self._open:
             sock.close()
 
 
-def on_both(body: Callable[Concatenate[Sockets, P], Awaitable[Seen]]) -> Callable[P, None]:
+Body = Callable[Concatenate[Sockets, P], Awaitable[Seen]]
+
+
+def on_both(body: Body[P]) -> Callable[P, None]:
     """Make a test of a body: it is run on both networks, and what it returns is compared."""
 
-    async def run(*args: P.args, **kwargs: P.kwargs) -> Seen:
-        sockets = Sockets()
+    def on_kernel(run: Callable[..., Awaitable[Seen]]) -> Seen:
+        return trio.run(run, Sockets())
+
+    return _compare(body, on_kernel)
+
+
+def on_both_apart(body: Body[P]) -> Callable[P, None]:
+    """The same, for bodies that forge ICMP errors: the kernel's side runs in a network namespace of its own."""
+
+    def on_kernel(run: Callable[..., Awaitable[Seen]]) -> Seen:
+        return in_new_namespace(lambda: trio.run(run, Sockets(forge_icmp)))
+
+    return needs_namespace(_compare(body, on_kernel))
+
+
+def _compare(body: Body[P], on_kernel: Callable[..., Seen]) -> Callable[P, None]:
+    async def run(sockets: Sockets, *args: P.args, **kwargs: P.kwargs) -> Seen:
         try:
             with trio.fail_after(30):
                 return _without_ports(await body(sockets, *args, **kwargs), {})
@@ -91,9 +120,11 @@ def on_both(body: Callable[Concatenate[Sockets, P], Awaitable[Seen]]) -> Callabl
 
     @functools.wraps(body)
     def test(*args: P.args, **kwargs: P.kwargs) -> None:
-        kernel = trio.run(functools.partial(run, *args, **kwargs))
-        simulated = simulate(lambda net: run(*args, **kwargs))
-        found = "\n".join(differences(kernel, simulated, "seen"))
+        async def simulation(net: SimNet) -> Seen:
+            return await run(Sockets(lambda kind, about, mtu: net.inject_icmp(kind, about, mtu=mtu)), *args, **kwargs)
+
+        kernel = on_kernel(lambda sockets: run(sockets, *args, **kwargs))
+        found = "\n".join(differences(kernel, simulate(simulation), "seen"))
         assert not found, found
 
     signature = inspect.signature(body)

@@ -30,6 +30,10 @@ _REUSE_ADDRESS: Final = (socket.SOL_SOCKET, socket.SO_REUSEADDR)
 _REUSE_PORT: Final = (socket.SOL_SOCKET, socket.SO_REUSEPORT)
 _NOBODY_LISTENS: Final = "nobody listens"
 _FILTERED: Final = "dropped by NAT"
+_LEAST_MTU_V4: Final = 552
+"""net.ipv4.route.min_pmtu: an ICMP error that says less is taken for this."""
+_LEAST_MTU_V6: Final = 1280
+"""RFC 8200: an ICMP error that says less is ignored."""
 _PATHS_REMEMBERED: Final = 1024
 _MAPPINGS_KEPT: Final = 16_384
 
@@ -212,11 +216,20 @@ class Host:
         if sock is None:
             return _NOBODY_LISTENS
         if icmp.kind == "fragmentation needed":
-            self._path_mtu[about.destination.host] = max(icmp.mtu, _least_mtu(about.destination))
-            if len(self._path_mtu) > _PATHS_REMEMBERED:
-                self._path_mtu.popitem(last=False)
+            self._learn_path_mtu(about.destination, icmp.mtu)
         sock.receive_icmp(icmp, router)
         return DELIVERED
+
+    def _learn_path_mtu(self, destination: Address, mtu: int) -> None:
+        """A path only gets smaller, and not smaller than every path can be: nobody has proved that he is its router."""
+        if ":" in destination.host:
+            if mtu < _LEAST_MTU_V6:
+                return
+        else:
+            mtu = max(mtu, _LEAST_MTU_V4)
+        self._path_mtu[destination.host] = min(mtu, self.path_mtu(destination))
+        if len(self._path_mtu) > _PATHS_REMEMBERED:
+            self._path_mtu.popitem(last=False)
 
     def _listener(self, packet: Packet) -> SimUDP | None:
         """The socket that fits best; of several that share a port by SO_REUSEPORT, always the same one for a flow."""
@@ -325,11 +338,6 @@ def _overlap(sock: SimUDP, address: Address, other: SimUDP) -> bool:
 def _share(sock: SimUDP, other: SimUDP) -> bool:
     """Whether both have asked to share their port."""
     return any(sock.options[option] and other.options[option] for option in (_REUSE_ADDRESS, _REUSE_PORT))
-
-
-def _least_mtu(destination: Address) -> int:
-    """RFC 791 and net.ipv4.route.min_pmtu, RFC 8200: an ICMP error that says less is not believed to the letter."""
-    return 1280 if destination.family == socket.AF_INET6 else 552
 
 
 def _is_multicast(host: str) -> bool:

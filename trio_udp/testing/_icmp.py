@@ -35,7 +35,7 @@ _ERRNOS_V6: Final = {
     "prohibited": (errno.EACCES, True),
     "fragmentation needed": (errno.EMSGSIZE, True),
 }
-_CODES: Final = {
+ICMP_CODES: Final = {
     # kind: type and code in version 4, type and code in version 6
     "port unreachable": (3, 3, 1, 4),
     "host unreachable": (3, 1, 1, 3),
@@ -72,10 +72,11 @@ def reported(icmp: Icmp, router: Address) -> QueuedError:
     """The entry for an ICMP error that this router sent."""
     about = icmp.about
     version6 = _is_version6(about.destination)
-    kind, code = _CODES[icmp.kind][2:] if version6 else _CODES[icmp.kind][:2]
+    kind, code = ICMP_CODES[icmp.kind][2:] if version6 else ICMP_CODES[icmp.kind][:2]
     quote = about.data[: _QUOTED[version6]]
     number, _ = errno_of(icmp)
-    return QueuedError(quote, about.destination, number, _ORIGIN_ICMP[version6], kind, code, icmp.mtu, router)
+    mtu = icmp.mtu if version6 or icmp.kind == "fragmentation needed" else 0  # a field that is unused otherwise
+    return QueuedError(quote, about.destination, number, _ORIGIN_ICMP[version6], kind, code, mtu, router)
 
 
 def too_large(destination: Address, mtu: int) -> QueuedError:
