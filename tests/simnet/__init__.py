@@ -1,1 +1,1 @@
-"""Tests of trio_udp.testing, and of the rules of trio_udp._chaos."""
+"""The simulated network, module by module."""

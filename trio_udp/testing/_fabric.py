@@ -17,9 +17,6 @@ from ._trace import Record, Trace
 Deliver = Callable[[Packet], str]
 """Hands a packet to whoever is at its destination, and says what became of it: `delivered`, or why not."""
 
-_SLACK: Final = 1e-9
-"""Seconds: what is due but for a rounding error is due."""
-
 
 class Fabric:
     """Packets under way, and the rules that decide about them."""
@@ -28,6 +25,8 @@ class Fabric:
         self.trace: Final = trace
         self.now = 0.0
         """The time of the last event."""
+        self.deliver: Deliver = _nobody
+        """To whom the packet goes that rules are asked about."""
         self._rules: list[Rule] = []
         self._due: list[tuple[float, int, Packet, Record, Deliver]] = []
         self._order = itertools.count()
@@ -56,6 +55,7 @@ class Fabric:
         The caller acts on the rest of the verdict, an ICMP error or a call that fails.
         """
         self.now = max(self.now, packet.sent_at)
+        self.deliver = deliver
         record = self.trace.begin(packet)
         verdict = first_verdict(self._rules, packet) or link(packet) or PASS
         if not verdict.deliveries:
@@ -77,7 +77,7 @@ class Fabric:
     def advance(self, now: float) -> int:
         """Let everything arrive that is due by then; how many packets that were."""
         count = 0
-        while self._due and self._due[0][0] <= now + _SLACK:
+        while self._due and self._due[0][0] <= now:
             due, _, packet, record, deliver = heapq.heappop(self._due)
             self.now = max(self.now, due)
             self._arrive(due, packet, record, deliver)
@@ -93,6 +93,10 @@ class Fabric:
     def _arrive(self, at: float, packet: Packet, record: Record, deliver: Deliver) -> None:
         what = deliver(packet)
         self.trace.end(record, at, what, packet.data if what == DELIVERED else None)
+
+
+def _nobody(packet: Packet) -> str:
+    raise AssertionError("no packet was sent yet")
 
 
 DELIVERED: Final = "delivered"

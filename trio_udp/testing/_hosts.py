@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import trio
 
@@ -29,6 +29,7 @@ _PORTS: Final = 28_232
 _REUSE_ADDRESS: Final = (socket.SOL_SOCKET, socket.SO_REUSEADDR)
 _REUSE_PORT: Final = (socket.SOL_SOCKET, socket.SO_REUSEPORT)
 _NOBODY_LISTENS: Final = "nobody listens"
+_DOWN: Final = "the host is down"
 _FILTERED: Final = "dropped by NAT"
 _LEAST_MTU_V4: Final = 552
 """net.ipv4.route.min_pmtu: an ICMP error that says less is taken for this."""
@@ -36,6 +37,7 @@ _LEAST_MTU_V6: Final = 1280
 """RFC 8200: an ICMP error that says less is ignored."""
 _PATHS_REMEMBERED: Final = 1024
 _MAPPINGS_KEPT: Final = 16_384
+_PEERS_KEPT: Final = 1024
 
 current_host: Final[ContextVar["Host | None"]] = ContextVar("trio_udp.testing.current_host", default=None)
 
@@ -55,9 +57,12 @@ class Host:
         self.mtu = mtu
         """Bytes of IP packet that fit its interface."""
         self.is_up = True
+        self._open: dict[int, SimUDP] = {}
+        """By descriptor."""
         self._sockets: dict[int, list[SimUDP]] = {}
+        """Those that are bound, by port."""
         self._path_mtu: OrderedDict[str, int] = OrderedDict()
-        self._programs: set[trio.CancelScope] = set()
+        self._programs: list[trio.CancelScope] = []
         self._restarted = trio.Event()
 
     def __repr__(self) -> str:
@@ -84,11 +89,11 @@ class Host:
         """
         while True:
             with trio.CancelScope() as scope, self.here():
-                self._programs.add(scope)
+                self._programs.append(scope)
                 try:
                     await async_fn(*args)
                 finally:
-                    self._programs.discard(scope)
+                    self._programs.remove(scope)
             if not scope.cancelled_caught:
                 return
             await self._restarted.wait()
@@ -97,10 +102,11 @@ class Host:
         """Lose power: every socket is gone without a word, every program that `run` runs is cancelled."""
         self.is_up = False
         self._restarted = trio.Event()
-        for sock in [sock for sockets in self._sockets.values() for sock in sockets]:
-            sock.close()
-        for scope in list(self._programs):
+        # First this: a program that waits on a socket shall not see it close.
+        for scope in self._programs:
             scope.cancel()
+        for sock in list(self._open.values()):
+            sock.close()
 
     def restart(self) -> None:
         """Come back, with no memory of what was: programs that were running run again."""
@@ -152,7 +158,9 @@ class Host:
         """A socket of this host's."""
         if not self.is_up:
             raise error(errno.ENETDOWN)
-        return SimUDP(self, family, self.net.next_descriptor())
+        number = self.net.next_descriptor()
+        self._open[number] = sock = SimUDP(self, family, number)
+        return sock
 
     def bind(self, sock: SimUDP, address: Address) -> Address:
         """Give a socket this address, with a port if it names none."""
@@ -166,8 +174,9 @@ class Host:
         self._sockets.setdefault(address.port, []).append(sock)
         return address
 
-    def unbind(self, sock: SimUDP) -> None:
-        """Forget a socket that was closed."""
+    def forget(self, sock: SimUDP) -> None:
+        """Forget a socket that is about to be closed."""
+        del self._open[sock.fileno()]
         if sock.local is not None:
             others = self._sockets[sock.local.port]
             others.remove(sock)
@@ -195,12 +204,14 @@ class Host:
             return errno.ENETDOWN
         if self.owns(packet.destination.host):
             return self.net.transmit(packet, self, self)
-        return self.net.transmit(packet if self.nat is None else self.nat.outward(packet), self, None)
+        if self.nat is not None and not self.nat.is_inside(packet.destination.host):
+            packet = self.nat.outward(packet)
+        return self.net.transmit(packet, self, None)
 
     def receive(self, packet: Packet) -> str:
         """Take a packet that arrived; what became of it."""
         if not self.is_up:
-            return "the host is down"
+            return _DOWN
         if packet.icmp is not None:
             return self._receive_icmp(packet.icmp, packet.source)
         sock = self._listener(packet)
@@ -255,66 +266,80 @@ class Nat:
         self.name: Final = name
         self.address: Final = address
         self._ports = itertools.cycle(range(_FIRST_PORT, _FIRST_PORT + _PORTS))
-        self._outside: OrderedDict[Address, int] = OrderedDict()
-        self._inside: dict[int, tuple[Address, Host]] = {}
-        self._allowed: set[tuple[int, Address]] = set()
+        self._by_source: OrderedDict[Address, _Mapping] = OrderedDict()
+        self._by_port: dict[int, _Mapping] = {}
 
     def __repr__(self) -> str:
         return f"<Nat {self.name} {self.address}>"
 
     def rebind(self) -> None:
         """Forget all mappings, as at a restart: the next packet of a flow leaves from another port."""
-        self._outside.clear()
-        self._inside.clear()
-        self._allowed.clear()
+        self._by_source.clear()
+        self._by_port.clear()
+
+    def is_inside(self, address: str) -> bool:
+        """Whether an IP address is that of a host behind this translator."""
+        place = self.net.host_of(address)
+        return isinstance(place, Host) and place.nat is self
+
+    def host_at(self, port: int) -> "Host | None":
+        """Whose packets leave from this outside port."""
+        mapping = self._by_port.get(port)
+        return None if mapping is None else mapping.host
 
     def outward(self, packet: Packet) -> Packet:
         """The packet as the world sees it."""
         if packet.icmp is not None:
             return self._icmp_outward(packet, packet.icmp)
-        port = self._outside.get(packet.source)
-        if port is None:
-            port = self._map(packet.source)
-        self._allowed.add((port, packet.destination))
-        return packet._replace(source=Address(self.address, port))
+        mapping = self._by_source.get(packet.source) or self._map(packet.source)
+        mapping.peers[packet.destination] = None
+        if len(mapping.peers) > _PEERS_KEPT:
+            del mapping.peers[next(iter(mapping.peers))]
+        return packet._replace(source=Address(self.address, mapping.port))
 
     def receive(self, packet: Packet) -> str:
         """Take a packet from outside; what became of it."""
         if packet.icmp is not None:
-            return self._receive_icmp(packet)
-        found = self._inside.get(packet.destination.port)
-        if found is None or (packet.destination.port, packet.source) not in self._allowed:
+            return self._receive_icmp(packet, packet.icmp)
+        mapping = self._by_port.get(packet.destination.port)
+        if mapping is None or packet.source not in mapping.peers:
             return _FILTERED
-        address, host = found
-        return host.receive(packet._replace(destination=address))
+        return mapping.host.receive(packet._replace(destination=mapping.source))
 
     def _icmp_outward(self, packet: Packet, icmp: Icmp) -> Packet:
         about = icmp.about
-        port = self._outside.get(about.destination, about.destination.port)
+        mapping = self._by_source.get(about.destination)
+        port = about.destination.port if mapping is None else mapping.port
         about = about._replace(destination=Address(self.address, port))
         return packet._replace(source=Address(self.address, 0), icmp=icmp._replace(about=about))
 
-    def _receive_icmp(self, packet: Packet) -> str:
-        assert packet.icmp is not None
-        about = packet.icmp.about
-        found = self._inside.get(about.source.port)
-        if found is None or about.source.host != self.address:
+    def _receive_icmp(self, packet: Packet, icmp: Icmp) -> str:
+        about = icmp.about
+        mapping = self._by_port.get(about.source.port)
+        if mapping is None or about.source.host != self.address:
             return _FILTERED
-        address, host = found
-        icmp = packet.icmp._replace(about=about._replace(source=address))
-        return host.receive(packet._replace(destination=address, icmp=icmp))
+        icmp = icmp._replace(about=about._replace(source=mapping.source))
+        return mapping.host.receive(packet._replace(destination=mapping.source, icmp=icmp))
 
-    def _map(self, inside: Address) -> int:
-        host = self.net.host_of(inside.host)
+    def _map(self, source: Address) -> "_Mapping":
+        host = self.net.host_of(source.host)
         assert isinstance(host, Host)
-        if len(self._outside) >= _MAPPINGS_KEPT:
-            _, forgotten = self._outside.popitem(last=False)
-            del self._inside[forgotten]
-            self._allowed = {allowed for allowed in self._allowed if allowed[0] != forgotten}
-        port = next(port for port in self._ports if port not in self._inside)
-        self._outside[inside] = port
-        self._inside[port] = inside, host
-        return port
+        if len(self._by_source) >= _MAPPINGS_KEPT:
+            _, forgotten = self._by_source.popitem(last=False)
+            del self._by_port[forgotten.port]
+        port = next(port for port in self._ports if port not in self._by_port)
+        self._by_source[source] = self._by_port[port] = mapping = _Mapping(source, host, port, {})
+        return mapping
+
+
+class _Mapping(NamedTuple):
+    """What a translator remembers of one inside address and port."""
+
+    source: Address
+    host: Host
+    port: int
+    peers: dict[Address, None]
+    """Where it has sent to, oldest first: who may answer."""
 
 
 def hash_of(address: Address) -> int:

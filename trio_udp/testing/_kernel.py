@@ -135,8 +135,8 @@ class SimUDP:
     def close(self) -> None:
         """Give the port back. Closing twice is fine."""
         if self._number != -1:
+            self.host.forget(self)
             self._number = -1
-            self.host.unbind(self)
             self.on_event()
 
     # Options

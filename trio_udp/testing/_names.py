@@ -7,6 +7,7 @@ from typing import Any, Final
 import trio
 
 from .._net import Address, to_sockaddr
+from ._options import NotSimulated
 
 Answer = list[str] | OSError
 """Numeric addresses, best first; or the error that asking raises, such as `socket.gaierror`."""
@@ -15,6 +16,7 @@ AddressInfo = Any
 """Family, kind, protocol, canonical name and socket address, as `socket.getaddrinfo` has them."""
 
 _SERVICES: Final = {"domain": 53, "ntp": 123, "coap": 5683}
+_SERVICE_NAMES: Final = {port: name for name, port in _SERVICES.items()}
 _UNKNOWN: Final = (socket.EAI_NONAME, "Name or service not known")
 
 
@@ -36,8 +38,8 @@ class Names(trio.abc.HostnameResolver):
     ) -> list[AddressInfo]:
         """See `trio.abc.HostnameResolver`. Trio itself answers for numeric addresses."""
         await trio.lowlevel.checkpoint()
-        if type not in (0, socket.SOCK_DGRAM):
-            raise socket.gaierror(socket.EAI_SOCKTYPE, "ai_socktype not supported")
+        if type not in (0, socket.SOCK_DGRAM) or proto not in (0, socket.IPPROTO_UDP):
+            raise NotSimulated(f"only UDP is simulated, not names for sockets of type {type} and protocol {proto}")
         addresses = self._look_up(host, flags)
         number = _port(port)
         found = [Address(name, number) for name in addresses]
@@ -52,9 +54,10 @@ class Names(trio.abc.HostnameResolver):
         """The first name of an address, or the address itself."""
         await trio.lowlevel.checkpoint()
         host, port = sockaddr[:2]
-        if not flags & socket.NI_NUMERICHOST:
-            host = self.name_of(host)
-        return host, str(port)
+        name = host if flags & socket.NI_NUMERICHOST else self.name_of(host)
+        if name == host and flags & socket.NI_NAMEREQD:
+            raise socket.gaierror(*_UNKNOWN)
+        return name, str(port) if flags & socket.NI_NUMERICSERV else _SERVICE_NAMES.get(port, str(port))
 
     def name_of(self, address: str) -> str:
         """The first name of a numeric address, or the address itself."""

@@ -17,6 +17,7 @@ import math
 import socket
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from itertools import product
 from os import PathLike
 from pathlib import Path
 from random import Random
@@ -26,7 +27,7 @@ import trio
 
 from .._chaos import ICMP_KINDS, PASS, Conditions, Icmp, Link, Packet, Rule, Verdict, drop
 from .._net import Address, normalise
-from ._fabric import Fabric
+from ._fabric import Deliver, Fabric
 from ._hosts import ETHERNET_MTU, Host, Nat, current_host
 from ._names import Answer, Names
 from ._options import NotSimulated
@@ -41,6 +42,7 @@ _PUBLIC: Final = (ipaddress.IPv4Address("192.0.2.0"), ipaddress.IPv6Address("200
 _PRIVATE: Final = (ipaddress.IPv4Address("10.0.0.0"), ipaddress.IPv6Address("fd00::"))
 _PERFECT: Final = Conditions()
 NOBODY: Final = "no such host"
+MARTIAN: Final = "from an impossible source"
 
 
 class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
@@ -74,6 +76,8 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
         self._origin = 0.0
         self._is_running = False
         self._news = trio.Event()
+        self._wakes_at = math.inf
+        """When the next packet is due, as far as `_carry` knows."""
         self.localhost: Final = self.host("localhost")
         self.names["localhost"] = ["127.0.0.1", "::1"]
 
@@ -130,7 +134,8 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
         Args:
             conditions: replaces what was said before. All links forget their bursts and queues.
             source: packets from there; None from anywhere.
-            destination: packets to there; None to anywhere. What is said of both ends comes before what is said of one.
+            destination: packets to there; None to anywhere. What is said of both ends comes before what is said of one,
+                of the source before the destination, and of a host before the translator it is behind.
             both: the other direction too.
         """
         self._said[source, destination] = conditions
@@ -144,12 +149,13 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
 
     def partition(self, some: Iterable[Place], others: Iterable[Place]) -> AbstractContextManager[Rule]:
         """Lose what the one group sends to the other, and back, for the length of a `with` block."""
-        some, others = frozenset(some), frozenset(others)
+        some, others = tuple(some), tuple(others)
 
         def cut(packet: Packet) -> Verdict | None:
-            ends = self._ends(packet)
-            crosses = (ends[0] in some and ends[1] in others) or (ends[0] in others and ends[1] in some)
-            return drop("partitioned") if crosses else None
+            source, destination = self._ends(packet)
+            there = _is_among(source, some) and _is_among(destination, others)
+            back = _is_among(source, others) and _is_among(destination, some)
+            return drop("partitioned") if there or back else None
 
         return self.rule(cut)
 
@@ -160,9 +166,11 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
 
         def keep(packet: Packet) -> Verdict | None:
             ends = self._ends(packet)
-            if (source or ends[0]) != ends[0] or (destination or ends[1]) != ends[1]:
+            if not all(
+                _is_among(end, (wanted,)) for end, wanted in zip(ends, (source, destination), strict=True) if wanted
+            ):
                 return None
-            held.packets.append(packet)
+            held.keep(packet, self._fabric.deliver)
             return drop("held")
 
         with self.rule(keep):
@@ -188,6 +196,8 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
             host: which host's loopback it arrives on; for a loopback destination only, `localhost` by default.
         """
         packet = self._number(Packet(data, normalise(source), normalise(destination)))
+        if host is not None and not Host.is_loopback(packet.destination.host):
+            raise ValueError(f"expected a loopback destination with host=, got {packet.destination}")
         self._inject(packet, after, host)
 
     def inject_icmp(
@@ -252,11 +262,15 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
 
     async def _carry(self, time_limit: float, scope: trio.CancelScope) -> None:
         """Deliver each packet when it is due, and cancel everything when time is up."""
-        while self.now < time_limit:
+        deadline = trio.current_time() + time_limit
+        while trio.current_time() < deadline:
             self._news = trio.Event()
-            with trio.move_on_at(self._origin + min(self._fabric.next_due, time_limit)):
+            self._wakes_at = due = self._fabric.next_due
+            with trio.move_on_at(min(self._origin + due, deadline)) as waiting:
                 await self._news.wait()
-            self._fabric.advance(self.now)
+            # Not just `now`: that may have been rounded to a moment before the packet that is due.
+            is_due = waiting.cancelled_caught and self._origin + due <= deadline
+            self._fabric.advance(max(self.now, due) if is_due else self.now)
         scope.cancel()
 
     def pcapng(self, path: str | PathLike[str]) -> None:
@@ -303,7 +317,7 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
         verdict = self._fabric.transmit(packet, link, self._arrive if local is None else local.receive)
         if verdict.icmp is not None:
             self._report(verdict.icmp, host if local is not None else None)
-        self._news.set()
+        self._tell()
         return verdict.errno
 
     def send_icmp(self, icmp: Icmp, host: Host) -> None:
@@ -312,10 +326,9 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
         router = Address(about.destination.host, 0)
         host.transmit(Packet(b"", router, about.source, icmp=icmp))
 
-    def resend(self, packet: Packet) -> None:
+    def resend(self, packet: Packet, deliver: Deliver) -> None:
         """Deliver a packet that was held, now and past every rule."""
-        local = self._local(packet, None)
-        self._fabric.resend(self._number(packet), self._arrive if local is None else local.receive)
+        self._fabric.resend(self._number(packet), deliver)
 
     def next_descriptor(self) -> int:
         """A number for a socket."""
@@ -340,18 +353,32 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
         return packet._replace(number=next(self._numbers), sent_at=self.now)
 
     def _ends(self, packet: Packet) -> tuple[Place | None, Place | None]:
-        return self._places.get(packet.source.host), self._places.get(packet.destination.host)
+        return self._end(packet.source), self._end(packet.destination)
+
+    def _end(self, address: Address) -> Place | None:
+        """Whose address it is: behind a translator, the host's whose packets leave from there."""
+        place = self._places.get(address.host)
+        return place.host_at(address.port) or place if isinstance(place, Nat) else place
 
     def _link(self, host: Host, packet: Packet) -> Link:
-        ends = (host.nat or host, self._places.get(packet.destination.host))
+        ends = (host, self._end(packet.destination))
         link = self._links.get(ends)
         if link is None:
-            options = (ends, (ends[0], None), (None, ends[1]), (None, None))
-            said = next(self._said[option] for option in options if option in self._said)
-            link = self._links[ends] = said.rule(self.random)
+            sources, destinations = map(_names_of, ends)
+            said = next(self._said[option] for option in product(sources, destinations) if option in self._said)
+            self._links[ends] = link = said.rule(self.random)
         return link
 
     def _arrive(self, packet: Packet) -> str:
+        """Deliver a packet to a host, unless its address means nothing where the packet comes from."""
+        place = self._places.get(packet.destination.host)
+        if isinstance(place, Host) and place.nat is not None and not place.nat.is_inside(packet.source.host):
+            return NOBODY
+        return self._deliver(packet)
+
+    def _deliver(self, packet: Packet) -> str:
+        if Host.is_loopback(packet.source.host):
+            return MARTIAN
         place = self._places.get(packet.destination.host)
         return NOBODY if place is None else place.receive(packet)
 
@@ -365,27 +392,50 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
 
     def _inject(self, packet: Packet, after: float, host: Host | None) -> None:
         local = self._local(packet, host)
-        self._fabric.inject(packet, self._arrive if local is None else local.receive, after=after)
-        self._news.set()
+        self._fabric.inject(packet, self._deliver if local is None else local.receive, after=after)
+        self._tell()
+
+    def _tell(self) -> None:
+        """Wake `_carry` if something is due sooner than it thinks."""
+        if self._fabric.next_due < self._wakes_at:
+            self._news.set()
 
 
 class Held:
     """Packets that were kept back."""
 
     def __init__(self, net: SimNet) -> None:
-        self.packets: list[Packet] = []
-        """In the order in which they were sent."""
         self._net = net
+        self._kept: list[tuple[Packet, Deliver]] = []
+
+    @property
+    def packets(self) -> list[Packet]:
+        """In the order in which they were sent."""
+        return [packet for packet, _ in self._kept]
+
+    def keep(self, packet: Packet, deliver: Deliver) -> None:
+        """Keep one more, and to whom it goes."""
+        self._kept.append((packet, deliver))
 
     def release(self) -> None:
         """Deliver them all, now."""
-        packets, self.packets = self.packets, []
-        for packet in packets:
-            self._net.resend(packet)
+        kept, self._kept = self._kept, []
+        for packet, deliver in kept:
+            self._net.resend(packet, deliver)
 
 
 class Stalled(Exception):
     """A simulation reached its time limit."""
+
+
+def _is_among(end: Place | None, places: Iterable[Place]) -> bool:
+    """Whether it is one of these, or a host behind one of them."""
+    return end is not None and any(place in (end, getattr(end, "nat", None)) for place in places)
+
+
+def _names_of(end: Place | None) -> list[Place | None]:
+    """By what names a link's end may have been called, the most precise first."""
+    return [end, *([end.nat] if isinstance(end, Host) and end.nat else []), None]
 
 
 def _undisturbed(packet: Packet) -> Verdict:

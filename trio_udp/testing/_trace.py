@@ -75,7 +75,8 @@ class Trace:
         record = Record(packet, injected=injected)
         self.count += 1
         self._records.append(record)
-        kind = packet.icmp.kind if packet.icmp is not None else "udp"
+        icmp = packet.icmp
+        kind = "udp" if icmp is None else f"{icmp.kind} {icmp.mtu} {icmp.about.number}"
         self._note(
             packet.number, packet.sent_at, f"{kind} {packet.source} {packet.destination} {injected}", packet.data
         )
