@@ -64,7 +64,7 @@ def arrivals(link: Link, sent: list[Packet]) -> list[tuple[float, int]]:
     return [(packet.sent_at + delivery.after, packet.number) for packet in sent for delivery in link(packet).deliveries]
 
 
-def share_lost(link: Link, count: int = 20_000) -> float:
+def share_lost(link: Link, count: int = 10_000) -> float:
     """The share of so many packets that never arrives."""
     return 1 - sum(bool(link(packet).deliveries) for packet in packets([0.001] * count)) / count
 
@@ -110,17 +110,17 @@ def test_a_reordered_packet_arrives_late() -> None:
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 1.0])
 @pytest.mark.parametrize("field", ["loss", "duplicate", "reorder", "corrupt"])
 def test_shares_converge(field: str, share: float) -> None:
-    """To what was said, within one in a hundred for twenty thousand packets."""
+    """To what was said, within three in two hundred for ten thousand packets."""
     said: dict[str, Any] = {field: share}
     link = Conditions(**said).rule(Random(4))
-    verdicts = [link(packet) for packet in packets([0.1] * 20_000)]
+    verdicts = [link(packet) for packet in packets([0.1] * 10_000)]
     seen = {
         "loss": sum(not verdict.deliveries for verdict in verdicts),
         "duplicate": sum(len(verdict.deliveries) == 2 for verdict in verdicts),
         "reorder": sum("reordered" in verdict.why for verdict in verdicts),
         "corrupt": sum("corrupted" in verdict.why for verdict in verdicts),
     }
-    assert seen.pop(field) / 20_000 == pytest.approx(share, abs=0.01)
+    assert seen.pop(field) / 10_000 == pytest.approx(share, abs=0.015)
     assert not any(seen.values()), "only that"
 
 
@@ -131,13 +131,13 @@ def test_bursts_have_their_averages(burst: GilbertElliott) -> None:
     """The share of the bad state is enter / (enter + leave)."""
     bad = burst.enter / (burst.enter + burst.leave)
     expected = bad * burst.loss_when_bad + (1 - bad) * burst.loss_when_good
-    assert share_lost(Conditions(burst=burst).rule(Random(1)), 60_000) == pytest.approx(expected, abs=0.01)
+    assert share_lost(Conditions(burst=burst).rule(Random(1)), 40_000) == pytest.approx(expected, abs=0.01)
 
 
 def test_a_bad_spell_has_its_length() -> None:
     """1 / leave packets, on average."""
     link = Conditions(burst=GilbertElliott(0.05, 0.2)).rule(Random(2))
-    fates = [bool(link(packet).deliveries) for packet in packets([0.0] * 60_000)]
+    fates = [bool(link(packet).deliveries) for packet in packets([0.0] * 40_000)]
     spells = sum(before and not after for before, after in pairwise(fates))
     assert fates.count(False) / spells == pytest.approx(5, rel=0.1)
 

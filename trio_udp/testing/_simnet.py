@@ -17,6 +17,7 @@ import math
 import socket
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from enum import IntEnum
 from itertools import product
 from os import PathLike
 from pathlib import Path
@@ -36,6 +37,7 @@ from ._socket import SimSocket
 from ._trace import KEPT, Trace
 
 Place = Host | Nat
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 _FIRST_DESCRIPTOR: Final = 1_000_000
 """More than a process may have open, so that no real descriptor has such a number."""
 _PUBLIC: Final = (ipaddress.IPv4Address("192.0.2.0"), ipaddress.IPv6Address("2001:db8::"))
@@ -71,8 +73,8 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
         self._names = Names()
         self._numbers = itertools.count(1)
         self._descriptors = itertools.count(_FIRST_DESCRIPTOR)
-        self._public = itertools.count(1)
-        self._private = itertools.count(1)
+        self._public = self._free(*_PUBLIC)
+        self._private = self._free(*_PRIVATE)
         self._origin = 0.0
         self._is_running = False
         self._news = trio.Event()
@@ -95,8 +97,7 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
         if name in self.hosts:
             raise ValueError(f"expected a new name for a host, got {name!r}, which exists")
         if not addresses:
-            base, number = (_PUBLIC, next(self._public)) if nat is None else (_PRIVATE, next(self._private))
-            addresses = tuple(str(first + number) for first in base)
+            addresses = next(self._public if nat is None else self._private)
         host = Host(self, name, tuple(normalise((address, 0)).host for address in addresses), mtu, nat)
         for address in host.addresses:
             self._settle(address, host)
@@ -106,7 +107,7 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
 
     def nat(self, name: str, address: str | None = None) -> Nat:
         """Add an address translator with this outside address; give it to hosts as `nat=`."""
-        nat = Nat(self, name, normalise((address, 0)).host if address else str(_PUBLIC[0] + next(self._public)))
+        nat = Nat(self, name, normalise((address, 0)).host if address else next(self._public)[0])
         self._settle(nat.address, nat)
         return nat
 
@@ -287,9 +288,11 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
     ) -> SimSocket:
         """See `trio.abc.SocketFactory`."""
         if type != socket.SOCK_DGRAM or proto not in (0, socket.IPPROTO_UDP):
-            raise NotSimulated(f"only UDP is simulated, not sockets of type {type} and protocol {proto}")
+            kind = _word(socket.SocketKind, type)
+            raise NotSimulated(f"only UDP is simulated, not sockets of type {kind} and protocol {proto}")
         if family not in (socket.AF_INET, socket.AF_INET6):
-            raise NotSimulated(f"only IPv4 and IPv6 are simulated, not sockets of family {family}")
+            word = _word(socket.AddressFamily, family)
+            raise NotSimulated(f"only IPv4 and IPv6 are simulated, not sockets of family {word}")
         return SimSocket(self._host().open(socket.AddressFamily(family)), proto)
 
     async def getaddrinfo(  # noqa: PLR0917 - the interface of trio.abc.HostnameResolver
@@ -339,6 +342,13 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
     def _host(self) -> Host:
         host = current_host.get()
         return host if host is not None and host.net is self else self.localhost
+
+    def _free(self, *bases: IPAddress) -> Iterator[tuple[str, ...]]:
+        """Addresses that nobody has, one of each version."""
+        for number in itertools.count(1):
+            addresses = tuple(str(base + number) for base in bases)
+            if not any(address in self._places for address in addresses):
+                yield addresses
 
     def _settle(self, address: str, place: Place) -> None:
         if address in self._places or Host.is_loopback(address):
@@ -426,6 +436,11 @@ class Held:
 
 class Stalled(Exception):
     """A simulation reached its time limit."""
+
+
+def _word(kind: type[IntEnum], number: int) -> str:
+    """What a number is called, if it has a name."""
+    return kind(number).name if number in set(kind) else str(number)
 
 
 def _is_among(end: Place | None, places: Iterable[Place]) -> bool:
