@@ -105,7 +105,7 @@ class Host:
         # First this: a program that waits on a socket shall not see it close.
         for scope in self._programs:
             scope.cancel()
-        for sock in list(self._open.values()):
+        for sock in self.sockets:
             sock.close()
 
     def restart(self) -> None:
@@ -153,6 +153,11 @@ class Host:
         return min(self._path_mtu.get(destination.host, limit), limit)
 
     # Ports
+
+    @property
+    def sockets(self) -> tuple[SimUDP, ...]:
+        """Its open sockets."""
+        return tuple(self._open.values())
 
     def open(self, family: socket.AddressFamily) -> SimUDP:
         """A socket of this host's."""
