@@ -28,11 +28,14 @@ from .._chaos import (
     reject,
     replace,
 )
+from ._check_client import check_client
+from ._check_server import check_server
 from ._fabric import Fabric
 from ._hosts import Host, Nat
 from ._kernel import SimUDP
 from ._names import temporary_failure
 from ._options import NotSimulated
+from ._report import CaseResult, NotConformant, Report
 from ._simnet import Held, SimNet, Stalled
 from ._simulate import NotDeterministic, simulate, simulated
 from ._socket import SimSocket
@@ -42,6 +45,7 @@ __all__ = [
     "DROP",
     "ICMP_KINDS",
     "PASS",
+    "CaseResult",
     "Conditions",
     "Delivery",
     "Fabric",
@@ -51,10 +55,12 @@ __all__ = [
     "Host",
     "Icmp",
     "Nat",
+    "NotConformant",
     "NotDeterministic",
     "NotSimulated",
     "Packet",
     "Record",
+    "Report",
     "Rule",
     "SimNet",
     "SimSocket",
@@ -62,6 +68,8 @@ __all__ = [
     "Stalled",
     "Trace",
     "Verdict",
+    "check_client",
+    "check_server",
     "copies",
     "delay",
     "drop",
