@@ -15,7 +15,7 @@ from ._client_cases import CLIENT_CASES, Client, ClientSubject, ClientWorld, all
 from ._report import CaseResult, Report, check_names, judge
 
 SERVER: Final = "192.0.2.80"
-_REQUESTS_A_CASE: Final = 100
+_PATIENCE: Final = 100
 """How many times what one request may take a case may take, before it is ended by force."""
 
 
@@ -60,7 +60,7 @@ def check_client(
     subject = ClientSubject(client, answer, forge, Address(host, port), ends_within, max_transmissions)
 
     def run(found: Case[ClientWorld]) -> CaseResult:
-        limit = _REQUESTS_A_CASE * ends_within
+        limit = _PATIENCE * ends_within
         return run_case(found, lambda net: open_client_world(net, subject), seed, limit)
 
     title = f"client {getattr(client, '__name__', '')}".rstrip()

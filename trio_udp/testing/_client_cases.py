@@ -28,6 +28,8 @@ _STORM: Final = 1_000
 """Transmissions after which a client is stopped."""
 _JUNK_A_TRANSMISSION: Final = 100
 _SERVER_LATE: Final = 0.05
+_PATIENCE: Final = 10
+"""How many times what one request may take a case may take."""
 
 
 class Ending(NamedTuple):
@@ -137,11 +139,11 @@ class ClientWorld:
                 for reply in self._take(Packet(data, normalise(peer), server)):
                     await sock.sendto(reply, peer)
 
-    def stop_server(self) -> None:
-        """Close the server's socket."""
-        for sock in self._server.sockets:
-            sock.close()
+    async def stop_server(self) -> None:
+        """Close the server's port."""
         self._listening.cancel()
+        while self._server.sockets:
+            await trio.lowlevel.checkpoint()
 
     def _take(self, request: Packet) -> list[bytes]:
         self.calls[-1].append(request)
@@ -149,6 +151,11 @@ class ClientWorld:
             self._attacks -= 1
             self._attack(request)
         return [self.answer(request.data)] * self._answers
+
+    async def pull_the_plug(self) -> None:
+        """Close what the client still has open after a long time: that wakes even what cannot be cancelled."""
+        await trio.sleep(_PATIENCE * self.subject.ends_within)
+        self.host.crash()
 
     def watch(self, packet: Packet) -> None:
         """A rule without a verdict: count what the client sends, and stop it before it goes on for ever."""
@@ -169,6 +176,7 @@ async def open_client_world(net: SimNet, subject: ClientSubject) -> AsyncIterato
     with net.rule(world.watch):
         async with trio.open_nursery() as nursery:
             await nursery.start(world.serve)
+            nursery.start_soon(world.pull_the_plug)
             yield world
             nursery.cancel_scope.cancel()
 
@@ -276,7 +284,7 @@ def _icmp_case(kind: str) -> Case[ClientWorld]:
 
 async def server_comes_up_later(world: ClientWorld) -> None:
     """The first request meets a closed port, whose ICMP error is genuine; a moment later the server is there."""
-    world.stop_server()
+    await world.stop_server()
     async with trio.open_nursery() as nursery:
 
         async def come_up() -> None:
