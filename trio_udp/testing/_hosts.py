@@ -28,6 +28,8 @@ _PORTS: Final = 28_232
 """net.ipv4.ip_local_port_range: 32,768 to 60,999."""
 _REUSE_ADDRESS: Final = (socket.SOL_SOCKET, socket.SO_REUSEADDR)
 _REUSE_PORT: Final = (socket.SOL_SOCKET, socket.SO_REUSEPORT)
+_BROADCAST: Final = ("255.255.255.255", "127.255.255.255")
+"""To everybody on the link, and to everybody on the loopback interface."""
 _NOBODY_LISTENS: Final = "nobody listens"
 _DOWN: Final = "the host is down"
 _FILTERED: Final = "dropped by NAT"
@@ -124,9 +126,11 @@ class Host:
         """Whether an IP address means this host itself, on every host."""
         return host.startswith("127.") or host == "::1"
 
-    def reachable(self, destination: Address) -> Address:
-        """The address a datagram goes to; `ENETUNREACH` where this host has no route."""
+    def reachable(self, destination: Address, *, may_broadcast: bool = False) -> Address:
+        """The address a datagram goes to; `ENETUNREACH` where this host has no route, `EACCES` without SO_BROADCAST."""
         destination = loopback_of(destination)
+        if destination.host in _BROADCAST and not may_broadcast:
+            raise error(errno.EACCES)
         if _is_multicast(destination.host):
             raise NotSimulated(f"multicast and broadcast are not simulated: {destination}")
         self.source_for(destination)
@@ -373,4 +377,4 @@ def _share(sock: SimUDP, other: SimUDP) -> bool:
 def _is_multicast(host: str) -> bool:
     if ":" in host:
         return host.startswith("ff")
-    return host == "255.255.255.255" or 224 <= int(host.partition(".")[0]) < 240
+    return host in _BROADCAST or 224 <= int(host.partition(".")[0]) < 240

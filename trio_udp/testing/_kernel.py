@@ -122,7 +122,7 @@ class SimUDP:
     def connect(self, sockaddr: Any) -> None:
         """Choose one peer, and the source address that goes there. What is queued already stays."""
         self._check_open()
-        peer = self.host.reachable(self._destination(self._address(sockaddr)))
+        peer = self._reachable(self._destination(self._address(sockaddr)))
         if _lacks_scope(peer):
             raise error(errno.EINVAL)
         source = self._source_for(peer)
@@ -202,7 +202,7 @@ class SimUDP:
         data = b"".join(buffers)
         named = None if address is None else self._destination(self._address(address))
         self._bind_if_unbound()
-        destination = self.peer if named is None else self.host.reachable(named)
+        destination = self.peer if named is None else self._reachable(named)
         if destination is None:
             raise error(errno.EDESTADDRREQ)
         if named is not None and destination.port == 0:
@@ -414,6 +414,10 @@ class SimUDP:
         if address.family != self.family and self.is_v6only:
             raise error(errno.ENETUNREACH)
         return address
+
+    def _reachable(self, destination: Address) -> Address:
+        may_broadcast = bool(self.options[socket.SOL_SOCKET, socket.SO_BROADCAST])
+        return self.host.reachable(destination, may_broadcast=may_broadcast)
 
 
 _MOST_FLOW_LABEL: Final = 0xFFFFF
