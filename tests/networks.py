@@ -1,7 +1,9 @@
 """The ways to get sockets, so that one test body runs over all transports, and what can go wrong with a socket.
 
-Loopback delivers a datagram within the call that sends it. So a clock that jumps when no task can run never jumps over
-a datagram that is on its way, and `trio.testing.wait_all_tasks_blocked` returns when all of them have been read.
+Loopback delivers a datagram within the call that sends it, the kernel's and the simulated one. So a clock that jumps
+when no task can run never jumps over a datagram that is on its way, and `trio.testing.wait_all_tasks_blocked` returns
+when all of them have been read. What a body asserts is the same on every network: that is what the simulated one, on
+which others will test their own code, is sworn in with.
 """
 
 import contextlib
@@ -17,13 +19,31 @@ import pytest
 import trio
 
 import trio_udp
-from trio_udp._net import Address, KernelTransport, PortableTransport, Transport, normalise
+from trio_udp._net import Address, KernelTransport, PortableTransport, Transport, TrioTransport, normalise
 from trio_udp._net._mmsg import CALLS, MMSGHDR_SIZE, Calls, find_calls
 from trio_udp._server import Handler
 from trio_udp.proto import TU1, AnswerKind, Question
+from trio_udp.testing import SimNet, SimSocket, SimUDP
 
-NetworkName = Literal["kernel", "portable", "factory"]
-NETWORKS: Final[tuple[NetworkName, ...]] = ("kernel", "portable", "factory")
+NetworkName = Literal["kernel", "portable", "factory", "simnet"]
+NETWORKS: Final[tuple[NetworkName, ...]] = ("kernel", "portable", "factory", "simnet")
+DIRECT: Final[tuple[NetworkName, ...]] = ("kernel", "portable")
+"""Where this package reads descriptors by itself."""
+
+# A test that takes `network` runs on all of them, unless it carries one of these marks, which say why not.
+# Those that take none are about arguments, about other programs (`tests/cli`, `tests/test_book.py`), or about what only
+# the kernel has (`tests/net/test_kernel.py`: datagrams in one piece, network namespaces).
+direct = pytest.mark.parametrize("network", DIRECT, indirect=True)
+"""What no socket behind Trio's interface can show: many datagrams for one wake-up, or before a look at the time; ICMP
+errors with the datagram they quote; a send buffer that is full."""
+kernel = pytest.mark.parametrize("network", ["kernel", "portable", "factory"], indirect=True)
+"""The other end is another process."""
+awaitable = pytest.mark.parametrize("network", ["factory", "simnet"], indirect=True)
+"""The other way round: a socket that keeps a sender waiting, or a host that lacks something."""
+
+_SIMULATED: Final[trio.lowlevel.RunVar["CountedNet | None"]] = trio.lowlevel.RunVar("simulated network", None)
+_TRACED: Final = 40
+"""Packets that a failing test shows. Few, because some tests count memory."""
 
 
 def _has_ipv6() -> bool:
@@ -108,37 +128,76 @@ class DelegatingSocket(FaultySocket):
 
 
 class DelegatingFactory(trio.abc.SocketFactory):
-    """Makes delegating sockets."""
+    """Makes delegating sockets, before those of the network that is installed."""
 
     def socket(self, family: int = socket.AF_INET, kind: int = socket.SOCK_STREAM, proto: int = 0) -> Any:
         """See `trio.abc.SocketFactory.socket`."""
-        behind = trio.socket.from_stdlib_socket(socket.socket(family, kind, proto))
-        return DelegatingSocket(cast("socket.socket", behind))
+        net = simulated_net()
+        make = net.socket if net is not None else _real_socket
+        return DelegatingSocket(cast("socket.socket", make(family, kind, proto)))
 
 
-def install(name: NetworkName) -> None:
-    """Choose where `trio.socket.socket` gets sockets from, until the end of this `trio.run`."""
+class CountedNet(SimNet):
+    """A simulated network that knows which of its sockets are open, as the kernel does."""
+
+    def __init__(self) -> None:
+        super().__init__(trace_limit=_TRACED)
+        self._opened: list[SimSocket] = []
+
+    def socket(self, family: int = socket.AF_INET, kind: int = socket.SOCK_STREAM, proto: int = 0) -> SimSocket:
+        """See `trio.abc.SocketFactory.socket`."""
+        sock = super().socket(family, kind, proto)
+        self._opened.append(sock)
+        return sock
+
+    @property
+    def open_sockets(self) -> int:
+        """How many were not closed yet."""
+        return sum(sock.fileno() != -1 for sock in self._opened)
+
+
+def simulated_net() -> CountedNet | None:
+    """The simulated network of this `trio.run`, if it has one."""
+    with contextlib.suppress(RuntimeError):  # there is no run at all
+        return _SIMULATED.get()
+    return None
+
+
+def _real_socket(family: int, kind: int, proto: int) -> trio.socket.SocketType:
+    return trio.socket.from_stdlib_socket(socket.socket(family, kind, proto))
+
+
+@contextlib.asynccontextmanager
+async def installed(name: NetworkName) -> AsyncIterator[NetworkName]:
+    """Choose where `trio.socket.socket` gets sockets from, and where strangers come from, for the length of the block.
+
+    One at a time for each `trio.run`. At its end no simulated socket may be open, and what was sent is printed, for the
+    report of a test that fails.
+    """
     trio.socket.set_custom_socket_factory(DelegatingFactory() if name == "factory" else None)
     CALLS.set(find_calls() if name == "kernel" else None)
+    if name != "simnet":
+        yield name
+        return
+    net = CountedNet()
+    _SIMULATED.set(net)
+    try:
+        async with net.running():
+            yield name
+    finally:
+        _SIMULATED.set(None)
+        print(net.trace)
+    assert net.open_sockets == 0
 
 
 @pytest.fixture(name="network", params=NETWORKS)
-async def network_fixture(request: pytest.FixtureRequest) -> NetworkName:
-    """The network this test runs over: the kernel's own sockets, or those of a socket factory.
+async def network_fixture(request: pytest.FixtureRequest) -> AsyncIterator[NetworkName]:
+    """The network this test runs over: the kernel's own sockets, those of a socket factory, or simulated ones.
 
     A test has to take it as an argument: pytest-trio does not run async fixtures named by `usefixtures`.
     """
-    name = cast("NetworkName", request.param)
-    install(name)
-    return name
-
-
-@pytest.fixture(name="direct", params=[name for name in NETWORKS if name != "factory"])
-async def direct_fixture(request: pytest.FixtureRequest) -> NetworkName:
-    """The network this test runs over, for those that a socket factory cannot show."""
-    name = cast("NetworkName", request.param)
-    install(name)
-    return name
+    async with installed(cast("NetworkName", request.param)) as name:
+        yield name
 
 
 class FaultyCalls:
@@ -176,14 +235,21 @@ class FaultyCalls:
 def faults_of(transport: Transport) -> Faults:
     """The faults of an open transport's socket, on any network."""
     if not isinstance(transport.socket, FaultySocket):
-        assert isinstance(transport, PortableTransport)
-        faulty = FaultySocket(transport.socket)
-        transport.socket = cast("socket.socket", faulty)
-        if isinstance(transport, KernelTransport):
-            calls = FaultyCalls(transport.calls, faulty.faults)
-            transport.calls = Calls(calls.receive, calls.send)
-            transport._sends_runs = False  # a fault is one datagram's, so each has to leave by itself
+        _make_faulty(transport)
     return cast("FaultySocket", transport.socket).faults
+
+
+def _make_faulty(transport: Transport) -> None:
+    if isinstance(transport, TrioTransport):
+        transport.socket = cast("trio.socket.SocketType", DelegatingSocket(cast("socket.socket", transport.socket)))
+        return
+    assert isinstance(transport, PortableTransport)
+    faulty = FaultySocket(transport.socket)
+    transport.socket = cast("socket.socket", faulty)
+    if isinstance(transport, KernelTransport):
+        calls = FaultyCalls(transport.calls, faulty.faults)
+        transport.calls = Calls(calls.receive, calls.send)
+        transport._sends_runs = False  # a fault is one datagram's, so each has to leave by itself
 
 
 class Names(trio.abc.HostnameResolver):
@@ -254,11 +320,19 @@ async def serving(handler: Handler, port: int = 0, **options: Any) -> AsyncItera
 
 @contextlib.contextmanager
 def plain_socket(host: str = "127.0.0.1", port: int = 0) -> Iterator[socket.socket]:
-    """A standard, non-blocking UDP socket: a stranger, a forger, or a server that never answers."""
-    with socket.socket(Address(host, port).family, socket.SOCK_DGRAM) as sock:
-        sock.setblocking(False)
+    """A non-blocking UDP socket as the standard library has it: a stranger, or a server that never answers."""
+    with contextlib.closing(_plain_socket(Address(host, port).family)) as sock:
         sock.bind((host, port))
         yield sock
+
+
+def _plain_socket(family: socket.AddressFamily) -> socket.socket:
+    net = simulated_net()
+    if net is not None:
+        return cast("socket.socket", net.socket(family, socket.SOCK_DGRAM).kernel)
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    sock.setblocking(False)
+    return sock
 
 
 def address_of(sock: socket.socket) -> Address:
@@ -273,8 +347,9 @@ def dead_address(host: str = "127.0.0.1") -> Address:
 
 
 def descriptors() -> int:
-    """How many descriptors this process has open, and the one that counts them."""
-    return len(os.listdir("/dev/fd"))
+    """How many descriptors this process has open, and the one that counts them; simulated sockets count as one each."""
+    net = simulated_net()
+    return len(os.listdir("/dev/fd")) + (0 if net is None else net.open_sockets)
 
 
 def read_all(sock: socket.socket) -> list[bytes]:
@@ -288,9 +363,16 @@ def read_all(sock: socket.socket) -> list[bytes]:
 
 async def next_datagram(sock: socket.socket) -> tuple[bytes, Address]:
     """What comes next, and from whom."""
-    await trio.lowlevel.wait_readable(sock)
+    await _wait_readable(sock)
     data, peer = sock.recvfrom(65_536)
     return data, normalise(peer)
+
+
+async def _wait_readable(sock: "socket.socket | SimUDP") -> None:
+    if isinstance(sock, SimUDP):
+        await SimSocket(sock).wait_readable()
+    else:
+        await trio.lowlevel.wait_readable(sock)
 
 
 def reply_to(request: bytes, payload: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""The asking side, over both transports: what a request gives, when it is sent again, whom it believes, how it ends."""
+"""The asking side, over every network: what a request gives, when it is sent again, whom it believes, how it ends."""
 
 import errno
 import itertools
@@ -23,8 +23,10 @@ from .networks import (
     NetworkName,
     address_of,
     at_most_steps,
+    awaitable,
     dead_address,
     descriptors,
+    direct,
     echo,
     faults_of,
     needs_ipv6,
@@ -344,9 +346,11 @@ async def test_a_request_that_waits_for_its_turn_makes_no_attempt_once_the_clien
         assert attempts.at == [0]
 
 
-async def test_a_reply_that_comes_during_a_failing_send_ends_the_request(autojump_clock: MockClock) -> None:
+@awaitable
+async def test_a_reply_that_comes_during_a_failing_send_ends_the_request(
+    network: NetworkName, autojump_clock: MockClock
+) -> None:
     """A2: the reply is read by another task while attempt 2 hangs in a full buffer; then that send fails."""
-    trio.socket.set_custom_socket_factory(DelegatingFactory())
     room = trio.Event()
     with plain_socket() as server:
         async with open_client(*address_of(server), connect=False) as client, trio.open_nursery() as nursery:
@@ -392,10 +396,11 @@ async def test_a_dead_port_is_hinted_at_and_the_schedule_goes_on(
         assert client.statistics().endpoint.send_errors == {}
 
 
+@direct
 @pytest.mark.parametrize("host", LOOPBACKS)
 @pytest.mark.parametrize("connect", [True, False])
 async def test_the_kernel_says_which_request_met_a_dead_port(
-    autojump_clock: MockClock, host: str, connect: bool
+    network: NetworkName, autojump_clock: MockClock, host: str, connect: bool
 ) -> None:
     """G5: the error queue quotes the request, so the hint is in its error."""
     dead = dead_address(host)
@@ -564,7 +569,8 @@ class PoorFactory(DelegatingFactory):
         raise OSError(self._error, "injected")
 
 
-async def test_a_kernel_without_ipv6_asks_a_names_ipv4_addresses() -> None:
+@awaitable
+async def test_a_kernel_without_ipv6_asks_a_names_ipv4_addresses(network: NetworkName) -> None:
     """A name may have both."""
     trio.socket.set_custom_hostname_resolver(Names({"service": ["::1", "127.0.0.1"], "modern": ["::1"]}))
     trio.socket.set_custom_socket_factory(PoorFactory(errno.EAFNOSUPPORT, no_ipv6=True))
@@ -577,15 +583,16 @@ async def test_a_kernel_without_ipv6_asks_a_names_ipv4_addresses() -> None:
                 pytest.fail("opened")
 
 
+@awaitable
 @pytest.mark.parametrize("name", ["ENETUNREACH", "EHOSTUNREACH"])
-async def test_a_host_without_a_route_opens_the_client_all_the_same(name: str) -> None:
+async def test_a_host_without_a_route_opens_the_client_all_the_same(network: NetworkName, name: str) -> None:
     """G6: there may be one by the time of the next attempt; the socket is not connected then."""
     trio.socket.set_custom_socket_factory(PoorFactory(getattr(errno, name), no_connect=True))
     async with serving(echo) as server, open_client(*server.address) as client:
         assert await client.request(b"?") == b"?"
 
 
-async def test_another_error_of_connect_is_the_callers() -> None:
+async def test_another_error_of_connect_is_the_callers(network: NetworkName) -> None:
     """G9: and no descriptor is left."""
     before = descriptors()
     with pytest.raises(PermissionError):
@@ -771,9 +778,9 @@ async def test_a_request_that_ends_while_others_wait_for_a_turn_lets_the_next_on
         assert nothing_is_open(client)
 
 
-async def test_a_flood_does_not_keep_a_request_from_its_times(autojump_clock: MockClock) -> None:
+@awaitable
+async def test_a_flood_does_not_keep_a_request_from_its_times(network: NetworkName, autojump_clock: MockClock) -> None:
     """C4, E7: however fast junk comes, and though every wait for it ends at once: no transmission is a batch late."""
-    trio.socket.set_custom_socket_factory(DelegatingFactory())
     async with open_client("127.0.0.1", 9) as client, trio.open_nursery() as nursery:
 
         async def receive() -> Batch:

@@ -17,7 +17,7 @@ from .networks import (
     NetworkName,
     address_of,
     dead_address,
-    direct_fixture,  # noqa: F401 - pytest finds it by its name, direct
+    direct,
     faults_of,
     network_fixture,  # noqa: F401 - pytest finds it by its name, network
     plain_socket,
@@ -102,7 +102,8 @@ async def test_an_errno_without_a_name_is_counted_too(network: NetworkName) -> N
         assert await endpoint.send(b"lost", address_of(server)) == "OSError"
 
 
-async def test_a_full_buffer_is_no_error(direct: NetworkName) -> None:
+@direct
+async def test_a_full_buffer_is_no_error(network: NetworkName) -> None:
     """G6: EAGAIN waits."""
     with plain_socket() as server:
         with contextlib.closing(await endpoint_to(address_of(server))) as endpoint:
@@ -112,7 +113,8 @@ async def test_a_full_buffer_is_no_error(direct: NetworkName) -> None:
         assert endpoint.statistics().send_errors == {}
 
 
-async def test_a_full_buffer_loses_the_datagram_of_who_may_not_wait(direct: NetworkName) -> None:
+@direct
+async def test_a_full_buffer_loses_the_datagram_of_who_may_not_wait(network: NetworkName) -> None:
     """E7: a server never waits for one client at the cost of the others."""
     with plain_socket() as server:
         with contextlib.closing(await endpoint_to(address_of(server))) as endpoint:
@@ -191,7 +193,7 @@ async def test_pending_errors_cost_no_datagram_of_many(network: NetworkName, nam
         assert endpoint.statistics().send_errors == {name: 1}
 
 
-async def test_an_address_of_another_family_is_its_datagrams_own_fault(direct: NetworkName) -> None:
+async def test_an_address_of_another_family_is_its_datagrams_own_fault(network: NetworkName) -> None:
     """G6: an IPv4 socket cannot reach it; the others leave."""
     with plain_socket() as server, contextlib.closing(await endpoint_to(address_of(server))) as endpoint:
         here, nowhere = address_of(server), Address("::1", 9)
@@ -200,7 +202,8 @@ async def test_an_address_of_another_family_is_its_datagrams_own_fault(direct: N
         assert read_all(server) == [b"0", b"2"]
 
 
-async def test_a_full_buffer_is_waited_for_by_many_too(direct: NetworkName) -> None:
+@direct
+async def test_a_full_buffer_is_waited_for_by_many_too(network: NetworkName) -> None:
     """G6: unless they may not wait; then it costs those that met it."""
     with plain_socket() as server, contextlib.closing(await endpoint_to(address_of(server))) as endpoint:
         faults = faults_of(endpoint._transport)
@@ -245,7 +248,8 @@ async def test_a_dead_port_is_a_hint_and_no_error(network: NetworkName) -> None:
         assert endpoint.statistics().send_errors == {}
 
 
-async def test_a_dead_port_among_several_servers_is_a_hint_too(direct: NetworkName) -> None:
+@direct
+async def test_a_dead_port_among_several_servers_is_a_hint_too(network: NetworkName) -> None:
     """G5: the kernel's error queue tells which of them it was."""
     dead = dead_address()
     with contextlib.closing(await endpoint_to(dead)) as endpoint:

@@ -1,4 +1,4 @@
-"""Attacks on loopback, over both transports: the book's unwelcome reply, forged sources and ICMP, floods and loops.
+"""Attacks on loopback, over every network: the book's unwelcome reply, forged sources and ICMP, floods and loops.
 
 Nothing here sleeps. Loopback delivers within the call that sends, so what was sent has been read once all tasks wait.
 """
@@ -10,9 +10,10 @@ import signal
 import socket
 import struct
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from random import Random
+from typing import Final
 
 import pytest
 import trio
@@ -21,19 +22,23 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 import trio_udp
 from trio_udp import Address, Attempt, Book, Client, DropReason, Profile, Request, RetryPolicy, Server, open_client
 from trio_udp._server import Handler
+from trio_udp.testing import Packet
 
 from .cli.command import Running
 from .cli.command import serving as serving_in_a_process
 from .networks import (
     NetworkName,
     address_of,
+    direct,
     echo,
+    kernel,
     network_fixture,  # noqa: F401 - pytest finds it by its name, network
     next_datagram,
     plain_socket,
     read_all,
     reply_to,
     serving,
+    simulated_net,
 )
 
 PATIENT = RetryPolicy(initial=60, jitter=0, attempts=1)
@@ -42,7 +47,7 @@ CHUNK = 64
 """Datagrams sent before the reader gets its turn: fewer than the smallest receive buffer holds."""
 
 
-# The forger's tools
+# The forger's tools. On the simulated network everybody has them.
 
 
 @contextmanager
@@ -60,21 +65,51 @@ def _may_forge() -> bool:
         return False
 
 
-needs_raw_sockets = pytest.mark.skipif(
-    not _may_forge(), reason="forging needs CAP_NET_RAW: run as root, or in `unshare -Urn` with the loopback up"
-)
+@pytest.fixture
+def raw_sockets(request: pytest.FixtureRequest) -> None:
+    """What a forger needs; skip where there is none."""
+    if request.node.callspec.params["network"] != "simnet" and not _may_forge():
+        pytest.skip("forging needs CAP_NET_RAW: run as root, or in `unshare -Urn` with the loopback up")
+
+
+needs_raw_sockets = pytest.mark.usefixtures("raw_sockets")
+
+Forge = Callable[[bytes, Address, Address], object]
+"""Sends a datagram that says it comes from that address and port, to this one."""
+
+
+@contextmanager
+def forger() -> Iterator[Forge]:
+    """Somebody who writes what they like where the network would write the truth."""
+    net = simulated_net()
+    if net is not None:
+        yield net.inject
+        return
+    with raw_socket(socket.IPPROTO_UDP) as raw:
+
+        def forge(data: bytes, source: Address, destination: Address) -> None:
+            raw.bind((source.host, 0))
+            header = struct.pack("!HHHH", source.port, destination.port, 8 + len(data), 0)
+            raw.sendto(header + data, (destination.host, 0))
+
+        yield forge
 
 
 def forge_datagram(data: bytes, source: Address, destination: Address) -> None:
-    """Send a datagram that says it comes from that address and port."""
-    with raw_socket(socket.IPPROTO_UDP) as raw:
-        raw.bind((source.host, 0))
-        header = struct.pack("!HHHH", source.port, destination.port, 8 + len(data), 0)
-        raw.sendto(header + data, (destination.host, 0))
+    """Send one such datagram."""
+    with forger() as forge:
+        forge(data, source, destination)
+
+
+ICMP: Final = {3: "port unreachable", 4: "fragmentation needed"}
 
 
 def forge_icmp(code: int, quoted: bytes, sender: Address, receiver: Address) -> None:
     """Tell the sender of a datagram, quoted, that its receiver cannot be reached; code 3: port, 4: too long."""
+    net = simulated_net()
+    if net is not None:
+        net.inject_icmp(ICMP[code], Packet(quoted, sender, receiver), mtu=68)
+        return
     udp = struct.pack("!HHHH", sender.port, receiver.port, 8 + len(quoted), 0) + quoted
     ends = socket.inet_aton(sender.host) + socket.inet_aton(receiver.host)
     ip = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(udp), 0, 0, 64, socket.IPPROTO_UDP, 0) + ends
@@ -124,6 +159,7 @@ async def stop(server: Running) -> None:
 # The book's demonstrations
 
 
+@kernel
 @pytest.mark.parametrize(
     ("connect", "counted"), [(False, {DropReason.WRONG_PEER: 2}), (True, {})], ids=["unconnected", "connected"]
 )
@@ -149,6 +185,7 @@ async def test_the_promiscuous_client_does_not_believe_the_unwelcome_reply(
         assert (question.reply.payload, question.reply.peer) == (b"What time is it?", Address("127.0.0.1", int(port)))
 
 
+@kernel
 @needs_raw_sockets
 @pytest.mark.parametrize("connect", [False, True])
 async def test_a_forger_with_the_servers_own_address_is_not_believed(network: NetworkName, connect: bool) -> None:
@@ -172,6 +209,7 @@ async def test_a_forger_with_the_servers_own_address_is_not_believed(network: Ne
         assert question.reply.payload == b"What time is it?"
 
 
+@kernel
 @needs_raw_sockets
 @pytest.mark.parametrize("connect", [False, True])
 async def test_the_books_format_believes_a_forger_with_the_servers_own_address(
@@ -232,9 +270,12 @@ async def test_forged_icmp_about_the_right_datagram_is_only_a_hint(
         assert (question.reply.attempts, other.reply.attempts) == (1, 1)
 
 
+@direct
 @needs_raw_sockets
 @pytest.mark.parametrize("connect", [False, True])
-async def test_forged_icmp_about_other_datagrams_is_nothing(autojump_clock: MockClock, connect: bool) -> None:
+async def test_forged_icmp_about_other_datagrams_is_nothing(
+    network: NetworkName, autojump_clock: MockClock, connect: bool
+) -> None:
     """G5: it has to quote the request's ids to be so much as mentioned."""
     with plain_socket() as server, plain_socket() as stranger:
         opening = open_client(*address_of(server), connect=connect)
@@ -347,12 +388,11 @@ async def test_ten_thousand_spoofed_sources_leave_no_trace(network: NetworkName,
             request = question.attempts[0].datagram
             nursery.cancel_scope.cancel()
     async with serving(echo, host="127.0.0.1") as victim:
-        with raw_socket(socket.IPPROTO_UDP) as raw, at_most_one_mebibyte():
+        with forger() as forge, at_most_one_mebibyte():
             for number in range(FLOOD):
                 if number % CHUNK == 0:
                     await wait_all_tasks_blocked()
-                header = struct.pack("!HHHH", 1 + number, victim.address.port, 8 + len(request), 0)
-                raw.sendto(header + request, (victim.address.host, 0))
+                forge(request, Address("127.0.0.1", 1 + number), victim.address)
             await wait_all_tasks_blocked()
         assert victim.statistics().requests >= FLOOD - 1
 

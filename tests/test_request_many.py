@@ -19,16 +19,18 @@ from trio_udp._net._ancillary import NOTHING
 from trio_udp._net._batch import Batch, Datagram
 
 from .networks import (
+    DIRECT,
     NETWORKS,
     AtStep,
-    DelegatingFactory,
     NetworkName,
     address_of,
     at_most_steps,
+    awaitable,
     descriptors,
+    direct,
     echo,
     faults_of,
-    install,
+    installed,
     network_fixture,  # noqa: F401 - pytest finds it by its name, network
     next_datagram,
     plain_socket,
@@ -158,7 +160,9 @@ async def test_one_requests_error_ends_no_other(network: NetworkName, autojump_c
     assert (counts.replies, counts.no_replies, counts.remote_errors, counts.cancelled) == (2, 1, 1, 1)
 
 
-async def test_payloads_that_cannot_be_sent_do_not_keep_other_tasks_from_running(autojump_clock: MockClock) -> None:
+async def test_payloads_that_cannot_be_sent_do_not_keep_other_tasks_from_running(
+    network: NetworkName, autojump_clock: MockClock
+) -> None:
     """G9: an endless row of them can be cancelled, and is taken no faster than results are."""
 
     def endless() -> Iterator[bytes]:
@@ -315,8 +319,9 @@ async def test_a_turn_that_was_waited_for_is_not_lost_to_others_who_wait(
 # A loop with other things to do
 
 
+@direct
 async def test_answers_that_came_while_the_loop_was_busy_are_taken_before_anything_is_given_up(
-    autojump_clock: MockClock,
+    network: NetworkName, autojump_clock: MockClock
 ) -> None:
     """A2: though nobody read for longer than the whole schedule. Sockets of a factory may look at the time first."""
     with plain_socket() as server:
@@ -333,9 +338,11 @@ async def test_answers_that_came_while_the_loop_was_busy_are_taken_before_anythi
             assert isinstance(came[2].error, NoReply)
 
 
-async def test_a_steady_stream_of_answers_does_not_keep_lost_requests_waiting(autojump_clock: MockClock) -> None:
+@awaitable
+async def test_a_steady_stream_of_answers_does_not_keep_lost_requests_waiting(
+    network: NetworkName, autojump_clock: MockClock
+) -> None:
     """C4: though every read brings an answer at once, what is due is sent and given up on time."""
-    trio.socket.set_custom_socket_factory(DelegatingFactory())
     sent: list[bytes] = []
     async with open_client("127.0.0.1", 9, connect=False) as client:
 
@@ -493,7 +500,7 @@ async def test_a_wait_that_is_cancelled_loses_nothing(network: NetworkName, auto
         return request.payload
 
     async with serving(slow) as server, open_client(*server.address) as client:
-        if network == "kernel":
+        if network in DIRECT:
             faults_of(client._endpoint._transport).sends.extend([None, errno.EAGAIN, None, errno.EAGAIN])
         else:
             faults_of(client._endpoint._transport).sends.extend([None, trio.Event(), None])
@@ -603,17 +610,20 @@ def test_cancelling_at_any_step_leaves_nothing(network: NetworkName, wait: bool)
     clients: list[Client] = []
 
     async def main(scope: trio.CancelScope) -> None:
-        install(network)
-        with scope:
-            async with trio.open_nursery() as nursery:
-                server = await nursery.start(functools.partial(trio_udp.serve, answer_late, 0, host="127.0.0.1"))
-                async with open_client(*server.address, policy=BOOK, max_in_flight=3) as client:
-                    clients.append(client)
-                    if network == "kernel":
-                        faults_of(client._endpoint._transport).sends.extend([None, errno.EAGAIN, None])
-                    await _use(client, wait)
-                nursery.cancel_scope.cancel()
-        assert math.isinf(trio.lowlevel.current_statistics().seconds_to_next_deadline)
+        async with installed(network):
+            with scope:
+                await use()
+            assert math.isinf(trio.lowlevel.current_statistics().seconds_to_next_deadline)
+
+    async def use() -> None:
+        async with trio.open_nursery() as nursery:
+            server = await nursery.start(functools.partial(trio_udp.serve, answer_late, 0, host="127.0.0.1"))
+            async with open_client(*server.address, policy=BOOK, max_in_flight=3) as client:
+                clients.append(client)
+                if network in DIRECT:
+                    faults_of(client._endpoint._transport).sends.extend([None, errno.EAGAIN, None])
+                await _use(client, wait)
+            nursery.cancel_scope.cancel()
 
     step = 1
     while _run_until(step, main):
@@ -662,8 +672,7 @@ def test_each_payload_has_its_one_result_until_the_block_is_left(
             await client.request(b"%d" % number)
 
     async def main() -> None:
-        install(network)
-        async with serving(lose, host="127.0.0.1") as server:
+        async with installed(network), serving(lose, host="127.0.0.1") as server:
             async with open_client(*server.address, policy=STEADY, max_in_flight=3) as client:
                 async with trio.open_nursery() as nursery:
                     for number in range(others):

@@ -1,4 +1,4 @@
-"""Many requests, few descriptors: one server and one client carry thousands of tasks, over both transports."""
+"""Many requests, few descriptors: one server and one client carry thousands of tasks, over every network."""
 
 import pytest
 import trio

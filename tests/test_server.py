@@ -1,4 +1,4 @@
-"""The answering side, over both transports: where it listens, what handlers may do, how it refuses and how it ends."""
+"""The answering side, over every network: where it listens, what handlers may do, how it refuses and how it ends."""
 
 import errno
 import functools
@@ -31,6 +31,7 @@ from .networks import (
     DelegatingFactory,
     Names,
     NetworkName,
+    awaitable,
     descriptors,
     echo,
     faults_of,
@@ -160,17 +161,19 @@ class PoorFactory(DelegatingFactory):
         raise OSError(errno.EADDRINUSE, "Address already in use")
 
 
+@awaitable
 @pytest.mark.parametrize(
     ("missing", "host"), [(socket.AF_INET6, ANY4), pytest.param(socket.AF_INET, "::", marks=needs_ipv6)]
 )
-async def test_a_host_with_one_family_listens_on_that(missing: int, host: str) -> None:
+async def test_a_host_with_one_family_listens_on_that(network: NetworkName, missing: int, host: str) -> None:
     """Unless an address of the other was asked for."""
     trio.socket.set_custom_socket_factory(PoorFactory(missing=(missing,)))
     async with serving(echo) as server:
         assert [address.host for address in server.addresses] == [host]
 
 
-async def test_a_host_without_ip_says_so() -> None:
+@awaitable
+async def test_a_host_without_ip_says_so(network: NetworkName) -> None:
     """Nothing to listen on is an error, and so is an address of a family that is missing."""
     trio.socket.set_custom_socket_factory(PoorFactory(missing=(socket.AF_INET, socket.AF_INET6)))
     with pytest.raises(OSError, match="Address family not supported") as caught:
@@ -180,7 +183,7 @@ async def test_a_host_without_ip_says_so() -> None:
         await serve(echo, 0, host="127.0.0.1")
 
 
-async def test_a_name_is_served_on_those_of_its_addresses_that_this_host_has() -> None:
+async def test_a_name_is_served_on_those_of_its_addresses_that_this_host_has(network: NetworkName) -> None:
     """localhost is often ::1 as well, where IPv6 is switched off; a name with no address of ours is an error."""
     names = {"here.example": ["203.0.113.1", "127.0.0.1"], "elsewhere.example": ["203.0.113.1", "203.0.113.2"]}
     trio.socket.set_custom_hostname_resolver(Names(names))
@@ -191,8 +194,9 @@ async def test_a_name_is_served_on_those_of_its_addresses_that_this_host_has() -
     assert caught.value.errno == errno.EADDRNOTAVAIL
 
 
+@awaitable
 @needs_ipv6
-async def test_a_port_that_is_free_for_one_family_only_is_not_taken() -> None:
+async def test_a_port_that_is_free_for_one_family_only_is_not_taken(network: NetworkName) -> None:
     """Another one is looked for, 20 times; sockets that were opened meanwhile are closed."""
     before = descriptors()
     trio.socket.set_custom_socket_factory(PoorFactory(taken=19))
@@ -655,9 +659,9 @@ async def _open_nursery(task_status: trio.TaskStatus[trio.Nursery]) -> None:
         await trio.sleep_forever()
 
 
-async def test_draining_lets_a_plain_handlers_answer_leave(autojump_clock: MockClock) -> None:
+@awaitable
+async def test_draining_lets_a_plain_handlers_answer_leave(network: NetworkName, autojump_clock: MockClock) -> None:
     """E10: a reply that waits for room in the send buffer belongs to a handler that has run."""
-    trio.socket.set_custom_socket_factory(DelegatingFactory())
     room = trio.Event()
     async with trio.open_nursery() as nursery:
         server = await nursery.start(functools.partial(serve, echo, 0, host="127.0.0.1"))
@@ -675,9 +679,11 @@ async def test_draining_lets_a_plain_handlers_answer_leave(autojump_clock: MockC
     assert answers == [b"?"]
 
 
-async def test_a_request_whose_answer_was_cancelled_is_counted_as_unanswered(autojump_clock: MockClock) -> None:
+@awaitable
+async def test_a_request_whose_answer_was_cancelled_is_counted_as_unanswered(
+    network: NetworkName, autojump_clock: MockClock
+) -> None:
     """The counters add up whenever the server is stopped."""
-    trio.socket.set_custom_socket_factory(DelegatingFactory())
     async with serving(echo, host="127.0.0.1") as server:
         faults_of(server._endpoints[0]._transport).sends.append(trio.Event())
         with trio.move_on_after(1):

@@ -216,7 +216,9 @@ async def test_the_round_trip_is_published_per_server(network: NetworkName, auto
     assert rtts == {server.address: pytest.approx(0.02)}
 
 
-async def test_statistics_are_copies_that_can_be_made_into_json(autojump_clock: MockClock) -> None:
+async def test_statistics_are_copies_that_can_be_made_into_json(
+    network: NetworkName, autojump_clock: MockClock
+) -> None:
     """What was taken does not change any more, and `dataclasses.asdict` takes it apart."""
     async with serving(echo, host="127.0.0.1") as server, open_client(*server.address) as client:
         before = client.statistics()

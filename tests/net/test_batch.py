@@ -1,4 +1,4 @@
-"""Datagrams in and out: the bodies that both transports share, and what only the kernel's own can show."""
+"""Datagrams in and out: the bodies that all transports share, and what only the kernel's own can show."""
 
 import contextlib
 import errno
@@ -31,7 +31,7 @@ from ..networks import (
     address_of,
     at_most_steps,
     dead_address,
-    direct_fixture,  # noqa: F401 - pytest finds it by its name, direct
+    direct,
     faults_of,
     needs_ipv6,
     network_fixture,  # noqa: F401 - pytest finds it by its name, network
@@ -66,7 +66,12 @@ async def receive_all(transport: Transport, count: int) -> list[Batch]:
     return batches
 
 
-TRANSPORTS = {"kernel": KernelTransport, "portable": PortableTransport, "factory": TrioTransport}
+TRANSPORTS = {
+    "kernel": KernelTransport,
+    "portable": PortableTransport,
+    "factory": TrioTransport,
+    "simnet": TrioTransport,
+}
 
 
 async def test_each_network_has_its_transport(network: NetworkName) -> None:
@@ -158,7 +163,8 @@ async def test_a_receive_error_without_an_explanation_is_reported_by_its_name(ne
         assert [error for batch in batches for error in batch.errors] == ["ECONNREFUSED", "EHOSTUNREACH"]
 
 
-async def test_a_wake_up_reads_all_there_is_up_to_64(direct: NetworkName) -> None:
+@direct
+async def test_a_wake_up_reads_all_there_is_up_to_64(network: NetworkName) -> None:
     """However many came, the task that reads them yields to the others in between (64 a batch)."""
     with contextlib.closing(await server_transport()) as transport:
         with plain_socket() as peer:
@@ -171,7 +177,8 @@ async def test_a_wake_up_reads_all_there_is_up_to_64(direct: NetworkName) -> Non
         ]
 
 
-async def test_a_wake_up_for_nothing_is_no_batch(direct: NetworkName) -> None:
+@direct
+async def test_a_wake_up_for_nothing_is_no_batch(network: NetworkName) -> None:
     """The kernel may find a bad checksum only when the datagram is read: then there is none, and waiting goes on."""
     with contextlib.closing(await server_transport()) as transport, plain_socket() as peer:
         faults_of(transport).receives.append(errno.EAGAIN)
@@ -192,7 +199,8 @@ DEAD = {
 
 @needs_ipv6
 @pytest.mark.parametrize("hosts", DEAD.values(), ids=DEAD)
-async def test_icmp_arrives_as_a_hint_on_an_unconnected_socket(direct: NetworkName, hosts: list[str]) -> None:
+@direct
+async def test_icmp_arrives_as_a_hint_on_an_unconnected_socket(network: NetworkName, hosts: list[str]) -> None:
     """G5: with the peer and the datagram it is about, so that it can be told from one made up."""
     dead = [dead_address(host) for host in hosts]
     with contextlib.closing(await client_transport(*dead)) as transport:
@@ -201,7 +209,8 @@ async def test_icmp_arrives_as_a_hint_on_an_unconnected_socket(direct: NetworkNa
 
 
 @pytest.mark.parametrize("host", LOOPBACKS)
-async def test_icmp_arrives_as_a_hint_on_a_connected_socket(direct: NetworkName, host: str) -> None:
+@direct
+async def test_icmp_arrives_as_a_hint_on_a_connected_socket(network: NetworkName, host: str) -> None:
     """G5: the same, where the kernel would otherwise only say ECONNREFUSED to the next call."""
     dead = dead_address(host)
     with contextlib.closing(await client_transport(dead, connect=True)) as transport:
@@ -210,7 +219,10 @@ async def test_icmp_arrives_as_a_hint_on_a_connected_socket(direct: NetworkName,
 
 
 @pytest.mark.parametrize("connect", [True, False])
-async def test_a_send_that_meets_a_pending_error_leaves_the_hint_to_be_read(direct: NetworkName, connect: bool) -> None:
+@direct
+async def test_a_send_that_meets_a_pending_error_leaves_the_hint_to_be_read(
+    network: NetworkName, connect: bool
+) -> None:
     """G5: it was about an earlier datagram; the reader wakes up for it, once."""
     dead = dead_address()
     with contextlib.closing(await client_transport(dead, connect=connect)) as transport:
@@ -223,7 +235,8 @@ async def test_a_send_that_meets_a_pending_error_leaves_the_hint_to_be_read(dire
         assert scope.cancelled_caught
 
 
-async def test_no_hint_is_lost_among_many(direct: NetworkName) -> None:
+@direct
+async def test_no_hint_is_lost_among_many(network: NetworkName) -> None:
     """G5: there may be more of them than one batch has datagrams."""
     dead = dead_address()
     with contextlib.closing(await client_transport(dead)) as transport:
@@ -238,7 +251,8 @@ async def test_no_hint_is_lost_among_many(direct: NetworkName) -> None:
         assert hints == sent
 
 
-async def test_the_error_queue_may_hold_what_is_no_error(direct: NetworkName) -> None:
+@direct
+async def test_the_error_queue_may_hold_what_is_no_error(network: NetworkName) -> None:
     """Time stamps of what was sent come through it too, if asked for: they are taken out, and are no hints."""
     with plain_socket() as server, contextlib.closing(await client_transport(address_of(server))) as transport:
         transport.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, TRANSMISSIONS)
@@ -261,7 +275,8 @@ async def _receives_nothing_but(data: bytes, transport: Transport) -> None:
     assert batch == Batch(batch.datagrams, [], [], 0)
 
 
-async def test_hints_and_datagrams_come_together(direct: NetworkName) -> None:
+@direct
+async def test_hints_and_datagrams_come_together(network: NetworkName) -> None:
     """A dead server does not hide a living one."""
     dead = dead_address()
     with plain_socket() as living:
@@ -313,7 +328,8 @@ def full_transport() -> Iterator[tuple[Transport, socket.socket]]:
         yield transport, theirs
 
 
-async def test_a_full_buffer_is_waited_for(direct: NetworkName) -> None:
+@direct
+async def test_a_full_buffer_is_waited_for(network: NetworkName) -> None:
     """G6: EAGAIN waits; two tasks may be waiting at once, and each datagram leaves once, in order."""
     with full_transport() as (transport, peer):
         async with trio.open_nursery() as nursery:
@@ -325,7 +341,8 @@ async def test_a_full_buffer_is_waited_for(direct: NetworkName) -> None:
         assert read_all(peer) == [b"one", b"two", b"three"]
 
 
-async def test_giving_up_a_full_buffer_leaves_the_turn_to_the_next(direct: NetworkName) -> None:
+@direct
+async def test_giving_up_a_full_buffer_leaves_the_turn_to_the_next(network: NetworkName) -> None:
     """G9: a cancelled sender, at the head of the line or in it, sends nothing and blocks nobody."""
     with full_transport() as (transport, peer):
         async with trio.open_nursery() as nursery:
@@ -345,7 +362,8 @@ async def _send_within(scope: trio.CancelScope, transport: Transport, data: byte
         await transport.send(data, None, None)
 
 
-async def test_closing_wakes_everybody_who_waits_for_a_full_buffer(direct: NetworkName) -> None:
+@direct
+async def test_closing_wakes_everybody_who_waits_for_a_full_buffer(network: NetworkName) -> None:
     """G10: the one who waits for the kernel, and those who wait behind it."""
     with full_transport() as (transport, _):
         async with trio.open_nursery() as nursery:
@@ -355,7 +373,8 @@ async def test_closing_wakes_everybody_who_waits_for_a_full_buffer(direct: Netwo
             transport.close()
 
 
-async def test_a_flood_of_errors_is_read_in_batches_too(direct: NetworkName, autojump_clock: MockClock) -> None:
+@direct
+async def test_a_flood_of_errors_is_read_in_batches_too(network: NetworkName, autojump_clock: MockClock) -> None:
     """E7: however many ICMP errors wait, one wake-up reads 64 of them and the task yields."""
     dead = dead_address()
     with contextlib.closing(await client_transport(dead, connect=False)) as transport:

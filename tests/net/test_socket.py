@@ -19,6 +19,7 @@ from ..networks import (
     DelegatingFactory,
     NetworkName,
     address_of,
+    awaitable,
     descriptors,
     needs_ipv6,
     network_fixture,  # noqa: F401 - pytest finds it by its name, network
@@ -43,7 +44,7 @@ async def test_a_server_socket_is_shared_with_nobody(network: NetworkName, host:
     sock.close()
 
 
-@pytest.mark.parametrize("host", ["192.0.2.222", pytest.param("2001:db8::1", marks=needs_ipv6)])
+@pytest.mark.parametrize("host", ["192.0.2.222", pytest.param("2001:db8::222", marks=needs_ipv6)])
 async def test_an_address_that_is_not_ours_cannot_be_listened_on(network: NetworkName, host: str) -> None:
     """The kernel's own error comes through, and no socket stays open."""
     with pytest.raises(OSError, match="assign requested address") as caught:
@@ -62,7 +63,7 @@ async def test_a_socket_that_cannot_be_opened_is_closed(network: NetworkName) ->
 
 
 @pytest.mark.parametrize("host", LOOPBACKS + WILDCARDS)
-async def test_datagrams_leave_undivided_and_believe_no_router(host: str) -> None:
+async def test_datagrams_leave_undivided_and_believe_no_router(network: NetworkName, host: str) -> None:
     """G4: path MTU discovery is set to PROBE, and the larger receive buffer asked for."""
     server = await open_server_socket(Address(host, 0))
     client = await open_client_socket([Address(host, 9)], connect=True)
@@ -77,7 +78,7 @@ async def test_datagrams_leave_undivided_and_believe_no_router(host: str) -> Non
 
 
 @needs_ipv6
-async def test_an_ipv6_server_leaves_ipv4_to_another_socket() -> None:
+async def test_an_ipv6_server_leaves_ipv4_to_another_socket(network: NetworkName) -> None:
     """So one port serves both, and either can be asked for alone."""
     one = await open_server_socket(Address("::", 0))
     other = await open_server_socket(Address("0.0.0.0", one.getsockname()[1]))  # noqa: S104 - the point of the test
@@ -159,15 +160,18 @@ class StubbornFactory(DelegatingFactory):
         real(level, name, value)
 
 
+@awaitable
 @pytest.mark.parametrize("host", LOOPBACKS + WILDCARDS)
-async def test_a_socket_without_options_is_good_enough(host: str) -> None:
+async def test_a_socket_without_options_is_good_enough(network: NetworkName, host: str) -> None:
     """Nothing that must hold depends on one of them alone."""
     trio.socket.set_custom_socket_factory(StubbornFactory())
     (await open_server_socket(Address(host, 0))).close()
     (await open_client_socket([Address(host, 9)], connect=False)).close()
 
 
-async def test_a_system_that_is_not_linux_is_not_told_linux_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_system_that_is_not_linux_is_not_told_linux_numbers(
+    network: NetworkName, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """There the same number may be another option."""
     monkeypatch.setattr(anc, "IS_LINUX", False)
     sock = await open_client_socket([Address("127.0.0.1", 9)], connect=True)

@@ -20,7 +20,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_udp import Client, NoReply, Request, RetryPolicy, Server, open_client, serve
 
-from ..networks import NETWORKS, AtStep, Names, NetworkName, descriptors, faults_of, install
+from ..networks import DIRECT, NETWORKS, AtStep, Names, NetworkName, descriptors, faults_of, installed
 
 POLICY: Final = RetryPolicy(initial=0.1, jitter=0, adaptive=False, attempts=4)
 OTHERS: Final = (b"first", b"second", b"third")
@@ -70,16 +70,19 @@ class Scenario:
         return instrument.steps >= step
 
     async def _main(self) -> None:
-        install(self.network)
-        with self.everything:
-            async with trio.open_nursery() as nursery:
-                self.server = await nursery.start(functools.partial(serve, answer_late, 0, host="127.0.0.1"))
-                async with open_client(*self.server.address, policy=POLICY, max_in_flight=2) as self.client:
-                    await self._use(self.client, self.server)
-        assert math.isinf(trio.lowlevel.current_statistics().seconds_to_next_deadline)  # no timer is left
+        async with installed(self.network):
+            with self.everything:
+                await self._serve_and_use()
+            assert math.isinf(trio.lowlevel.current_statistics().seconds_to_next_deadline)  # no timer is left
+
+    async def _serve_and_use(self) -> None:
+        async with trio.open_nursery() as nursery:
+            self.server = await nursery.start(functools.partial(serve, answer_late, 0, host="127.0.0.1"))
+            async with open_client(*self.server.address, policy=POLICY, max_in_flight=2) as self.client:
+                await self._use(self.client, self.server)
 
     async def _use(self, client: Client, server: Server) -> None:
-        if self.network != "factory":
+        if self.network in DIRECT:
             faults_of(client._endpoint._transport).sends.extend([None, errno.EAGAIN, None, errno.EAGAIN])
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._ask, client, OTHERS[0])
@@ -198,14 +201,17 @@ def test_opening_can_be_cancelled_at_every_step(network: NetworkName) -> None:
     """G9: before there is a client or a server to speak of."""
 
     async def open_both(scope: trio.CancelScope) -> None:
-        install(network)
-        trio.socket.set_custom_hostname_resolver(Names({"here": ["127.0.0.1", "127.0.0.2"]}))
-        with scope:
-            async with trio.open_nursery() as nursery:
-                server = await nursery.start(serve, answer_late, 0)
-                async with open_client("here", server.address.port):
-                    await wait_all_tasks_blocked()
-                nursery.cancel_scope.cancel()
+        async with installed(network):
+            trio.socket.set_custom_hostname_resolver(Names({"here": ["127.0.0.1", "127.0.0.2"]}))
+            with scope:
+                await serve_and_open()
+
+    async def serve_and_open() -> None:
+        async with trio.open_nursery() as nursery:
+            server = await nursery.start(serve, answer_late, 0)
+            async with open_client("here", server.address.port):
+                await wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
 
     step = 1
     while True:
@@ -275,8 +281,7 @@ def test_each_request_ends_as_if_it_were_alone(network: NetworkName, tasks: list
         assert (round(trio.current_time() - began, 6), outcome) == (round(task.ends()[0], 6), task.ends()[1])
 
     async def main() -> None:
-        install(network)
-        async with trio.open_nursery() as nursery:
+        async with installed(network), trio.open_nursery() as nursery:
             server = await nursery.start(functools.partial(serve, answer, 0, host="127.0.0.1"))
             async with open_client(*server.address, policy=POLICY) as client:
                 async with trio.open_nursery() as asking:

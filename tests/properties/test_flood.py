@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from trio_udp import Request
-from trio_udp._net import BATCH, Address, open_server_socket, open_transport
+from trio_udp._net import BATCH, Address, Transport, open_server_socket, open_transport
 from trio_udp._server import Handler
 from trio_udp.proto import TU1
 
-from ..networks import NETWORKS, NetworkName, install, plain_socket, serving
+from ..networks import NETWORKS, NetworkName, installed, plain_socket, serving
 
 BATCHES_LATE: Final = 3
 LONG: Final = 12
@@ -46,17 +46,20 @@ def read_under_flood(network: NetworkName, flood: list[list[bytes]], strikes: in
     batches = 0
 
     async def main() -> None:
+        async with installed(network):
+            transport = open_transport(await open_server_socket(Address("127.0.0.1", 0)))
+            with contextlib.closing(transport), plain_socket() as peer, trio.move_on_after(1):
+                await read(transport, peer)
+
+    async def read(transport: Transport, peer: socket.socket) -> None:
         nonlocal batches
-        install(network)
-        transport = open_transport(await open_server_socket(Address("127.0.0.1", 0)))
-        with contextlib.closing(transport), plain_socket() as peer, trio.move_on_after(1):
-            while batches < LONG:
-                for data in flood[batches % len(flood)]:
-                    peer.sendto(data, transport.socket.getsockname())
-                assert len((await transport.receive()).datagrams) <= BATCH
-                batches += 1
-                if batches == strikes:
-                    clock.jump(1)
+        while batches < LONG:
+            for data in flood[batches % len(flood)]:
+                peer.sendto(data, transport.socket.getsockname())
+            assert len((await transport.receive()).datagrams) <= BATCH
+            batches += 1
+            if batches == strikes:
+                clock.jump(1)
 
     trio.run(main, clock=clock)
     return batches
@@ -109,12 +112,15 @@ def serve_under_flood(
     handled = 0
 
     async def main() -> None:
-        install(network)
-        with plain_socket() as stranger, trio.move_on_after(1):
-            async with serving(make_handler(lambda: feed(stranger)), host="127.0.0.1") as server:
-                stranger.connect(server.address)
-                stranger.send(QUESTION)
-                await trio.sleep_forever()
+        async with installed(network):
+            with plain_socket() as stranger, trio.move_on_after(1):
+                await answer(stranger)
+
+    async def answer(stranger: socket.socket) -> None:
+        async with serving(make_handler(lambda: feed(stranger)), host="127.0.0.1") as server:
+            stranger.connect(server.address)
+            stranger.send(QUESTION)
+            await trio.sleep_forever()
 
     def feed(stranger: socket.socket) -> None:
         nonlocal handled
