@@ -28,6 +28,7 @@ from .._chaos import (
     reject,
     replace,
 )
+from ._adversary import OffPath, OnPath, any_of, any_port, guess
 from ._check_client import check_client
 from ._check_server import check_server
 from ._fabric import Fabric
@@ -35,6 +36,20 @@ from ._hosts import Host, Nat
 from ._kernel import SimUDP
 from ._names import temporary_failure
 from ._options import NotSimulated
+from ._plans import (
+    Ask,
+    Corrupt,
+    Delay,
+    Duplicate,
+    Ending,
+    IcmpError,
+    Inject,
+    Lose,
+    Plan,
+    Script,
+    Swap,
+    Truncate,
+)
 from ._report import CaseResult, NotConformant, Report
 from ._simnet import Held, SimNet, Stalled
 from ._simulate import NotDeterministic, simulate, simulated
@@ -45,35 +60,52 @@ __all__ = [
     "DROP",
     "ICMP_KINDS",
     "PASS",
+    "Ask",
     "CaseResult",
     "Conditions",
+    "Corrupt",
+    "Delay",
     "Delivery",
+    "Duplicate",
+    "Ending",
     "Fabric",
     "Fate",
     "GilbertElliott",
     "Held",
     "Host",
     "Icmp",
+    "IcmpError",
+    "Inject",
+    "Lose",
     "Nat",
     "NotConformant",
     "NotDeterministic",
     "NotSimulated",
+    "OffPath",
+    "OnPath",
     "Packet",
+    "Plan",
     "Record",
     "Report",
     "Rule",
+    "Script",
     "SimNet",
     "SimSocket",
     "SimUDP",
     "Stalled",
+    "Swap",
     "Trace",
+    "Truncate",
     "Verdict",
+    "any_of",
+    "any_port",
     "check_client",
     "check_server",
     "copies",
     "delay",
     "drop",
     "flip_bit",
+    "guess",
     "refuse",
     "reject",
     "replace",
