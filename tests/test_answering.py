@@ -28,8 +28,8 @@ from trio_udp.proto import TU1
 from .networks import (
     NETWORKS,
     NetworkName,
-    direct_fixture,  # noqa: F401 - pytest finds it by its name, direct
-    install,
+    direct,
+    installed,
     network_fixture,  # noqa: F401 - pytest finds it by its name, network
     plain_socket,
     read_all,
@@ -287,9 +287,10 @@ async def test_a_handler_that_is_thrown_away_is_closed() -> None:
 # When answers leave
 
 
+@direct
 @pytest.mark.parametrize(("seconds", "left"), [(0.0001, [0, 0, 0, 0]), (0.01, [0, 1, 1, 1])])
 async def test_an_answer_does_not_wait_for_slow_handlers(
-    direct: NetworkName, monkeypatch: pytest.MonkeyPatch, seconds: float, left: list[int]
+    network: NetworkName, monkeypatch: pytest.MonkeyPatch, seconds: float, left: list[int]
 ) -> None:
     """Those of a batch leave together, unless that takes longer than a millisecond."""
     now = 0.0
@@ -354,8 +355,13 @@ def test_every_request_gets_its_own_answer_whatever_the_handlers_do(
 
 
 async def follow(network: NetworkName, plans: list[list[str]], stop: float | None) -> None:
-    """Ask once for each plan, and compare."""
-    install(network)
+    """Ask once for each plan on this network, and compare."""
+    async with installed(network):
+        await follow_all(plans, stop)
+
+
+async def follow_all(plans: list[list[str]], stop: float | None) -> None:
+    """The same, on whichever network is installed."""
     ended = Counter[str]()
 
     async def handler(request: Request) -> bytes | None:
