@@ -1,6 +1,7 @@
 """Simulated hosts, with their addresses, ports and programs, and the address translators some of them are behind."""
 
 import errno
+import functools
 import itertools
 import socket
 from collections import OrderedDict
@@ -128,11 +129,9 @@ class Host:
 
     def reachable(self, destination: Address, *, may_broadcast: bool = False) -> Address:
         """The address a datagram goes to; `ENETUNREACH` where this host has no route, `EACCES` without SO_BROADCAST."""
-        destination = loopback_of(destination)
         if destination.host in _BROADCAST and not may_broadcast:
             raise error(errno.EACCES)
-        if _is_multicast(destination.host):
-            raise NotSimulated(f"multicast and broadcast are not simulated: {destination}")
+        destination = _one_host(destination)
         self.source_for(destination)
         return destination
 
@@ -253,7 +252,10 @@ class Host:
 
     def _listener(self, packet: Packet) -> SimUDP | None:
         """The socket that fits best; of several that share a port by SO_REUSEPORT, always the same one for a flow."""
-        fitting = [(sock.takes(packet), sock) for sock in self._sockets.get(packet.destination.port, ())]
+        sockets = self._sockets.get(packet.destination.port, ())
+        if len(sockets) == 1:
+            return sockets[0] if sockets[0].takes(packet) else None
+        fitting = [(sock.takes(packet), sock) for sock in sockets]
         best = max((fit for fit, _ in fitting), default=0)
         if best == 0:
             return None
@@ -372,6 +374,14 @@ def _overlap(sock: SimUDP, address: Address, other: SimUDP) -> bool:
 def _share(sock: SimUDP, other: SimUDP) -> bool:
     """Whether both have asked to share their port."""
     return any(sock.options[option] and other.options[option] for option in (_REUSE_ADDRESS, _REUSE_PORT))
+
+
+@functools.lru_cache(maxsize=1024)
+def _one_host(destination: Address) -> Address:
+    """The unspecified address is this host; a group of hosts is not simulated."""
+    if _is_multicast(destination.host):
+        raise NotSimulated(f"multicast and broadcast are not simulated: {destination}")
+    return loopback_of(destination)
 
 
 def _is_multicast(host: str) -> bool:

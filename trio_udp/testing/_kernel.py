@@ -220,8 +220,10 @@ class SimUDP:
     def _transmit(self, data: bytes, destination: Address, wishes: Wishes) -> None:
         assert self.local is not None
         version6 = ":" in destination.host
-        source = self._source_for(destination) if wishes.source is None else wishes.source
-        if not self.host.owns(source):
+        source = wishes.source
+        if source is None:
+            source = self._source_for(destination)
+        elif not self.host.owns(source):
             raise error(errno.EINVAL if version6 else errno.ENETUNREACH)
         if not version6 and self.host.is_loopback(source) and not self.host.owns(destination.host):
             raise error(errno.EINVAL)
@@ -294,7 +296,7 @@ class SimUDP:
         if not flags & _PEEK:
             self._queue.popleft()
             self._footprint -= footprint
-        control, cut = fit(self._control(packet, drops), ancillary_size)
+        control, cut = fit(self._control(packet, drops), ancillary_size) if self.options.wants_control else ([], 0)
         if len(packet.data) > size:
             cut |= _TRUNCATED
         return packet.data[:size], control, cut, to_sockaddr(packet.source, self.family)
@@ -362,7 +364,7 @@ class SimUDP:
     def takes(self, packet: Packet) -> int:
         """How well this socket fits a packet: 0 not at all, more is better."""
         assert self.local is not None
-        if self.peer is not None and self.peer not in (packet.source, Address(packet.source.host, 0)):
+        if self.peer is not None and self.peer != packet.source and self.peer != (packet.source.host, 0):
             return 0
         family = packet.destination.family
         if self.local.is_unspecified:

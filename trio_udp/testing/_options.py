@@ -94,6 +94,8 @@ class Options:
     def __init__(self, family: socket.AddressFamily) -> None:
         self._family = family
         self._values = dict(_DEFAULTS)
+        self.wants_control = False
+        """Whether anything has been asked for that comes beside datagrams."""
 
     def set(self, level: int, name: int, value: object) -> None:
         """As `setsockopt`."""
@@ -104,6 +106,7 @@ class Options:
             raise error(errno.ENOPROTOOPT)
         option = _find(level, name)
         self._values[level, name] = _GRANTED[option.kind](option, number)
+        self.wants_control = any(self._values[name] for name in _COMES_BESIDE)
 
     def get(self, level: int, name: int) -> int:
         """As `getsockopt` for a number."""
@@ -120,6 +123,10 @@ class Options:
         return self._values[level_and_name]
 
 
+_COMES_BESIDE: Final = (
+    *((IP, IP_PKTINFO), (IP, IP_RECVTTL), (IPV6, IPV6_RECVPKTINFO), (IPV6, IPV6_RECVHOPLIMIT)),
+    (socket.SOL_SOCKET, SO_RXQ_OVFL),
+)
 _DEFAULTS: Final = {name: option.default for name, option in OPTIONS.items()}
 
 
