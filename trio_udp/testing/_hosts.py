@@ -208,8 +208,6 @@ class Host:
 
     def transmit(self, packet: Packet) -> int | None:
         """Send a packet; the errno with which that fails, if it does."""
-        if not self.is_up:
-            return errno.ENETDOWN
         if self.owns(packet.destination.host):
             return self.net.transmit(packet, self, self)
         if self.nat is not None and not self.nat.is_inside(packet.destination.host):
@@ -351,6 +349,10 @@ class _Mapping(NamedTuple):
     port: int
     peers: dict[Address, None]
     """Where it has sent to, oldest first: who may answer."""
+
+
+Place = Host | Nat
+"""Whose an IP address can be."""
 
 
 def hash_of(address: Address) -> int:

@@ -7,14 +7,14 @@ kernel. `trio_udp.testing._socket` puts Trio's awaitable interface around it.
 import errno
 import socket
 import struct
-from collections import deque
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from .._chaos import Icmp, Packet, ip_length_of
 from .._net import Address, normalise, to_sockaddr
 from ._ancillary import INTERFACE, LOOPBACK_INTERFACE, NO_WISHES, ControlMessage, Wishes, control_of, fit, read_wishes
-from ._icmp import QueuedError, errno_of, error_control, reported, too_large
+from ._buffer import ReceiveBuffer
+from ._icmp import errno_of, error_control, reported, too_large
 from ._options import (
     IP,
     IP_MTU,
@@ -60,15 +60,6 @@ _ERROR_QUEUE: Final = int(socket.MSG_ERRQUEUE)
 _TRUNCATED: Final = int(socket.MSG_TRUNC)
 
 
-class _Queued(NamedTuple):
-    """A packet that waits to be read."""
-
-    packet: Packet
-    footprint: int
-    drops: int
-    """How many had been lost when it arrived."""
-
-
 class SimUDP:
     """A UDP socket of a simulated host. Its methods are those of `socket.socket` in non-blocking mode."""
 
@@ -80,16 +71,11 @@ class SimUDP:
         """Where it is bound; the host is unspecified for a wildcard."""
         self.peer: Address | None = None
         """Where it is connected to."""
-        self.drops = 0
-        """Datagrams that its full receive buffer has lost."""
         self.on_event: Callable[[], None] = lambda: None
         """Called when there is something to read, an error, or nothing any more because it was closed."""
         self._number = number
         self._unspecified = "::" if family == socket.AF_INET6 else "0.0.0.0"  # noqa: S104 - the kernel's word
-        self._queue: deque[_Queued] = deque()
-        self._errors: deque[QueuedError] = deque()
-        self._footprint = 0
-        """Of both queues together, as the receive buffer counts."""
+        self._buffer = ReceiveBuffer()
         self._pending = 0
         """The errno that the next call reports, once."""
 
@@ -150,8 +136,7 @@ class SimUDP:
             raise error(errno.EINVAL)
         self.options.set(level, name, value)
         if (level, name) in _RECVERR.values() and not self.options[level, name]:
-            self._footprint -= sum(map(_footprint_of_error, self._errors))
-            self._errors.clear()
+            self._buffer.clear_errors()
 
     def getsockopt(self, level: int, name: int, buffer_size: int = 0) -> int | bytes:
         """As the kernel."""
@@ -252,7 +237,7 @@ class SimUDP:
 
     def _too_large(self, destination: Address, limit: int) -> OSError:
         if self._hears_icmp(destination):
-            self._queue_error(too_large(destination, limit))
+            self._buffer.put_error(too_large(destination, limit), self.options[_RECEIVE_BUFFER])
         return error(errno.EMSGSIZE)
 
     def _source_for(self, destination: Address) -> str:
@@ -290,12 +275,11 @@ class SimUDP:
         if flags & _ERROR_QUEUE:
             return self._receive_error(size, ancillary_size)
         self._raise_pending()
-        if not self._queue:
+        if not self._buffer.packets:
             raise error(errno.EAGAIN)
-        packet, footprint, drops = self._queue[0]
+        packet, _, drops = self._buffer.packets[0]
         if not flags & _PEEK:
-            self._queue.popleft()
-            self._footprint -= footprint
+            self._buffer.take()
         control, cut = fit(self._control(packet, drops), ancillary_size) if self.options.wants_control else ([], 0)
         if len(packet.data) > size:
             cut |= _TRUNCATED
@@ -304,16 +288,17 @@ class SimUDP:
     @property
     def is_readable(self) -> bool:
         """Whether a call to receive would have something to say."""
-        return bool(self._queue or self._pending or self._errors)
+        return bool(self._buffer.packets or self._pending or self._buffer.errors)
+
+    @property
+    def drops(self) -> int:
+        """Datagrams that its full receive buffer has lost."""
+        return self._buffer.drops
 
     def receive_packet(self, packet: Packet) -> bool:
         """Queue a packet that arrived; whether there was room for it."""
-        footprint = footprint_of(len(packet.data), version6=":" in packet.destination.host)
-        if self._footprint and self._footprint + footprint > self.options[_RECEIVE_BUFFER]:
-            self.drops += 1
+        if not self._buffer.put(packet, self.options[_RECEIVE_BUFFER]):
             return False
-        self._queue.append(_Queued(packet, footprint, self.drops))
-        self._footprint += footprint
         self.on_event()
         return True
 
@@ -327,26 +312,19 @@ class SimUDP:
                 return
             is_fatal = False
         if self._hears_icmp(about.destination):
-            self._queue_error(reported(icmp, router))
+            self._buffer.put_error(reported(icmp, router), self.options[_RECEIVE_BUFFER])
         elif not (is_fatal and self.peer is not None):
             return
         self._pending = number
         self.on_event()
 
-    def _queue_error(self, found: QueuedError) -> None:
-        """The newest is lost where there is no room."""
-        footprint = _footprint_of_error(found)
-        if self._footprint + footprint < self.options[_RECEIVE_BUFFER]:
-            self._errors.append(found)
-            self._footprint += footprint
-
     def _receive_error(self, size: int, ancillary_size: int) -> Received:
-        if not self._errors:
+        errors = self._buffer.errors
+        if not errors:
             raise error(errno.EAGAIN)
-        found = self._errors.popleft()
-        self._footprint -= _footprint_of_error(found)
-        if self._errors and self._errors[0].is_icmp:
-            self._pending = self._errors[0].errno
+        found = self._buffer.take_error()
+        if errors and errors[0].is_icmp:
+            self._pending = errors[0].errno
         elif found.is_icmp:
             self._pending = 0
         control, cut = fit([error_control(found, self.family)], ancillary_size)
@@ -364,7 +342,7 @@ class SimUDP:
     def takes(self, packet: Packet) -> int:
         """How well this socket fits a packet: 0 not at all, more is better."""
         assert self.local is not None
-        if self.peer is not None and self.peer != packet.source and self.peer != (packet.source.host, 0):
+        if self.peer is not None and self.peer not in (packet.source, (packet.source.host, 0)):
             return 0
         family = packet.destination.family
         if self.local.is_unspecified:
@@ -428,22 +406,3 @@ _MOST_FLOW_LABEL: Final = 0xFFFFF
 def _lacks_scope(address: Address) -> bool:
     """Whether it is link-local, of a link that is not said."""
     return address.host.startswith("fe80:") and "%" not in address.host
-
-
-def footprint_of(size: int, *, version6: bool) -> int:
-    """Bytes of receive buffer that a datagram takes: the kernel allocates by the power of two, with its bookkeeping."""
-    need = size + _BOOKKEEPING + 20 * version6
-    room = next((room for room in _ROOMS if need <= room), None)
-    return _DESCRIPTOR + room if room else size + _DESCRIPTOR + _ROOMS[0]
-
-
-_BOOKKEEPING: Final = 379
-"""Headers of version 4 and of the link, and the kernel's own at the end (measured on Linux 6.18)."""
-_DESCRIPTOR: Final = 256
-_ROOMS: Final = (576, 1024, 2048, 4096, 8192, 16_384)
-
-
-def _footprint_of_error(found: QueuedError) -> int:
-    """An ICMP error quotes an IP header and a UDP header before the payload."""
-    version6 = ":" in found.destination.host
-    return footprint_of(len(found.quote) + 28 + 20 * version6, version6=version6)

@@ -18,7 +18,6 @@ import socket
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from enum import IntEnum
-from itertools import product
 from os import PathLike
 from pathlib import Path
 from random import Random
@@ -26,17 +25,17 @@ from typing import Any, Final
 
 import trio
 
-from .._chaos import ICMP_KINDS, PASS, Conditions, Icmp, Link, Packet, Rule, Verdict, drop
+from .._chaos import ICMP_KINDS, PASS, Conditions, Icmp, Packet, Rule, Verdict, drop
 from .._net import Address, normalise
 from ._fabric import Deliver, Fabric
-from ._hosts import ETHERNET_MTU, Host, Nat, current_host
+from ._hosts import ETHERNET_MTU, Host, Nat, Place, current_host
+from ._links import Links, is_among
 from ._names import Answer, Names
 from ._options import NotSimulated
 from ._pcapng import capture
 from ._socket import SimSocket
 from ._trace import KEPT, Trace
 
-Place = Host | Nat
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 _FIRST_DESCRIPTOR: Final = 1_000_000
 """More than a process may have open, so that no real descriptor has such a number."""
@@ -66,10 +65,9 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
         """What everything is drawn from; yours to draw from too."""
         self.trace: Final = Trace(self._place_name, kept=trace_limit)
         self.hosts: Final[dict[str, Host]] = {}
-        self._said: dict[tuple[Place | None, Place | None], Conditions] = {(None, None): conditions}
         self._fabric = Fabric(self.trace)
         self._places: dict[str, Place] = {}
-        self._links: dict[tuple[Place | None, Place | None], Link] = {}
+        self._links = Links(conditions, self.random)
         self._names = Names()
         self._numbers = itertools.count(1)
         self._descriptors = itertools.count(_FIRST_DESCRIPTOR)
@@ -139,10 +137,9 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
                 of the source before the destination, and of a host before the translator it is behind.
             both: the other direction too.
         """
-        self._said[source, destination] = conditions
+        self._links.say(conditions, source, destination)
         if both:
-            self._said[destination, source] = conditions
-        self._links.clear()
+            self._links.say(conditions, destination, source)
 
     def rule(self, rule: Rule) -> AbstractContextManager[Rule]:
         """Ask this rule about every packet, before all others, for the length of a `with` block."""
@@ -154,8 +151,8 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
 
         def cut(packet: Packet) -> Verdict | None:
             source, destination = self._ends(packet)
-            there = _is_among(source, some) and _is_among(destination, others)
-            back = _is_among(source, others) and _is_among(destination, some)
+            there = is_among(source, some) and is_among(destination, others)
+            back = is_among(source, others) and is_among(destination, some)
             return drop("partitioned") if there or back else None
 
         return self.rule(cut)
@@ -168,7 +165,7 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
         def keep(packet: Packet) -> Verdict | None:
             ends = self._ends(packet)
             if not all(
-                _is_among(end, (wanted,)) for end, wanted in zip(ends, (source, destination), strict=True) if wanted
+                is_among(end, (wanted,)) for end, wanted in zip(ends, (source, destination), strict=True) if wanted
             ):
                 return None
             held.keep(packet, self._fabric.deliver)
@@ -316,7 +313,7 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
     def transmit(self, packet: Packet, host: Host, local: Host | None) -> int | None:
         """Carry a packet from a host to wherever it goes; the errno with which sending fails, if it does."""
         packet = self._number(packet)
-        link = self._link(host, packet) if local is None else _undisturbed
+        link = self._links.between(host, self._end(packet.destination)) if local is None else _undisturbed
         verdict = self._fabric.transmit(packet, link, self._arrive if local is None else local.receive)
         if verdict.icmp is not None:
             self._report(verdict.icmp, host if local is not None else None)
@@ -345,10 +342,8 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
 
     def _free(self, *bases: IPAddress) -> Iterator[tuple[str, ...]]:
         """Addresses that nobody has, one of each version."""
-        for number in itertools.count(1):
-            addresses = tuple(str(base + number) for base in bases)
-            if not any(address in self._places for address in addresses):
-                yield addresses
+        every = (tuple(str(base + number) for base in bases) for number in itertools.count(1))
+        return filter(lambda addresses: self._places.keys().isdisjoint(addresses), every)
 
     def _settle(self, address: str, place: Place) -> None:
         if address in self._places or Host.is_loopback(address):
@@ -369,15 +364,6 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
         """Whose address it is: behind a translator, the host's whose packets leave from there."""
         place = self._places.get(address.host)
         return place.host_at(address.port) or place if isinstance(place, Nat) else place
-
-    def _link(self, host: Host, packet: Packet) -> Link:
-        ends = (host, self._end(packet.destination))
-        link = self._links.get(ends)
-        if link is None:
-            sources, destinations = map(_names_of, ends)
-            said = next(self._said[option] for option in product(sources, destinations) if option in self._said)
-            self._links[ends] = link = said.rule(self.random)
-        return link
 
     def _arrive(self, packet: Packet) -> str:
         """Deliver a packet to a host, unless its address means nothing where the packet comes from."""
@@ -441,16 +427,6 @@ class Stalled(Exception):
 def _word(kind: type[IntEnum], number: int) -> str:
     """What a number is called, if it has a name."""
     return kind(number).name if number in set(kind) else str(number)
-
-
-def _is_among(end: Place | None, places: Iterable[Place]) -> bool:
-    """Whether it is one of these, or a host behind one of them."""
-    return end is not None and any(place in (end, getattr(end, "nat", None)) for place in places)
-
-
-def _names_of(end: Place | None) -> list[Place | None]:
-    """By what names a link's end may have been called, the most precise first."""
-    return [end, *([end.nat] if isinstance(end, Host) and end.nat else []), None]
 
 
 def _undisturbed(packet: Packet) -> Verdict:
