@@ -9,7 +9,7 @@ import pytest
 from trio_udp.testing._options import IP, IP_RECVERR, IPV6, IPV6_RECVERR
 
 from ..networks import needs_ipv6
-from .both import HOSTS, ONE, SIX, Seen, Sockets, on_both, tried, tried_sync
+from .both import HOSTS, ONE, SIX, Seen, Sockets, on_both, tried, tried_sync, usual_buffers
 
 HEARS: Final = {ONE: (IP, IP_RECVERR, 1), SIX: (IPV6, IPV6_RECVERR, 1)}
 ERRORS: Final = socket.MSG_ERRQUEUE
@@ -216,6 +216,7 @@ async def test_switching_the_option_off_empties_the_queue(sockets: Sockets, host
     return sock.getsockopt(*SO_ERROR), sock.is_readable()
 
 
+@usual_buffers
 @pytest.mark.parametrize("host", HOSTS)
 @on_both
 async def test_many_errors(sockets: Sockets, host: str) -> Seen:

@@ -165,6 +165,7 @@ async def test_options_count_when_the_datagram_is_read(sockets: Sockets, host: s
     return await server.recvmsg(10, 200)
 
 
+@usual_buffers
 @on_both
 async def test_a_full_buffer_drops_the_newest(sockets: Sockets) -> Seen:
     """And SO_RXQ_OVFL counts them, beside the next datagram that is queued afterwards."""
