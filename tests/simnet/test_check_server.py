@@ -1,5 +1,7 @@
 """`check_server`: a careful server passes, each flaw is found under its name, and every case is failed by some flaw."""
 
+# ruff: noqa: D101, D102 - a flaw is named by its class, and its methods are those of the careful one
+
 import contextlib
 import socket
 import struct
@@ -292,7 +294,7 @@ def test_a_known_failure_has_to_be_a_case() -> None:
 
 
 @pytest.mark.parametrize("late", [False, True])
-def test_what_is_not_simulated_is_no_verdict_on_the_server(late: bool) -> None:  # noqa: FBT001 - pytest's way
+def test_what_is_not_simulated_is_no_verdict_on_the_server(late: bool) -> None:
     """It comes out as it is, whether it happens at the start or at a request."""
 
     class Multicasts(Careful):
