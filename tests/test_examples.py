@@ -31,6 +31,11 @@ question 5: second, transmissions: \d+
 question 6: second, transmissions: \d+
 ICMP errors, which ended nothing: \{.*\}
 """,
+    "dns_client.py": r"""11 of 27 cases failed, among them:
+answer_from_another_host: returned '203\.0\.113\.66'
+answer_to_another_request: returned '203\.0\.113\.66'
+junk_text: returned '70\.65\.75\.69'
+""",
     "under_attack.py": r"""500 requests, 500 right answers, 0 fakes believed
 the client dropped: \d+ malformed, \d+ unknown_request, \d+ wrong_direction, \d+ wrong_version
 the server dropped: \d+ malformed, \d+ wrong_direction, \d+ wrong_version
