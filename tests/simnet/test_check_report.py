@@ -1,9 +1,14 @@
 """What the conformance suites hand back: a report that can be read, and an error for what was not known."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from trio_udp.testing import CaseResult, NotConformant, Report
+from trio_udp.testing._client_cases import CLIENT_CASES
 from trio_udp.testing._report import check_names, judge
+from trio_udp.testing._server_cases import SERVER_CASES
 
 GOOD = CaseResult("silence", "It ends by itself.", True, "", "")
 BAD = CaseResult("storm", "It must not send more.", False, "77 transmissions", "0.0  #1  a > b\n0.1  #2  b > a")
@@ -63,7 +68,15 @@ def test_both_kinds_of_surprise_are_told() -> None:
 def test_a_name_that_is_no_case_is_refused() -> None:
     """With the names that are."""
     check_names({"storm"}, ["silence", "storm"])
-    with pytest.raises(ValueError, match="^expected one of silence, storm, got 'strom'$"):
+    with pytest.raises(ValueError, match=r"^expected one of silence, storm, got 'strom'$"):
         check_names(["strom"], ["silence", "storm"])
-    with pytest.raises(ValueError, match="^expected names of cases, got one string, 'storm'$"):
+    with pytest.raises(ValueError, match=r"^expected names of cases, got one string, 'storm'$"):
         check_names("storm", ["silence", "storm"])
+
+
+def test_the_how_to_lists_every_case_with_its_reason() -> None:
+    """In the order of the suites, and no other."""
+    page = (Path(__file__).parent.parent.parent / "docs/howto/check_your_own.md").read_text()
+    listed = re.findall(r"^\| `(\w+)` \| (.*) \|$", page, re.MULTILINE)
+    client, server = ([(case.name, case.reason) for case in cases] for cases in (CLIENT_CASES, SERVER_CASES))
+    assert listed == client + server
