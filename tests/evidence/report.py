@@ -1,0 +1,76 @@
+"""The evidence as README shows it: a table made from docs/evidence.json, and from nothing else."""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from .figures import ROOT
+
+EVIDENCE: Final = ROOT / "docs/evidence.json"
+README: Final = ROOT / "README.md"
+_TABLE: Final = re.compile(r"(?<=^\| what was tried \|).*?(?=\n\n)", re.MULTILINE | re.DOTALL)
+_HEAD: Final = "| what was tried |"
+
+Entry = Mapping[str, Any]
+
+
+def _forgeries(result: Entry) -> tuple[str, str]:
+    tried = f"{result['thrown']:,} forged or mutated replies, thrown at {result['requests']:,} open requests"
+    came_out = f"{result['believed']:,} believed, {result['early']:,} requests ended or moved"
+    return tried, f"{came_out}, {result['misjudged']:,} dropped for another reason than the right one"
+
+
+def _requests(result: Entry) -> tuple[str, str]:
+    tried = f"{result['requests']:,} simulated requests in {result['runs']:,} networks, each with faults of its own"
+    came_out = f"{result['violations']:,} runs in which anything did not hold; {result['replies']:,} replies"
+    return tried, f"{came_out}, {result['transmissions']:,} transmissions"
+
+
+def _residual(result: Entry) -> tuple[str, str]:
+    asked = sum(cell[2] for cell in result["cells"])
+    tried = f"{asked:,} requests, failures against (1 - (1 - p)²)ⁿ for {len(result['cells'])} pairs of p and n"
+    return (
+        tried,
+        f"χ² = {result['chi_square']}, {result['degrees_of_freedom']} degrees of freedom, P = {result['p_value']}",
+    )
+
+
+_SAY: Final[dict[str, Callable[[Entry], tuple[str, str]]]] = {
+    "forgeries": _forgeries,
+    "requests": _requests,
+    "residual": _residual,
+}
+
+
+def write_evidence(entries: Mapping[str, Entry]) -> None:
+    """Write the JSON, and README's table from it."""
+    EVIDENCE.write_text(json.dumps(entries, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    readme = README.read_text()
+    written, tables = _TABLE.subn(lambda _: table(entries).removeprefix(_HEAD), readme)
+    if tables != 1:
+        raise ValueError(f"expected one table that begins with {_HEAD!r} in {README.name}, got {tables}")
+    README.write_text(written)
+
+
+def table(entries: Mapping[str, Entry]) -> str:
+    """The table, a row for each figure."""
+    rows = [f"{_HEAD} held | what came out |", "|---|---|---|"]
+    for name, say in _SAY.items():
+        entry = entries[name]
+        tried, came_out = say(entry["result"])
+        rows.append(f"| {tried} | {' '.join(entry['promises'])} | {came_out} |")
+    return "\n".join(rows)
+
+
+def table_in(text: str) -> str:
+    """The table that a page has."""
+    found = _TABLE.search(text)
+    return "" if found is None else _HEAD + found[0]
+
+
+def read_evidence(path: Path = EVIDENCE) -> dict[str, Entry]:
+    """What docs/evidence.json says."""
+    entries: dict[str, Entry] = json.loads(path.read_text())
+    return entries
