@@ -26,14 +26,16 @@ import threading
 from contextlib import ExitStack, suppress
 from itertools import zip_longest
 from pathlib import Path
+from types import ModuleType
 from typing import Final, NamedTuple
 
 import pytest
 
 import trio_udp
-from trio_udp import DropReason
+from trio_udp import DropReason, testing
 from trio_udp._cli import main
 from trio_udp.proto import HEADER_SIZE, MessageType
+from trio_udp.testing import strategies
 
 ROOT: Final = Path(__file__).parent.parent
 PAGES: Final = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -248,6 +250,28 @@ def test_reference_says_all_about_every_public_name(name: str) -> None:
         expected |= set(inspect.signature(thing.__init__ if inspect.isclass(thing) else thing).parameters)
     expected -= {"self", "args", "kwargs"}
     assert {member for member in expected if not re.search(rf"`[^`]*\b{member}\b[^`]*`", about)} == set()
+
+
+GIVEN: Final = (
+    *("CaseResult", "Delivery", "Ending", "Fate", "Forged", "Held", "Host", "Icmp", "Nat", "Packet", "Record"),
+    *("Report", "SimSocket", "SimUDP", "Trace", "Verdict"),
+)
+"""Classes of which a test is given objects, rather than making them."""
+TEST_KIT: Final = TEXTS[ROOT / "docs/reference_testing.md"]
+
+
+@pytest.mark.parametrize(
+    ("module", "name"), [(module, name) for module in (testing, strategies) for name in module.__all__]
+)
+def test_reference_has_every_name_of_the_test_kit(module: ModuleType, name: str) -> None:
+    """In the first column of a table, with every parameter of what a test calls by itself."""
+    rows = re.findall(rf"^\|(?=[^|]*`{name}[`(])(.*)$", TEST_KIT, re.MULTILINE)
+    assert rows, f"the reference of the test kit does not have {name}"
+    thing = getattr(module, name)
+    is_class = inspect.isclass(thing) and not issubclass(thing, Exception) and name not in GIVEN
+    if inspect.isfunction(thing) or is_class:
+        for parameter in inspect.signature(thing).parameters:
+            assert any(re.search(rf"\b{parameter}\b", row) for row in rows), parameter
 
 
 @pytest.mark.parametrize("command", ["serve", "ping", "ask"])
