@@ -36,6 +36,7 @@ from trio_udp.testing import (
     Lose,
     OffPath,
     OnPath,
+    Packet,
     Plan,
     Record,
     Script,
@@ -55,6 +56,7 @@ SENT: Final = [0.0, *itertools.accumulate(list(POLICY.waits())[:-1])]
 END: Final = sum(POLICY.waits())
 SLACK: Final = 1e-6
 SERVER_PORT: Final = 1060
+STRANGER: Final = "203.0.113.66", 53
 _IDS: Final = slice(8, 24)
 
 
@@ -211,7 +213,8 @@ async def play(net: SimNet, script: Script, asked: Plan, answered: Plan, link: C
                 for number in range(CLIENTS)
             ]
         began, spy = net.now, OnPath(net, world.host, world.server)
-        with asked.on(net, world.host), answered.on(net, world.server, world.host), spy.watching():
+        mirror = spy.doing(partial(send_from_elsewhere, net), source=world.server)
+        with asked.on(net, world.host), answered.on(net, world.server, world.host), mirror:
             endings = await script.play(lambda ask: clients[ask.client].exchange(ask.data))
         check_ends(endings, genuine_answers(net.trace, world), began)
         check_counts(clients, endings)
@@ -222,6 +225,13 @@ async def play(net: SimNet, script: Script, asked: Plan, answered: Plan, link: C
         for client in clients:
             assert await client.request(b"something else") == b"something else"
         nursery.cancel_scope.cancel()
+
+
+def send_from_elsewhere(net: SimNet, packet: Packet) -> None:
+    """Every genuine answer comes from other places before it comes from its server, and even where that one is lost."""
+    host, port = packet.source
+    for source in (STRANGER, (STRANGER[0], port), (host, port + 1)):
+        net.inject(packet.data, source, packet.destination)
 
 
 def check_ends(endings: list[Ending], answers: dict[bytes, list[float]], began: float) -> None:
@@ -274,6 +284,7 @@ faults: Final = plans(
 @example(Script(Ask(patience=0.0)), Plan(), Plan(), Conditions(), 0)
 @example(Script(Ask(patience=0.5)), Plan(Delay(1, seconds=0.5)), Plan(), Conditions(), 0)
 @example(Script(Ask()), Plan(), Plan(*(Delay(number, seconds=6.0) for number in range(1, 5))), Conditions(), 0)
+@example(Script(Ask()), Plan(), Plan(*(Lose(number) for number in range(1, 5))), Conditions(), 0)
 @example(Script(Ask()), Plan(Lose(1), Lose(2), Lose(3), Swap(4)), Plan(), Conditions(), 0)
 @example(
     Script(Ask(), Ask(client=1, at=0.5)), Plan(Swap(1), IcmpError(after=2)), Plan(Inject(after=1)), Conditions(), 0
