@@ -402,6 +402,35 @@ async def _answer_once(server: Any) -> None:
     server.sendto(reply_to(data, b""), peer)
 
 
+async def test_leaving_the_block_ends_a_wait_in_another_task(network: NetworkName, autojump_clock: MockClock) -> None:
+    """G10: it is told, at once or when it gets the turn that it waits for, and takes no more payloads."""
+    with plain_socket() as silent:
+        for others in (0, 1):
+            for many in (Payloads(5), SlowPayloads(5, seconds=math.inf)):
+                async with (
+                    open_client(*address_of(silent), max_in_flight=1) as client,
+                    trio.open_nursery() as others_nursery,
+                    trio.open_nursery() as nursery,
+                ):
+                    for _ in range(others):
+                        others_nursery.start_soon(client.request, b"?")
+                    await wait_all_tasks_blocked()
+                    async with client.request_many(cast("Any", many), nursery=others_nursery) as results:
+                        nursery.start_soon(_ends_with_closed_block, results)
+                        await wait_all_tasks_blocked()
+                    taken = many.taken
+                    await wait_all_tasks_blocked()
+                    assert len(nursery.child_tasks) == others
+                    others_nursery.cancel_scope.cancel()
+                assert many.taken == taken
+                assert nothing_is_open(client)
+
+
+async def _ends_with_closed_block(results: AsyncIterator[Result]) -> None:
+    with pytest.raises(trio.ClosedResourceError, match=r"^the block of these results was left$"):
+        await anext(results)
+
+
 async def test_an_exception_in_the_loop_stays_what_it_is(network: NetworkName, autojump_clock: MockClock) -> None:
     """G9: the user's own, also with payloads from an async iterable: no hidden nursery makes a group of it."""
     async with serving(echo) as server, open_client(*server.address) as client, trio.open_nursery() as nursery:

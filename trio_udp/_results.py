@@ -175,8 +175,6 @@ class Results:
             self._in_use = False
 
     async def _wait_for_results(self) -> None:
-        if self._is_closed:
-            raise trio.ClosedResourceError("the block of these results was left")
         await self._work()
         if self._results:
             await trio.lowlevel.checkpoint()  # payloads that cannot be sent must not keep other tasks from running
@@ -188,6 +186,7 @@ class Results:
 
     async def _work(self) -> None:
         """Send what is to be sent, and open what there is room for."""
+        self._check_open()
         self.news = False
         try:
             if not (self._open or self._turns.value or self._source.exhausted):
@@ -209,7 +208,7 @@ class Results:
 
     def _open_one(self) -> bool:
         """Open a request for the next payload, if there are a payload and room."""
-        self._pump.check_open()
+        self._check_open()
         while (room := self._max_in_flight - len(self._open) - len(self._results)) > 0:
             left = self._turns_for_others if self._open else 0
             if self._turns.value + self._turns_in_hand <= left or self._source.exhausted:
@@ -220,6 +219,11 @@ class Results:
             if self._begin(payload):
                 return True
         return False
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise trio.ClosedResourceError("the block of these results was left")
+        self._pump.check_open()
 
     def _begin(self, payload: bytes) -> bool:
         number = self._taken
@@ -259,7 +263,7 @@ class Results:
         self._results.append(Result(number, exchange.payload, reply, error))
 
     def interrupt(self) -> None:
-        """A payload has come, and our task may be waiting for answers."""
+        """Something has happened that is no answer, and our task may be waiting for answers."""
         self.news = True
         self._pump.interrupt(self)
 
@@ -273,3 +277,4 @@ class Results:
         self._open.clear()
         self._to_send.clear()
         self._results.clear()
+        self.interrupt()
