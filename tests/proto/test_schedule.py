@@ -131,11 +131,11 @@ def test_policy_that_makes_no_sense_is_refused(name: str, value: float, expected
     assert str(caught.value) == f"expected {name} to be {expected}, got {value}"
 
 
-@pytest.mark.parametrize("attempts", [0, -1, 255])
-def test_number_of_attempts_that_does_not_fit_its_byte_is_refused(attempts: int) -> None:
-    """One of 255 is kept for the transmission that RETRY may ask for."""
+@pytest.mark.parametrize("attempts", [0, -1, 255, 5.0, 1.5, "5", None])
+def test_number_of_attempts_that_does_not_fit_its_byte_is_refused(attempts: object) -> None:
+    """One of 255 is kept for the transmission that RETRY may ask for. What is no whole number counts no attempts."""
     with pytest.raises(ValueError, match="expected") as caught:
-        RetryPolicy(attempts=attempts)
+        RetryPolicy(attempts=attempts)  # type: ignore[arg-type]  # the point of the test
     assert str(caught.value) == f"expected 1 to 254 attempts, got {attempts}"
 
 

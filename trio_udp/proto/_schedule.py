@@ -56,7 +56,7 @@ class RetryPolicy:
             raise ValueError(f"expected multiplier to be at least 1, got {self.multiplier}")
         if not 0 <= self.jitter < math.inf:
             raise ValueError(f"expected jitter to be at least 0, got {self.jitter}")
-        if self.attempts not in range(1, _MAX_ATTEMPTS + 1):
+        if type(self.attempts) is not int or not 1 <= self.attempts <= _MAX_ATTEMPTS:
             raise ValueError(f"expected 1 to {_MAX_ATTEMPTS} attempts, got {self.attempts}")
 
     def waits(self, rto: float | None = None, draw: float = 0.0) -> Iterator[float]:
