@@ -119,6 +119,16 @@ async def test_a_payload_the_profile_cannot_carry_is_refused_before_anything_is_
         assert read_all(server) == []
 
 
+async def test_a_payload_that_is_not_bytes_is_refused_before_anything_is_sent(network: NetworkName) -> None:
+    """With a sentence that says so, and not from within the wire format."""
+    with plain_socket() as server:
+        async with open_client(*address_of(server)) as client:
+            with pytest.raises(TypeError, match=r"^expected the payload to be bytes, got str$"):
+                await client.request(cast("bytes", "text"))
+            assert nothing_is_open(client)
+        assert read_all(server) == []
+
+
 async def test_a_reply_longer_than_its_request_comes_after_padding(network: NetworkName) -> None:
     """E4: a stranger is sent no more than it sent; the client learns it, and pads the next request at once."""
 

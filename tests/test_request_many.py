@@ -462,6 +462,27 @@ async def test_an_exception_of_the_payloads_is_raised_in_the_loop(
             assert sorted(came) == numbers(3)
 
 
+@pytest.mark.parametrize("wrong", [None, "text"])
+async def test_a_payload_that_is_not_bytes_is_no_end_of_the_payloads(network: NetworkName, wrong: object) -> None:
+    """It is said where results are waited for, and those before it have theirs; behind it an iterator goes on."""
+
+    async def one_by_one(payloads: list[bytes]) -> AsyncIterator[bytes]:
+        for payload in payloads:
+            await trio.lowlevel.checkpoint()
+            yield payload
+
+    payloads = [b"0", cast("bytes", wrong), b"1"]
+    async with serving(echo) as server, open_client(*server.address) as client, trio.open_nursery() as nursery:
+        for source, expected in ((payloads, [b"0", b"1"]), (one_by_one(payloads), [b"0"])):
+            came: list[bytes] = []
+            async with client.request_many(cast("Any", source), nursery=nursery) as results:
+                with pytest.raises(TypeError, match=f"^expected payloads to be bytes, got {type(wrong).__name__}$"):
+                    await _collect(results, came)
+                await _collect(results, came)
+            assert sorted(came) == expected
+            assert nothing_is_open(client)
+
+
 async def _collect(results: AsyncIterator[Result], payloads: list[bytes]) -> None:
     async for result in results:
         payloads.append(result.payload)

@@ -204,6 +204,7 @@ class Client:
             RemoteError: the server's handler failed, or its reply does not fit.
             PayloadTooLarge: the payload is longer than `max_payload`; nothing was sent.
             ValueError: the profile cannot carry this payload; nothing was sent.
+            TypeError: the payload is not `bytes`.
             trio.ClosedResourceError: the client is closed, or was closed meanwhile.
         """
         self._pump.check_open()
@@ -250,7 +251,8 @@ class Client:
             ValueError: `max_in_flight` is less than 1; or an async iterable came without a nursery.
             trio.ClosedResourceError: while waiting for a result: the client is closed, or was closed meanwhile.
 
-        What the iterable of payloads raises is raised where results are waited for.
+        What the iterable of payloads raises is raised where results are waited for; a payload that is not `bytes` is a
+        `TypeError` there.
         """
         limit = self._turns.max_value if max_in_flight is None else max_in_flight
         if limit is None or limit < 1:

@@ -52,9 +52,10 @@ class Given:
 
     def take(self, room: int) -> bytes | None:
         """See `Source.take`."""
-        payload = next(self._payloads, None)
-        self.exhausted = payload is None
-        return payload
+        for payload in self._payloads:
+            return _checked(payload)
+        self.exhausted = True
+        return None
 
 
 class Fetched:
@@ -116,11 +117,18 @@ class Fetched:
             if isinstance(payloads, AsyncGenerator):
                 await stack.enter_async_context(contextlib.aclosing(payloads))  # nobody else can
             async for payload in payloads:
-                self._fetched.append(payload)
+                self._fetched.append(_checked(payload))
                 tell()
                 if len(self._fetched) >= self._room:
                     self._wanted = trio.Event()
                     await self._wanted.wait()
+
+
+def _checked(payload: bytes) -> bytes:
+    """A payload, if it is one: None, for one, would be taken for the end of them."""
+    if not isinstance(payload, bytes):
+        raise TypeError(f"expected payloads to be bytes, got {type(payload).__name__}")
+    return payload
 
 
 class Results:

@@ -88,6 +88,15 @@ def test_payload_over_the_limit_is_refused_before_anything_is_opened() -> None:
     assert ClientProtocol(TU1(), [A], random=bytes(8), max_payload=10**6).max_payload == MAX_PAYLOAD
 
 
+@pytest.mark.parametrize("payload", ["text", bytearray(b"mutable"), memoryview(b"view"), None, 7])
+def test_payload_that_is_not_bytes_is_refused_before_anything_is_opened(payload: object) -> None:
+    """G1: by its type, so that no transmission differs from the one before, and no length counts other things."""
+    talk = Talk(A)
+    with pytest.raises(TypeError, match=f"^expected the payload to be bytes, got {type(payload).__name__}$"):
+        talk.ask(payload=payload)  # type: ignore[arg-type]  # the point of the test
+    assert len(talk.client.exchanges) == 1
+
+
 def test_servers_and_their_random_bytes_have_to_agree_in_number() -> None:
     """A8: each server has an instance id of its own."""
     for number in (8, 9, 17):

@@ -73,8 +73,11 @@ class ClientProtocol:
     def open_exchange(self, payload: bytes, policy: RetryPolicy, random: bytes) -> Exchange:
         """Open a request to all servers, each with ids of its own (A8). Close it when it is over, whatever ended it.
 
-        Raises `PayloadTooLarge` (G1), and `ValueError` where the profile cannot carry the payload.
+        Raises `PayloadTooLarge` (G1), `ValueError` where the profile cannot carry the payload, and `TypeError` for what
+        is not `bytes`: a buffer that changes between two transmissions is two requests.
         """
+        if not isinstance(payload, bytes):
+            raise TypeError(f"expected the payload to be bytes, got {type(payload).__name__}")
         if len(payload) > self.max_payload:
             raise PayloadTooLarge(len(payload), self.max_payload)
         draw = int.from_bytes(random[:_DRAW_SIZE], "big") / (256**_DRAW_SIZE - 1)
