@@ -2,6 +2,7 @@
 
 import errno
 import functools
+import inspect
 import logging
 import socket
 from typing import Any
@@ -368,11 +369,27 @@ def returns_too_much(request: Request) -> bytes:
     return bytes(65_507)
 
 
+def returns_a_coroutine(request: Request) -> bytes:
+    """Forget that it was to be async."""
+    return async_echo(request)  # type: ignore[return-value]  # the mistake under test
+
+
+async def returns_a_coroutine_later(request: Request) -> bytes:
+    """Forget to await."""
+    await trio.lowlevel.checkpoint()
+    return returns_a_coroutine(request)
+
+
 FAILURES: dict[str, tuple[Handler, str]] = {
     "def": (raises, 'KeyError: "a bug of the handler\'s"'),
     "async def": (raises_later, 'KeyError: "a bug of the handler\'s"'),
     "nursery": (raises_in_a_nursery, "ExceptionGroup: Exceptions from Trio nursery"),
     "text": (returns_text, "TypeError: expected the handler to return bytes or None, got str"),
+    "coroutine": (returns_a_coroutine, "TypeError: expected the handler to return bytes or None, got coroutine"),
+    "async coroutine": (
+        returns_a_coroutine_later,
+        "TypeError: expected the handler to return bytes or None, got coroutine",
+    ),
     "too much": (returns_too_much, "PayloadTooLarge: payload is too large: expected at most 65483 bytes, got 65507"),
 }
 
@@ -381,7 +398,10 @@ FAILURES: dict[str, tuple[Handler, str]] = {
 async def test_a_failing_handler_hurts_its_own_request_only(
     network: NetworkName, caplog: pytest.LogCaptureFixture, handler: Handler, text: str
 ) -> None:
-    """E8: ERROR to that peer, one log record with the traceback, counted; and serving goes on."""
+    """E8: ERROR to that peer, one log record with the traceback, counted; and serving goes on.
+
+    A coroutine is closed: that it was never awaited would be a warning, and here an error.
+    """
 
     def fail_once(request: Request) -> Any:
         return echo(request) if request.payload == b"well" else handler(request)
@@ -390,7 +410,7 @@ async def test_a_failing_handler_hurts_its_own_request_only(
         return echo(request) if request.payload == b"well" else await handler(request)  # type: ignore[misc]  # async
 
     with caplog.at_level(logging.DEBUG):
-        async with serving(fail_once_later if handler in (raises_later, raises_in_a_nursery) else fail_once) as server:
+        async with serving(fail_once_later if inspect.iscoroutinefunction(handler) else fail_once) as server:
             with pytest.raises(trio_udp.RemoteError, match="the handler failed") as caught:
                 await ask(server, b"ill")
             assert not isinstance(caught.value, ServerBusy)
@@ -651,6 +671,19 @@ async def test_a_cancelled_handler_is_an_unanswered_request(network: NetworkName
             await wait_all_tasks_blocked()
             statistics = await settled(server)
             assert (statistics.handlers, statistics.unanswered) == (0, 1)
+
+
+async def test_a_handler_nursery_that_has_ended_ends_the_server(
+    network: NetworkName, autojump_clock: MockClock
+) -> None:
+    """As with `trio.serve_tcp`, and loudly: no handler can ever run again. The request is counted all the same."""
+    async with trio.open_nursery() as handlers:
+        pass
+    with pytest.RaisesGroup(RuntimeError, flatten_subgroups=True):
+        async with serving(async_echo, handler_nursery=handlers) as server:
+            await ask_and_leave(server)
+    statistics = server.statistics()
+    assert (statistics.requests, statistics.unanswered, statistics.handlers) == (1, 1, 0)
 
 
 async def _open_nursery(task_status: trio.TaskStatus[trio.Nursery]) -> None:

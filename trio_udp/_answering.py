@@ -9,6 +9,7 @@ What must hold: a handler that raises hurts its own request only (E8); there are
 """
 
 import contextvars
+import inspect
 import logging
 from collections import deque
 from collections.abc import Awaitable, Container, Iterable
@@ -187,8 +188,7 @@ class Answering:
             return None
         request = self._request(role.endpoint, datagram, question)
         if self._handler_nursery is not None:
-            self._handler_nursery.start_soon(self._handle, _Turn(role.endpoint, datagram, question), request)
-            self.handlers += 1
+            self._start(self._handler_nursery, _Turn(role.endpoint, datagram, question), request)
             return None
         try:
             if self._handler_is_async:
@@ -239,8 +239,17 @@ class Answering:
 
     # Handlers that wait
 
+    def _start(self, nursery: trio.Nursery, turn: _Turn, request: Request) -> None:
+        """Run an async handler in a nursery of the user's. If that has ended, the server does too."""
+        try:
+            nursery.start_soon(self._handle, turn, request)
+        except RuntimeError:
+            self._end("unanswered")
+            raise
+        self.handlers += 1
+
     async def _handle(self, turn: _Turn, request: Request) -> None:
-        """Run an async handler in a nursery of the user's."""
+        """The task of an async handler in a nursery of the user's."""
         await self._finish(turn, call(cast("AsyncHandler", self._handler), request))
 
     async def _finish(self, turn: _Turn, result: Awaitable[bytes | None]) -> None:
@@ -271,11 +280,13 @@ class Answering:
 
     # What becomes of a request
 
-    def _encode(self, question: Question, payload: bytes | None) -> tuple[AnswerKind, bytes | None]:
+    def _encode(self, question: Question, payload: object) -> tuple[AnswerKind, bytes | None]:
         """What to send for what the handler returned."""
         if payload is None:
             return _REPLY, None
         if not isinstance(payload, bytes):
+            if inspect.iscoroutine(payload):
+                payload.close()  # a plain function's: it will never be awaited
             raise TypeError(f"expected the handler to return bytes or None, got {type(payload).__name__}")
         return self._protocol.reply(question, payload)
 
