@@ -1,6 +1,7 @@
 """One socket with its counters: what the kernel says about sending and receiving becomes numbers, never exceptions."""
 
 import contextlib
+import ctypes
 import errno
 import socket
 
@@ -9,7 +10,8 @@ import trio
 from trio.testing import MockClock
 
 from trio_udp._endpoint import _TRIES, Endpoint
-from trio_udp._net import Address, Outgoing, open_client_socket, open_server_socket
+from trio_udp._net import BATCH, Address, KernelTransport, Outgoing, open_client_socket, open_server_socket
+from trio_udp._net._mmsg import find_calls
 
 from .networks import (
     LOOPBACKS,
@@ -28,6 +30,7 @@ PENDING = [
     "ECONNREFUSED", "EHOSTUNREACH", "ENETUNREACH", "EMSGSIZE", "EPROTO", "EACCES",
     "ENOPROTOOPT", "ENOTSUP", "EHOSTDOWN", "ENONET",
 ]  # fmt: skip
+needs_batches = pytest.mark.skipif(find_calls() is None, reason="this system has no calls for many datagrams")
 AT_ONCE = ["ENOBUFS", "EPERM", "EINVAL", "ENETDOWN"]
 
 
@@ -177,6 +180,40 @@ async def test_datagrams_that_cannot_be_sent_are_named_and_the_others_leave(netw
             assert places(read_all(server)) == [0, 5, 6, 7]
         assert endpoint.statistics().send_errors == {"EPERM": 1, "ENOBUFS": 2}
         assert endpoint.statistics().datagrams_sent == 5
+
+
+@pytest.mark.parametrize("name", PENDING)
+async def test_without_news_of_icmp_an_error_is_the_datagrams_own(network: NetworkName, name: str) -> None:
+    """G6: one try each, for a server whom anybody can ask from where no route leads back."""
+    with plain_socket() as client:
+        sock = await open_server_socket(Address("127.0.0.1", 0))
+        with contextlib.closing(Endpoint(sock, hears_errors=False)) as endpoint:
+            number = getattr(errno, name)
+            faults_of(endpoint._transport).sends.extend([number, None, number])
+            assert await endpoint.send(b"", address_of(client)) == errno.errorcode[number]
+            failed = await endpoint.send_batch(numbered(4, address_of(client)))
+            assert failed == {1: errno.errorcode[number]}
+            assert places(read_all(client)) == [0, 2, 3]
+
+
+@needs_batches
+async def test_a_batch_that_fails_is_not_offered_again_and_again() -> None:
+    """E7: the work for a batch that nobody can be sent is as its length, not as its square."""
+    offered = 0
+
+    def refuse(descriptor: int, address: int, count: int, flags: int) -> int:
+        nonlocal offered
+        offered += count
+        ctypes.set_errno(errno.ENETUNREACH)
+        return -1
+
+    endpoint = await endpoint_to(Address("127.0.0.1", 9))
+    with contextlib.closing(endpoint):
+        assert isinstance(endpoint._transport, KernelTransport)
+        endpoint._transport.calls = endpoint._transport.calls._replace(send=refuse)
+        peers = [Address("127.0.0.1", port) for port in range(1, BATCH + 1)]
+        assert len(await endpoint.send_batch([(b"", peer, None) for peer in peers])) == BATCH
+    assert offered == BATCH + _TRIES * BATCH - 1
 
 
 @pytest.mark.parametrize("name", PENDING)

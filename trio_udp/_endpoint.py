@@ -43,11 +43,20 @@ ICMP puts the next one there: at 80,000 a second two tries lost 25 attempts in 5
 class Endpoint:
     """An open UDP socket with its counters."""
 
-    def __init__(self, sock: trio.socket.SocketType, *, peer: Address | None = None) -> None:
-        """Take over an open socket; `peer` says where it is connected to."""
+    def __init__(self, sock: trio.socket.SocketType, *, peer: Address | None = None, hears_errors: bool = True) -> None:
+        """Take over an open socket.
+
+        Args:
+            sock: the socket.
+            peer: where it is connected to, if it is.
+            hears_errors: whether the kernel tells it of ICMP errors. It does not if the socket is neither connected nor
+                has an error queue, as a server's. Then a failed send is that datagram's own failure, and it would be no
+                use to try again for each datagram of a stranger who says that he is where no route leads.
+        """
         self.address: Final = normalise(sock.getsockname())
         self._transport: Transport = open_transport(sock)
         self._connected = peer is not None
+        self._may_be_pending = _MAY_BE_PENDING if hears_errors else frozenset[int]()
         self._sent = 0
         self._received = 0
         self._truncated = 0
@@ -78,7 +87,7 @@ class Endpoint:
                 await self._transport.send(data, to, source, may_wait=may_wait)
                 break
             except OSError as exc:
-                if not tries_left or exc.errno not in _MAY_BE_PENDING:
+                if not tries_left or exc.errno not in self._may_be_pending:
                     return self._count_send_error(exc)
         self._sent += 1
         return None
@@ -92,16 +101,21 @@ class Endpoint:
             outgoing = [(data, None, source) for data, _, source in outgoing]
         failed: dict[int, str] = {}
         done = tries = 0
+        is_failing = False
         while done < len(outgoing):
+            # After a failure one at a time, or the work for a hostile batch would be as the square of its length.
+            left = outgoing[done : done + 1] if is_failing else outgoing[done:]
             try:
-                sent = await self._transport.send_batch(outgoing[done:] if done else outgoing, may_wait=may_wait)
+                sent = await self._transport.send_batch(left, may_wait=may_wait)
             except OSError as exc:
+                is_failing = True
                 tries += 1
-                if tries == _TRIES or exc.errno not in _MAY_BE_PENDING:
+                if tries == _TRIES or exc.errno not in self._may_be_pending:
                     failed[done] = self._count_send_error(exc)
                     done += 1
                     tries = 0
             else:
+                is_failing = False
                 self._sent += sent
                 done += sent
                 tries = 0

@@ -97,7 +97,7 @@ async def _try_to_open_endpoints(addresses: list[Address]) -> list[Endpoint]:
                     raise
                 missing = exc  # without IPv6, say; the name's other addresses will do
                 continue
-            endpoints.append(Endpoint(sock))
+            endpoints.append(Endpoint(sock, hears_errors=False))
             opened.callback(endpoints[-1].close)
         opened.pop_all()
     if not endpoints and missing is not None:

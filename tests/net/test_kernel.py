@@ -248,5 +248,5 @@ def test_a_datagram_of_a_run_is_no_longer_than_the_path_allows() -> None:
         check=False,
         timeout=60,
     )
-    expected = "{3: 'EMSGSIZE', 4: 'EMSGSIZE', 5: 'EMSGSIZE'} [1472, 1472, 1472, 9, 9, 9] 6\n"
+    expected = "{3: 'EMSGSIZE', 4: 'EMSGSIZE', 5: 'EMSGSIZE'} [1472, 1472, 1472, 9, 9, 9] 5\n"
     assert (done.stdout, done.stderr) == (expected, "")
