@@ -185,6 +185,10 @@ BAD_ARGUMENTS: dict[str, tuple[dict[str, Any], str]] = {
     "no servers": ({"servers": []}, "expected at least one server, got none"),
     "max_payload": ({"host": "::1", "port": 9, "max_payload": -1}, "expected max_payload to be at least 0, got -1"),
     "in_flight": ({"host": "::1", "port": 9, "max_in_flight": 0}, "expected max_in_flight to be at least 1, got 0"),
+    "no scope": (
+        {"host": "fe80::1", "port": 9},
+        "expected a link-local address with a scope, as fe80::1%eth0, got fe80::1",
+    ),
     "connect to two": (
         {"servers": [("127.0.0.1", 9), ("127.0.0.2", 9)], "connect": True},
         "expected one address to connect to, got 2: 127.0.0.1:9, 127.0.0.2:9",

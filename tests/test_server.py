@@ -129,6 +129,7 @@ async def test_an_address_that_is_not_ours_is_an_error(network: NetworkName) -> 
 BAD_ARGUMENTS: dict[str, tuple[dict[str, Any], str]] = {
     "port": ({"port": 65_536}, r"^expected a port from 0 to 65535, got 65536$"),
     "handlers": ({"port": 0, "max_handlers": 0}, r"^expected max_handlers to be at least 1, got 0$"),
+    "scope": ({"port": 0, "host": "fe80::1"}, r"^expected a link-local address with a scope"),
     "payload": ({"port": 0, "max_payload": -1}, r"^expected max_payload to be at least 0, got -1$"),
 }
 

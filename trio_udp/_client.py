@@ -73,7 +73,7 @@ async def open_client(
         max_in_flight: requests under way at a time; others wait for their turn.
 
     Raises:
-        ValueError: an argument makes no sense, such as port 0.
+        ValueError: an argument makes no sense, such as port 0, or a link-local address without a scope.
         socket.gaierror: a name has no address.
         OSError: no socket could be opened.
     """

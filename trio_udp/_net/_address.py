@@ -112,6 +112,12 @@ def _scope_id(zone: str) -> int:
     return int(zone) if zone.isdecimal() else socket.if_nametoindex(zone)
 
 
+def lacks_scope(address: Address) -> bool:
+    """Whether it is an IPv6 address that means something only on a link, and does not say on which."""
+    host = address.host
+    return ":" in host and "%" not in host and ipaddress.IPv6Address(host).is_link_local
+
+
 def loopback_of(address: Address) -> Address:
     """Where a datagram sent to the unspecified address arrives: this host itself (A7)."""
     if not address.is_unspecified:

@@ -4,13 +4,15 @@ import socket
 
 import trio
 
-from ._address import Address, normalise
+from ._address import Address, lacks_scope, normalise
 
 
 async def resolve(host: str | None, port: int, family: socket.AddressFamily = socket.AF_UNSPEC) -> list[Address]:
     """All addresses of a name, best first, each once; None means every address of this host (to listen on).
 
-    Raises `ValueError` for a port that is none, and `socket.gaierror` for a name that has no address.
+    Raises `ValueError` for a port that is none and for a link-local address without a scope, which the kernel can do
+    nothing with, and `socket.gaierror` for a name that has no address. Beside other addresses of a name, such a one is
+    left out.
     """
     if not 0 <= port <= 65_535:
         raise ValueError(f"expected a port from 0 to 65535, got {port}")
@@ -23,4 +25,8 @@ async def resolve(host: str | None, port: int, family: socket.AddressFamily = so
         ValueError
     ) as exc:  # what Python says to a name that cannot even be asked for, such as one with a label too long
         raise socket.gaierror(socket.EAI_NONAME, f"not a host name: {exc}") from None
-    return list(dict.fromkeys(normalise(sockaddr) for *_, sockaddr in found))
+    addresses = list(dict.fromkeys(normalise(sockaddr) for *_, sockaddr in found))
+    usable = [address for address in addresses if not lacks_scope(address)]
+    if addresses and not usable:
+        raise ValueError(f"expected a link-local address with a scope, as fe80::1%eth0, got {addresses[0].host}")
+    return usable
