@@ -14,6 +14,7 @@ from trio_udp import BOOK, Address, Attempt, Book, Client, DropReason, NoReply, 
 from trio_udp._endpoint import _TRIES
 from trio_udp._net._ancillary import NOTHING
 from trio_udp._net._batch import Batch, Datagram
+from trio_udp._pump import BACKLOG
 
 from .networks import (
     LOOPBACKS,
@@ -650,6 +651,30 @@ async def test_a_late_answer_is_dropped_after_its_request_was_cancelled(
             assert client.statistics().dropped == {DropReason.LATE: 2}
 
 
+@pytest.mark.parametrize("many", [False, True], ids=["one", "many"])
+@pytest.mark.parametrize("connect", [True, False])
+async def test_what_came_during_a_pause_does_not_cost_the_next_reply(
+    network: NetworkName, autojump_clock: MockClock, connect: bool, many: bool
+) -> None:
+    """A2: nobody reads while nobody asks, and a buffer full of junk has no room for a reply."""
+    async with (
+        serving(echo, host="127.0.0.1") as server,
+        open_client(*server.address, connect=connect, policy=ONCE) as client,
+    ):
+        client._endpoint._transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        for asked in (b"first", b"second"):
+            await trio.sleep(1)
+            for _ in range(200):
+                await server._endpoints[0].send(b"junk", client.address._replace(host="127.0.0.1"))
+            if many:
+                async with client.request_many([asked]) as results:
+                    assert [result.reply and result.reply.payload async for result in results] == [asked]
+            else:
+                assert await client.request(asked) == asked
+        assert 0 < client.statistics().dropped[DropReason.MALFORMED] < 400
+        assert nothing_is_open(client)
+
+
 async def test_a_truncated_reply_is_dropped(
     network: NetworkName, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -797,7 +822,9 @@ async def test_a_flood_does_not_keep_a_request_from_its_times(network: NetworkNa
     """C4, E7: however fast junk comes, and though every wait for it ends at once: no transmission is a batch late."""
     async with open_client("127.0.0.1", 9) as client, trio.open_nursery() as nursery:
 
-        async def receive() -> Batch:
+        async def receive(*, may_wait: bool = True) -> Batch:
+            if not may_wait:
+                return Batch([], [], [], 0)
             await trio.lowlevel.checkpoint()
             autojump_clock.jump(0.01)
             return Batch([Datagram(b"junk", client.servers[0], NOTHING)] * 64, [], [], 0)
@@ -806,6 +833,26 @@ async def test_a_flood_does_not_keep_a_request_from_its_times(network: NetworkNa
         for wait in (0.5, 0.75):
             nursery.start_soon(_ask_on_schedule, client, RetryPolicy(initial=wait, jitter=0, attempts=4))
     assert client.statistics().dropped[DropReason.MALFORMED] > 64 * 700
+
+
+@awaitable
+async def test_a_flood_does_not_keep_a_request_from_being_sent(network: NetworkName) -> None:
+    """E7: before it no more is read than the buffer can have held, and other tasks run meanwhile."""
+    with plain_socket() as server:
+        async with open_client(*address_of(server)) as client, trio.open_nursery() as nursery:
+
+            async def receive(*, may_wait: bool = True) -> Batch:
+                if may_wait:
+                    await trio.sleep_forever()
+                return Batch([Datagram(b"junk", client.servers[0], NOTHING)] * 64, [], [], 0)
+
+            cast("Any", client._endpoint._transport).receive = receive
+            nursery.start_soon(client.request, b"?")
+            with at_most_steps(1000):
+                await wait_all_tasks_blocked()
+            assert len(read_all(server)) == 1
+            assert BACKLOG <= client.statistics().dropped[DropReason.MALFORMED] < BACKLOG + 64
+            nursery.cancel_scope.cancel()
 
 
 async def _ask_on_schedule(client: Client, policy: RetryPolicy) -> None:

@@ -285,6 +285,7 @@ class Client:
     ) -> Reply | NoReply | RemoteError:
         exchange = self._pump.open_exchange(payload, policy)
         try:
+            await self._pump.read_backlog(exchange)
             while not exchange.is_over:
                 await self._pump.transmit(exchange, on_attempt)
                 if not exchange.is_over:

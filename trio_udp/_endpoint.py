@@ -64,9 +64,12 @@ class Endpoint:
         self._send_errors: Counter[str] = Counter()
         self._hints: Counter[str] = Counter()
 
-    async def receive(self) -> Batch:
-        """Wait for datagrams, and take up to 64 of them; `trio.ClosedResourceError` once closed."""
-        batch = await self._transport.receive()
+    async def receive(self, *, may_wait: bool = True) -> Batch:
+        """Wait for datagrams, and take up to 64 of them; `trio.ClosedResourceError` once closed.
+
+        If it may not wait it takes those that are there, perhaps none, and need not checkpoint.
+        """
+        batch = await self._transport.receive(may_wait=may_wait)
         self._received += len(batch.datagrams)
         self._truncated += batch.truncated
         self._hints.update(hint.error for hint in batch.hints)

@@ -11,13 +11,20 @@ can lose it. And what has arrived is looked at before what is due is given up, h
 
 import math
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 import trio
 
 from ._endpoint import Endpoint
 from ._net import Address, Batch
 from .proto import Attempt, ClientProtocol, DropReason, Exchange, RetryPolicy
+
+PAUSE: Final = 0.001
+"""Seconds without reading after which strangers may have filled the buffer. The 256 small datagrams that the usual one
+holds would take a flood of 256,000 a second."""
+BACKLOG: Final = 11_000
+"""Datagrams read before sending, at most: as many as the buffer that we ask for holds (8 MiB as the kernel counts, 768
+bytes for a small one). Under a flood the end of them never comes."""
 
 
 class Waiter(Protocol):
@@ -60,12 +67,33 @@ class Pump:
         self.is_closed = False
         self._endpoint = endpoint
         self._random_bytes = random_bytes
+        self._read_at = -math.inf
+        """When the socket was last read."""
         self._scope = trio.CancelScope()
         """The reader's, with the one timer."""
 
     def open_exchange(self, payload: bytes, policy: RetryPolicy) -> Exchange:
         """Open a request, with random bytes of its own. See `ClientProtocol.open_exchange`."""
         return self.protocol.open_exchange(payload, policy, self._random_bytes(self.protocol.random_size))
+
+    async def read_backlog(self, waiter: Waiter) -> None:
+        """Before something is sent after a pause: make room for its answer.
+
+        Nobody reads while nobody waits, and what strangers send meanwhile stays in the kernel's buffer until that is
+        full. Checkpoints only if there is something.
+        """
+        if self.reader is not None or trio.current_time() - self._read_at < PAUSE:
+            return
+        self.reader = waiter
+        self._read_at = trio.current_time()
+        left = BACKLOG
+        try:
+            while left > 0 and any(batch := await self._endpoint.receive(may_wait=False)):
+                self._take(batch)
+                left -= max(len(batch.datagrams), 1)
+                await trio.lowlevel.checkpoint()
+        finally:
+            self._hand_over()
 
     async def transmit(self, exchange: Exchange, on_attempt: Callable[[Attempt], None] | None = None) -> None:
         """Make the transmissions that are due. Checkpoints only where the kernel has no room for them."""
@@ -120,7 +148,7 @@ class Pump:
             trio.lowlevel.reschedule(task)
 
     def _take(self, batch: Batch) -> None:
-        now = trio.current_time()
+        now = self._read_at = trio.current_time()
         for data, peer, ancillary in batch.datagrams:
             found = self.protocol.receive_datagram(data, peer, now, ancillary.hop_limit)
             if not isinstance(found, DropReason):

@@ -200,6 +200,7 @@ class Results:
             if not (self._open or self._turns.value or self._source.exhausted):
                 await self._turns.acquire()  # others have them all, and nothing here could be waited for instead
                 self._turns_in_hand = 1
+            await self._pump.read_backlog(self)
             while self._to_send or self._open_one():
                 exchange = next(iter(self._to_send))
                 await self._pump.transmit(exchange)

@@ -25,6 +25,8 @@ _ANCILLARY_SPACE: Final = 256
 _ERROR_SPACE: Final = 512
 _ERROR_QUEUE: Final = getattr(socket, "MSG_ERRQUEUE", 0)
 TRUNCATED: Final = int(socket.MSG_TRUNC)  # as a plain number: `&` on Python's flag objects costs half a microsecond
+_A_MOMENT: Final = 0.001
+"""Seconds. A datagram whose checksum is wrong makes a socket readable, and then there is nothing to read."""
 _CLOSED: Final = (errno.EBADF, errno.ENOTSOCK)
 _WAS_CLOSED: Final = "this socket was closed"
 
@@ -38,7 +40,7 @@ class Datagram(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What one wake-up brought. Never empty."""
+    """What one wake-up brought. Never empty if it was waited for."""
 
     datagrams: list[Datagram]
     hints: list[Hint]
@@ -60,8 +62,11 @@ class Transport(Protocol):
     segments_received: int
     """Datagrams that came so."""
 
-    async def receive(self) -> Batch:
-        """Wait until something came. `trio.ClosedResourceError` once the socket is closed."""
+    async def receive(self, *, may_wait: bool = True) -> Batch:
+        """Wait until something came. `trio.ClosedResourceError` once the socket is closed.
+
+        If it may not wait it takes what is there, perhaps nothing, and need not checkpoint.
+        """
 
     async def send(self, data: bytes, peer: Address | None, source: str | None, *, may_wait: bool = True) -> None:
         """Send one datagram, waiting while the kernel's buffer is full. Checkpoints only if it waits.
@@ -102,13 +107,14 @@ class PortableTransport:
         self._largest = _LARGEST
         self._blocked = trio.StrictFIFOLock()
 
-    async def receive(self) -> Batch:
+    async def receive(self, *, may_wait: bool = True) -> Batch:
         """See `Transport.receive`."""
         while True:
             self._check_open()
-            await trio.lowlevel.wait_readable(self.socket)
+            if may_wait:
+                await trio.lowlevel.wait_readable(self.socket)
             batch = self._drain()
-            if any(batch):
+            if any(batch) or not may_wait:
                 return batch
 
     def _drain(self) -> Batch:
@@ -211,8 +217,16 @@ class TrioTransport:
     def __init__(self, sock: trio.socket.SocketType) -> None:
         self.socket = sock
 
-    async def receive(self) -> Batch:
+    async def receive(self, *, may_wait: bool = True) -> Batch:
         """See `Transport.receive`."""
+        if may_wait:
+            return await self._receive()
+        if _is_readable(self.socket):
+            with trio.move_on_after(_A_MOMENT):
+                return await self._receive()
+        return Batch([], [], [], 0)
+
+    async def _receive(self) -> Batch:
         try:
             data, control, flags, sockaddr = await self.socket.recvmsg(_LARGEST, _ANCILLARY_SPACE)
         except OSError as exc:
@@ -245,6 +259,13 @@ class TrioTransport:
     def close(self) -> None:
         """See `Transport.close`."""
         self.socket.close()
+
+
+def _is_readable(sock: trio.socket.SocketType) -> bool:
+    try:
+        return sock.is_readable()
+    except (AttributeError, NotImplementedError):
+        return False  # Trio's interface has it, and not every socket behind that interface
 
 
 def raise_if_closed(exc: OSError) -> None:

@@ -49,10 +49,10 @@ class KernelTransport(PortableTransport):
         self._sends_runs = _has_option(sock, UDP_SEGMENT, 0)
         _has_option(sock, UDP_GRO, 1)
 
-    async def receive(self) -> Batch:
+    async def receive(self, *, may_wait: bool = True) -> Batch:
         """See `Transport.receive`."""
         if not self._backlog:
-            return await super().receive()
+            return await super().receive(may_wait=may_wait)
         await trio.lowlevel.checkpoint()
         self._check_open()
         batch = Batch(self._backlog[:BATCH], [], [], 0)
