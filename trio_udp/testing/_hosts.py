@@ -103,6 +103,8 @@ class Host:
 
     def crash(self) -> None:
         """Lose power: every socket is gone without a word, every program that `run` runs is cancelled."""
+        if not self.is_up:
+            return  # and whoever waits for it to come back, waits for the same event
         self.is_up = False
         self._restarted = trio.Event()
         # First this: a program that waits on a socket shall not see it close.
