@@ -52,6 +52,7 @@ BOOTSTRAP: Final = re.compile(r"python -m (?:pip install|nox)\b[^&\n]*?(?= && |$
 
 PYTHON: Final = """#!/bin/sh
 case "$1 $2 $3" in
+    "-m trio_udp sim") exec {python} "$@";;
     "-m trio_udp "?*) command=$3; shift 3; exec {python} -m trio_udp "$command" -p {port} "$@";;
     *) exec {python} "$@";;
 esac
@@ -274,7 +275,7 @@ def test_reference_has_every_name_of_the_test_kit(module: ModuleType, name: str)
             assert any(re.search(rf"\b{parameter}\b", row) for row in rows), parameter
 
 
-@pytest.mark.parametrize("command", ["serve", "ping", "ask"])
+@pytest.mark.parametrize("command", ["serve", "ping", "ask", "sim"])
 def test_reference_has_every_option_of_the_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """As `--help` lists them, and no other."""
     with pytest.raises(SystemExit):

@@ -38,7 +38,9 @@ RULES: Final = {
     "what works for the server does not know it": Rule(f"{PACKAGE}._answering", (f"{PACKAGE}._server",)),
     "nor do its handlers": Rule(f"{PACKAGE}._handlers", SERVER[:2]),
     "nothing needs the command": Rule(PACKAGE, (f"{PACKAGE}._cli",), exempt=(f"{PACKAGE}.__main__", f"{PACKAGE}._cli")),
-    "nothing needs the test kit": Rule(PACKAGE, (f"{PACKAGE}.testing",), exempt=(f"{PACKAGE}.testing",)),
+    "nothing needs the test kit": Rule(
+        PACKAGE, (f"{PACKAGE}.testing",), exempt=(f"{PACKAGE}.testing", f"{PACKAGE}._cli.sim")
+    ),
 }
 
 
@@ -119,6 +121,7 @@ BAD = {
     f"{PACKAGE}._handlers": ["from ._answering import Answering"],
     f"{PACKAGE}._statistics": ["from ._cli import main", "from .testing import SimNet", "from . import testing"],
     f"{PACKAGE}._cli.ping": ["from ..testing import SimNet"],
+    f"{PACKAGE}._cli.serve": ["from ..testing._world import run_world"],
 }
 GOOD = {
     f"{PACKAGE}.proto._codec": [
@@ -130,6 +133,7 @@ GOOD = {
     f"{PACKAGE}._net._batch": ["import socket, trio", "from ._address import Address", "from . import _ancillary"],
     f"{PACKAGE}._client": ["from .proto import TU1", "from ._net import Address", "from ._endpoint import Endpoint"],
     f"{PACKAGE}.__main__": ["from ._cli import main"],
+    f"{PACKAGE}._cli.sim": ["from ..testing._world import run_world"],
     f"{PACKAGE}._cli.ping": ["from . import _arguments", "from .._client import open_client", "from .. import serve"],
     f"{PACKAGE}.testing._simnet": ["from . import _adversary", "from .._net import Address"],
 }

@@ -1,4 +1,4 @@
-"""The command: `serve`, `ping` and `ask`, one module each, thin layers over the public API.
+"""The command: `serve`, `ping`, `ask` and `sim`, one module each, thin layers over the public API.
 
 Whatever the user or the system got wrong is one line on stderr and exit code 2; a traceback is a bug.
 """
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from .._version import __version__
-from . import ask, ping, serve
+from . import ask, ping, serve, sim
 from ._arguments import BadInput, OneLineParser
 
 _PROGRAM = "trio_udp"
@@ -49,7 +49,7 @@ def _first(group: BaseExceptionGroup[Exception]) -> Exception:
 def _parser() -> argparse.ArgumentParser:
     parser = OneLineParser(prog=_PROGRAM, description="Ask over UDP, and believe only the answer.")
     parser.add_argument("--version", action="version", version=f"{_PROGRAM} {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{serve,ping,ask}")
-    for module in (serve, ping, ask):
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{serve,ping,ask,sim}")
+    for module in (serve, ping, ask, sim):
         module.add_to(commands)
     return parser

@@ -1,0 +1,79 @@
+"""`sim`: one world from one seed, and the verdict on it.
+
+Only here does anything outside the test kit import it, and only when the command runs: docs/decisions/0015 says why.
+"""
+
+import argparse
+import sys
+import traceback
+from typing import TYPE_CHECKING, Final
+
+from ._arguments import SubParsers, counted, number
+
+if TYPE_CHECKING:
+    from ..testing._world import Findings
+
+_MINUTE: Final = 60.0
+_SHOWN: Final = 5
+"""Violations printed; the others are counted."""
+
+
+def add_to(commands: SubParsers) -> None:
+    """Describe the sub-command to argparse."""
+    parser = commands.add_parser(
+        "sim",
+        help="simulate clients and servers on a network that lies",
+        description="Simulate one world, drawn from a seed, in virtual time. Exit code 1 if a promise was broken.",
+    )
+    add = parser.add_argument
+    add("--seed", type=number(int, 0), required=True, metavar="N", help="decides everything that is left to chance")
+    add(
+        "--minutes",
+        type=number(float, 0.1, 1440),
+        default=10.0,
+        metavar="M",
+        help="of virtual time (default: %(default)g)",
+    )
+    add("--clients", type=number(int, 1, 10_000), default=50, metavar="N", help="default: %(default)s")
+    add("--loss", type=number(float, 0, 1), metavar="FRACTION", help="lose this share each way; drawn by default")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """0 if all that must hold held, 1 if not."""
+    from ..testing._world import run_world  # noqa: PLC0415 - the other commands do not pay for it
+
+    seed, clients = arguments.seed, arguments.clients
+    try:
+        findings = run_world(seed, clients=clients, seconds=_MINUTE * arguments.minutes, loss=arguments.loss)
+    except Exception:  # whatever it was, no seed may lead to it
+        traceback.print_exc()
+        print(f"repeat it: {_command(arguments)}", file=sys.stderr, flush=True)
+        return 1
+    print("\n".join(report(findings, arguments)), flush=True)
+    return int(findings.violations > 0)
+
+
+def report(findings: "Findings", arguments: argparse.Namespace) -> list[str]:
+    """The lines of the verdict."""
+    plan = findings.plan
+    lines = [
+        f"seed {arguments.seed}, {arguments.minutes:g} min: clients {plan.clients}, servers {plan.servers}, "
+        f"partitions {len(plan.partitions)}, crashes {len(plan.crashes)}, NAT rebindings {len(plan.rebindings)}",
+        f"network: {plan.conditions!r}",
+        f"requests {findings.requests}: replies {findings.replies}, given up {findings.given_up}, "
+        f"cancelled {findings.cancelled}, wrong answers {findings.wrong}",
+        f"packets {findings.packets}, {findings.thrown} of them forged",
+        f"dropped: {counted(dict(sorted(findings.dropped.items())))}",
+        *(f"violation: {what}" for what in findings.said[:_SHOWN]),
+        f"violations {findings.violations}",
+    ]
+    if findings.violations:
+        lines.append(f"repeat it: {_command(arguments)}")
+    return [*lines, f"digest {findings.digest}"]
+
+
+def _command(arguments: argparse.Namespace) -> str:
+    loss = "" if arguments.loss is None else f" --loss {arguments.loss}"
+    minutes = f"{arguments.minutes:g}"
+    return f"python -m trio_udp sim --seed {arguments.seed} --minutes {minutes} --clients {arguments.clients}{loss}"

@@ -1,0 +1,422 @@
+"""One world from one seed: real clients and servers on a simulated network where all goes wrong that can.
+
+`python -m trio_udp sim` runs it. What is drawn from the seed: losses, duplicates, reordering, delays; when the network
+is cut in two, when a server loses power and comes back, when address translators forget; how often who asks, and when
+one loses patience. Beside every request that passes stands a forger, who sees it and throws replies that are right in
+all but one thing.
+
+What must hold, whatever the seed: a reply is what the server that it came from has said to this request, and nothing
+else; a server is asked nothing that nobody asked (A1, A8); a request ends without a reply when its schedule does, and
+not before (A2, C4); each server is sent a datagram when the wait for the one before is over, and not before (C3, C6); a
+server sends no more datagrams than good requests came (E4, E5); at the end nothing is left open (A9, G9), and when all
+has been mended every server answers.
+"""
+
+import math
+import socket
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from random import Random
+from typing import Final, NamedTuple
+
+import trio
+
+from .._chaos import Conditions, GilbertElliott, Packet, Verdict, flip_bit
+from .._client import Client, open_client
+from .._errors import NoReply, RemoteError
+from .._net import Address
+from .._server import Request, Server, serve
+from ..proto import BOOK, COAP, STUN, TU1, AnswerKind, Attempt, DropReason, Question, RetryPolicy
+from ._hosts import Host
+from ._simnet import SimNet
+from ._simulate import simulate
+
+_PORT: Final = 1060
+_MOST_SERVERS: Final = 3
+_POLICIES: Final = (RetryPolicy(), RetryPolicy(attempts=8, initial=0.5), BOOK, STUN, COAP)
+_ONCE: Final = RetryPolicy(attempts=1)
+_QUESTIONS: Final = 10
+"""About so many questions a client, however long the world lasts."""
+_AFTERWARDS: Final = 86_400.0
+"""Seconds of virtual time for the last requests to end; a world that goes on for longer has come to a standstill."""
+_SLACK: Final = 1e-6
+"""Seconds."""
+_TRACED: Final = 200
+"""Packets kept to be read after an exception; the digest covers all."""
+_REPORTED: Final = 100
+"""Violations whose sentences are kept."""
+_STRANGER: Final = "198.51.100.66"
+
+
+class Outage(NamedTuple):
+    """Something is down for a while."""
+
+    begins: float
+    lasts: float
+    which: int
+    """The number of the server."""
+
+
+class Plan(NamedTuple):
+    """What the seed has decided before the world begins. Times are seconds, shares from 0 to 1."""
+
+    clients: int
+    seconds: float
+    servers: int
+    conditions: Conditions
+    behind_nat: float
+    """Share of the clients."""
+    impatient: float
+    """Share of the requests that are cancelled early."""
+    forged: float
+    """Forgeries thrown for each transmission that passes, on average."""
+    partitions: tuple[Outage, ...]
+    crashes: tuple[Outage, ...]
+    rebindings: tuple[float, ...]
+    """When address translators forget."""
+
+
+def draw_plan(random: Random, *, clients: int, seconds: float, loss: float | None = None) -> Plan:
+    """A world of this size; `loss` instead of a share of losses that is drawn."""
+
+    def between(least: float, most: float) -> float:
+        return least + (most - least) * random.random()
+
+    def outages(longest: float) -> tuple[Outage, ...]:
+        return tuple(
+            Outage(between(0, seconds), between(1, min(longest, 1 + seconds / 10)), int(between(0, servers)))
+            for _ in range(int(between(1, 4)))
+        )
+
+    servers = int(between(1, _MOST_SERVERS + 1))
+    drawn_loss = between(0.02, 0.3)
+    conditions = Conditions(
+        loss=round(drawn_loss if loss is None else loss, 3),
+        burst=GilbertElliott(0.01, 0.2) if random.random() < 0.3 else None,
+        latency=round(between(0.001, 0.15), 3),
+        jitter=round(between(0, 0.05), 3),
+        duplicate=round(between(0.02, 0.2), 3),
+        reorder=round(between(0.02, 0.2), 3),
+        reorder_by=round(between(0.02, 0.8), 3),
+    )
+    return Plan(
+        clients,
+        seconds,
+        servers,
+        conditions,
+        behind_nat=between(0.1, 0.6),
+        impatient=between(0, 0.1),
+        forged=between(0.5, 2.0),
+        partitions=outages(60.0),
+        crashes=outages(120.0),
+        rebindings=tuple(sorted(between(0, seconds) for _ in range(int(between(1, 5))))),
+    )
+
+
+class Findings:
+    """What a world has come to. The counters are of all clients and all servers together."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.requests = 0
+        self.replies = 0
+        self.given_up = 0
+        self.cancelled = 0
+        self.wrong = 0
+        """Replies that are not what the server said."""
+        self.thrown = 0
+        """Forgeries, at clients and at servers."""
+        self.dropped: Counter[DropReason] = Counter()
+        """Datagrams that were not believed; by the sockets themselves some more."""
+        self.packets = 0
+        self.digest = ""
+        self.violations = 0
+        self.said: list[str] = []
+        """The first violations, a sentence each."""
+
+    def violation(self, what: str) -> None:
+        """Note that something did not hold."""
+        self.violations += 1
+        if len(self.said) < _REPORTED:
+            self.said.append(what)
+
+
+def run_world(seed: int, *, clients: int, seconds: float, loss: float | None = None) -> Findings:
+    """Live through the world of this seed. Equal arguments give equal findings, on every machine."""
+    net = SimNet(seed=seed, trace_limit=_TRACED)
+    plan = draw_plan(net.random, clients=clients, seconds=seconds, loss=loss)
+    world = _World(net, plan)
+    simulate(world.live, net=net, seed=seed, time_limit=seconds + _AFTERWARDS)
+    world.findings.packets, world.findings.digest = net.trace.count, net.trace.digest
+    return world.findings
+
+
+class _World:
+    """The hosts, the programs on them, and what happens to them."""
+
+    def __init__(self, net: SimNet, plan: Plan) -> None:
+        self.net, self.plan = net, plan
+        self.findings = Findings(plan)
+        self._random = net.random
+        self._asked: set[bytes] = set()
+        self._running: list[Server] = []
+        """Every server that was started, those that have lost power among them."""
+        net.link(plan.conditions)
+        self._servers = [net.host(f"server-{number}") for number in range(plan.servers)]
+        self._owner = {address: number for number, host in enumerate(self._servers) for address in host.addresses}
+        self._nats = [net.nat(f"nat-{number}") for number in range(2)]
+        self._clients = [self._settle(number) for number in range(plan.clients)]
+
+    async def live(self, net: SimNet) -> None:
+        """Until every client has gone."""
+        async with trio.open_nursery() as nursery:
+            for number, host in enumerate(self._servers):
+                nursery.start_soon(host.run, self._serve, number)
+            for event in (*self.plan.partitions, *self.plan.crashes):
+                act = self._partition if event in self.plan.partitions else self._crash
+                nursery.start_soon(act, event)
+            nursery.start_soon(self._rebind)
+            forger = _Forger(self)
+            with net.rule(forger.watch):
+                async with trio.open_nursery() as programs:
+                    for number, host in enumerate(self._clients):
+                        programs.start_soon(host.run, self._ask_now_and_then, number)
+            await self._ask_everybody_once_more()
+            nursery.cancel_scope.cancel()
+        self._check_servers()
+
+    def _settle(self, number: int) -> Host:
+        behind = self._random.random() < self.plan.behind_nat
+        return self.net.host(f"client-{number}", nat=self._nats[number % len(self._nats)] if behind else None)
+
+    # What happens
+
+    async def _partition(self, outage: Outage) -> None:
+        """One server is cut off from one half of the clients."""
+        await trio.sleep(outage.begins)
+        half = [host.nat or host for host in self._clients[outage.which % 2 :: 2]]
+        with self.net.partition([self._servers[outage.which]], half):
+            await trio.sleep(outage.lasts)
+
+    async def _crash(self, outage: Outage) -> None:
+        """One server loses power, and comes back with no memory of what was."""
+        await trio.sleep(outage.begins)
+        host = self._servers[outage.which]
+        host.crash()
+        await trio.sleep(outage.lasts)
+        host.restart()
+
+    async def _rebind(self) -> None:
+        for at in self.plan.rebindings:
+            await trio.sleep(at - self.net.now)
+            for nat in self._nats:
+                nat.rebind()
+
+    # The servers
+
+    async def _serve(self, number: int) -> None:
+        async with trio.open_nursery() as nursery:
+            self._running.append(await nursery.start(partial(serve, partial(self._answer, number), _PORT)))
+
+    def _answer(self, number: int, request: Request) -> bytes:
+        """What that server says to a question, and no other server to no other question."""
+        if request.payload not in self._asked:
+            self.findings.violation(f"server {number} was asked {request.payload!r}, which nobody has asked")
+        return _said(number, request.payload)
+
+    def _check_servers(self) -> None:
+        for server in self._running:
+            statistics = server.statistics()
+            sent = sum(endpoint.datagrams_sent for endpoint in statistics.endpoints.values())
+            if sent > statistics.requests:
+                self.findings.violation(f"a server sent {sent} datagrams in answer to {statistics.requests} requests")
+            self.findings.dropped.update(statistics.dropped)
+
+    # The clients
+
+    async def _ask_now_and_then(self, number: int) -> None:
+        draw = self._random.random
+        is_connected = self.plan.servers == 1 and draw() < 0.5
+        policy = _POLICIES[int(draw() * len(_POLICIES))]
+        by_v6 = draw() < 0.3 and self._clients[number].nat is None
+        opening = open_client(
+            servers=[(host.name, _PORT) for host in self._servers],
+            family=socket.AF_INET6 if by_v6 else socket.AF_INET,
+            connect=is_connected,
+            policy=policy,
+        )
+        pause = 2 * self.plan.seconds / _QUESTIONS
+        async with opening as client:
+            await trio.sleep(pause * draw())
+            while self.net.now < self.plan.seconds:
+                await self._ask(client, b"client %d asks %d: ?" % (number, len(self._asked)), policy)
+                await trio.sleep(pause * draw())
+            self._check_client(client)
+
+    async def _ask(self, client: Client, question: bytes, policy: RetryPolicy) -> None:
+        """One request, however it ends."""
+        findings = self.findings
+        findings.requests += 1
+        self._asked.add(question)
+        schedule = _Schedule(policy, findings)
+        is_impatient = self._random.random() < self.plan.impatient
+        with trio.move_on_after(3 * self._random.random() if is_impatient else math.inf) as patience:
+            try:
+                reply = await client.exchange(question, on_attempt=schedule.note)
+            except NoReply:
+                findings.given_up += 1
+                schedule.check_end()
+            except RemoteError as exc:
+                findings.violation(f"a request ended with {exc!r}, and no server has refused any")
+            else:
+                findings.replies += 1
+                if reply.payload != _said(self._owner[reply.peer.host], question):
+                    findings.wrong += 1
+                    findings.violation(f"{question!r} was answered {reply.payload!r} by {reply.peer}")
+        if patience.cancelled_caught:
+            findings.cancelled += 1
+
+    async def _ask_everybody_once_more(self) -> None:
+        """When all has been mended, every server answers at once."""
+        outages = (*self.plan.partitions, *self.plan.crashes)
+        mended_at = max(outage.begins + outage.lasts for outage in outages)
+        await trio.sleep(max(mended_at - self.net.now, 0) + 1)
+        self.net.link(Conditions())
+        with self._clients[0].here():
+            for host in self._servers:
+                async with open_client(host.addresses[0], _PORT) as client:
+                    question = b"client 0 asks %d: ?" % len(self._asked)
+                    self._asked.add(question)
+                    try:
+                        await client.request(question, policy=_ONCE)
+                    except (NoReply, RemoteError) as exc:
+                        self.findings.violation(f"all is mended, and {host} says nothing: {exc!r}")
+
+    def _check_client(self, client: Client) -> None:
+        statistics = client.statistics()
+        ends = statistics.replies + statistics.no_replies + statistics.remote_errors + statistics.cancelled
+        if statistics.in_flight or statistics.requests != ends:
+            self.findings.violation(f"{statistics.requests} requests, {ends} ended, {statistics.in_flight} still open")
+        self.findings.dropped.update(statistics.dropped)
+
+
+def _said(number: int, question: bytes) -> bytes:
+    """As long as the question, so that it always fits."""
+    return question[:-1] + b"%d" % number
+
+
+class _Schedule:
+    """When one request was sent, held against when it should have been."""
+
+    def __init__(self, policy: RetryPolicy, findings: Findings) -> None:
+        self._policy = policy
+        self._findings = findings
+        self._turns: dict[Address, tuple[int, float]] = {}
+        """For each server the number of its last transmission, and when the wait for that is over."""
+
+    def note(self, attempt: Attempt) -> None:
+        """A transmission is made now."""
+        now, peer = trio.current_time(), Address(*attempt.peer)
+        number, due = self._turns.get(peer, (0, now))
+        if abs(now - due) > _SLACK or attempt.number != number + 1 or attempt.number > self._policy.attempts:
+            self._findings.violation(f"attempt {attempt.number} to {peer} at {now} s, and it was due at {due} s")
+        if attempt.wait <= 0:
+            self._findings.violation(f"attempt {attempt.number} to {peer} is waited for {attempt.wait} s")
+        self._turns[peer] = (attempt.number, now + attempt.wait)
+
+    def check_end(self) -> None:
+        """The request is given up now."""
+        now, made = trio.current_time(), {number for number, _ in self._turns.values()}
+        end = max(due for _, due in self._turns.values())
+        if abs(now - end) > _SLACK or made != {self._policy.attempts}:
+            self._findings.violation(f"given up at {now} s, and the schedule ends at {end} s")
+
+
+class _Forger:
+    """Sees every request, and throws what is right in all but one thing, at its client and at its server."""
+
+    def __init__(self, world: _World) -> None:
+        self._world = world
+        self._draw = world.net.random.random
+        self._servers = frozenset(address for address in world._owner)  # noqa: SLF001 - the same module
+
+    def watch(self, packet: Packet) -> Verdict | None:
+        """A rule without an opinion."""
+        if packet.icmp is None and packet.destination.port == _PORT and packet.destination.host in self._servers:
+            wanted = 2 * self._world.plan.forged * self._draw()
+            while wanted > self._draw():
+                wanted -= 1
+                self._throw(packet)
+        return None
+
+    def _throw(self, packet: Packet) -> None:
+        kind = _FORGERIES[int(self._draw() * len(_FORGERIES))]
+        question = TU1().decode_question_untrusted(packet.data)
+        assert isinstance(question, Question)
+        answer = TU1().encode_answer(question, AnswerKind.REPLY, b"FAKE")
+        data, source = kind(packet, answer, self._draw)
+        client = packet.source
+        self._world.findings.thrown += 1
+        after = 0.0005 + 0.5 * self._draw()
+        if self._draw() < 0.2:  # what a client must not believe, a server must not answer
+            self._world.net.inject(answer if data == packet.data else data, client, packet.destination, after=after)
+        else:
+            self._world.net.inject(data, source, client, after=after)
+
+
+Draw = Callable[[], float]
+Forge = Callable[[Packet, bytes, Draw], tuple[bytes, Address]]
+"""A request and a reply that would be believed go in; a datagram that must not be, and where it claims to come from."""
+
+
+def _from_stranger(packet: Packet, answer: bytes, draw: Draw) -> tuple[bytes, Address]:
+    stranger = "2001:db8:ffff::66" if ":" in packet.source.host else _STRANGER
+    return answer, Address(stranger, _PORT)
+
+
+def _from_other_port(packet: Packet, answer: bytes, draw: Draw) -> tuple[bytes, Address]:
+    return answer, packet.destination._replace(port=_PORT + 1)
+
+
+def _with_flipped_bit(first: int, count: int) -> Forge:
+    def forge(packet: Packet, answer: bytes, draw: Draw) -> tuple[bytes, Address]:
+        return flip_bit(answer, first + int(draw() * count)), packet.destination
+
+    return forge
+
+
+def _truncated(packet: Packet, answer: bytes, draw: Draw) -> tuple[bytes, Address]:
+    return answer[: int(draw() * len(answer))], packet.destination
+
+
+def _extended(packet: Packet, answer: bytes, draw: Draw) -> tuple[bytes, Address]:
+    return answer + b"!", packet.destination
+
+
+def _reflected(packet: Packet, answer: bytes, draw: Draw) -> tuple[bytes, Address]:
+    return packet.data, packet.destination
+
+
+def _never_asked(packet: Packet, answer: bytes, draw: Draw) -> tuple[bytes, Address]:
+    """For an attempt that no schedule here has."""
+    return answer[:3] + b"\xc8" + answer[4:], packet.destination
+
+
+def _noise(packet: Packet, answer: bytes, draw: Draw) -> tuple[bytes, Address]:
+    return bytes(int(draw() * 256) for _ in range(int(draw() * 64))), packet.destination
+
+
+_FORGERIES: Final[tuple[Forge, ...]] = (
+    _from_stranger,
+    _from_other_port,
+    _with_flipped_bit(0, 8),  # the version
+    _with_flipped_bit(16, 8),  # the flags
+    _with_flipped_bit(32, 32),  # key id, reserved byte and length
+    _with_flipped_bit(64, 128),  # the ids
+    _truncated,
+    _extended,
+    _reflected,
+    _never_asked,
+    _noise,
+)
