@@ -75,6 +75,13 @@ def properties(session: nox.Session) -> None:
 
 
 @nox.session
+def evidence(session: nox.Session) -> None:
+    """Compute the large figures, write docs/evidence.json and README's table; some minutes, resumable."""
+    session.install(".[test]")
+    session.run("python", "-m", "tests.evidence", *session.posargs)
+
+
+@nox.session
 def build(session: nox.Session) -> None:
     """Build the wheel, install it alone into a clean environment, and run README's first command there."""
     session.install("build", "twine")

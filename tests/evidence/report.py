@@ -44,14 +44,13 @@ _SAY: Final[dict[str, Callable[[Entry], tuple[str, str]]]] = {
 }
 
 
-def write_evidence(entries: Mapping[str, Entry]) -> None:
-    """Write the JSON, and README's table from it."""
-    EVIDENCE.write_text(json.dumps(entries, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
-    readme = README.read_text()
-    written, tables = _TABLE.subn(lambda _: table(entries).removeprefix(_HEAD), readme)
+def write_evidence(entries: Mapping[str, Entry], *, evidence: Path = EVIDENCE, page: Path = README) -> None:
+    """Write the JSON, and the page's table from it."""
+    written, tables = _TABLE.subn(lambda _: table(entries).removeprefix(_HEAD), page.read_text())
     if tables != 1:
-        raise ValueError(f"expected one table that begins with {_HEAD!r} in {README.name}, got {tables}")
-    README.write_text(written)
+        raise ValueError(f"expected one table that begins with {_HEAD!r} in {page.name}, got {tables}")
+    evidence.write_text(json.dumps(entries, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    page.write_text(written)
 
 
 def table(entries: Mapping[str, Entry]) -> str:
