@@ -15,19 +15,19 @@ has been mended every server answers.
 import math
 import socket
 from collections import Counter
-from collections.abc import Callable
 from functools import partial
 from random import Random
 from typing import Final, NamedTuple
 
 import trio
 
-from .._chaos import Conditions, GilbertElliott, Packet, Verdict, flip_bit
+from .._chaos import Conditions, GilbertElliott
 from .._client import Client, open_client
 from .._errors import NoReply, RemoteError
 from .._net import Address
 from .._server import Request, Server, serve
-from ..proto import BOOK, COAP, STUN, TU1, AnswerKind, Attempt, DropReason, Question, RetryPolicy
+from ..proto import BOOK, COAP, STUN, Attempt, DropReason, RetryPolicy
+from ._forger import Forger
 from ._hosts import Host
 from ._simnet import SimNet
 from ._simulate import simulate
@@ -46,7 +46,6 @@ _TRACED: Final = 200
 """Packets kept to be read after an exception; the digest covers all."""
 _REPORTED: Final = 100
 """Violations whose sentences are kept."""
-_STRANGER: Final = "198.51.100.66"
 
 
 class Outage(NamedTuple):
@@ -167,23 +166,25 @@ class _World:
         self._owner = {address: number for number, host in enumerate(self._servers) for address in host.addresses}
         self._nats = [net.nat(f"nat-{number}") for number in range(2)]
         self._clients = [self._settle(number) for number in range(plan.clients)]
+        self._forger = Forger(net, frozenset(self._owner), _PORT, plan.forged)
 
     async def live(self, net: SimNet) -> None:
         """Until every client has gone."""
         async with trio.open_nursery() as nursery:
             for number, host in enumerate(self._servers):
                 nursery.start_soon(host.run, self._serve, number)
-            for event in (*self.plan.partitions, *self.plan.crashes):
-                act = self._partition if event in self.plan.partitions else self._crash
-                nursery.start_soon(act, event)
+            for outage in self.plan.partitions:
+                nursery.start_soon(self._partition, outage)
+            for outage in self.plan.crashes:
+                nursery.start_soon(self._crash, outage)
             nursery.start_soon(self._rebind)
-            forger = _Forger(self)
-            with net.rule(forger.watch):
+            with net.rule(self._forger.watch):
                 async with trio.open_nursery() as programs:
                     for number, host in enumerate(self._clients):
                         programs.start_soon(host.run, self._ask_now_and_then, number)
             await self._ask_everybody_once_more()
             nursery.cancel_scope.cancel()
+        self.findings.thrown = self._forger.thrown
         self._check_servers()
 
     def _settle(self, number: int) -> Host:
@@ -209,7 +210,7 @@ class _World:
 
     async def _rebind(self) -> None:
         for at in self.plan.rebindings:
-            await trio.sleep(at - self.net.now)
+            await trio.sleep(max(at - self.net.now, 0))
             for nat in self._nats:
                 nat.rebind()
 
@@ -331,92 +332,3 @@ class _Schedule:
         end = max(due for _, due in self._turns.values())
         if abs(now - end) > _SLACK or made != {self._policy.attempts}:
             self._findings.violation(f"given up at {now} s, and the schedule ends at {end} s")
-
-
-class _Forger:
-    """Sees every request, and throws what is right in all but one thing, at its client and at its server."""
-
-    def __init__(self, world: _World) -> None:
-        self._world = world
-        self._draw = world.net.random.random
-        self._servers = frozenset(address for address in world._owner)  # noqa: SLF001 - the same module
-
-    def watch(self, packet: Packet) -> Verdict | None:
-        """A rule without an opinion."""
-        if packet.icmp is None and packet.destination.port == _PORT and packet.destination.host in self._servers:
-            wanted = 2 * self._world.plan.forged * self._draw()
-            while wanted > self._draw():
-                wanted -= 1
-                self._throw(packet)
-        return None
-
-    def _throw(self, packet: Packet) -> None:
-        kind = _FORGERIES[int(self._draw() * len(_FORGERIES))]
-        question = TU1().decode_question_untrusted(packet.data)
-        assert isinstance(question, Question)
-        answer = TU1().encode_answer(question, AnswerKind.REPLY, b"FAKE")
-        data, source = kind(packet, answer, self._draw)
-        client = packet.source
-        self._world.findings.thrown += 1
-        after = 0.0005 + 0.5 * self._draw()
-        if self._draw() < 0.2:  # what a client must not believe, a server must not answer
-            self._world.net.inject(answer if data == packet.data else data, client, packet.destination, after=after)
-        else:
-            self._world.net.inject(data, source, client, after=after)
-
-
-Draw = Callable[[], float]
-Forge = Callable[[Packet, bytes, Draw], tuple[bytes, Address]]
-"""A request and a reply that would be believed go in; a datagram that must not be, and where it claims to come from."""
-
-
-def _from_stranger(packet: Packet, answer: bytes, draw: Draw) -> tuple[bytes, Address]:
-    stranger = "2001:db8:ffff::66" if ":" in packet.source.host else _STRANGER
-    return answer, Address(stranger, _PORT)
-
-
-def _from_other_port(packet: Packet, answer: bytes, draw: Draw) -> tuple[bytes, Address]:
-    return answer, packet.destination._replace(port=_PORT + 1)
-
-
-def _with_flipped_bit(first: int, count: int) -> Forge:
-    def forge(packet: Packet, answer: bytes, draw: Draw) -> tuple[bytes, Address]:
-        return flip_bit(answer, first + int(draw() * count)), packet.destination
-
-    return forge
-
-
-def _truncated(packet: Packet, answer: bytes, draw: Draw) -> tuple[bytes, Address]:
-    return answer[: int(draw() * len(answer))], packet.destination
-
-
-def _extended(packet: Packet, answer: bytes, draw: Draw) -> tuple[bytes, Address]:
-    return answer + b"!", packet.destination
-
-
-def _reflected(packet: Packet, answer: bytes, draw: Draw) -> tuple[bytes, Address]:
-    return packet.data, packet.destination
-
-
-def _never_asked(packet: Packet, answer: bytes, draw: Draw) -> tuple[bytes, Address]:
-    """For an attempt that no schedule here has."""
-    return answer[:3] + b"\xc8" + answer[4:], packet.destination
-
-
-def _noise(packet: Packet, answer: bytes, draw: Draw) -> tuple[bytes, Address]:
-    return bytes(int(draw() * 256) for _ in range(int(draw() * 64))), packet.destination
-
-
-_FORGERIES: Final[tuple[Forge, ...]] = (
-    _from_stranger,
-    _from_other_port,
-    _with_flipped_bit(0, 8),  # the version
-    _with_flipped_bit(16, 8),  # the flags
-    _with_flipped_bit(32, 32),  # key id, reserved byte and length
-    _with_flipped_bit(64, 128),  # the ids
-    _truncated,
-    _extended,
-    _reflected,
-    _never_asked,
-    _noise,
-)
