@@ -4,6 +4,9 @@ import inspect
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -178,20 +181,57 @@ def test_the_scheduler_is_as_it_was_afterwards() -> None:
     assert (_run._ALLOW_DETERMINISTIC_SCHEDULING, _run._r.getstate()) == before
 
 
+def test_simulations_in_several_threads_do_not_disturb_each_other() -> None:
+    """Each thread's scheduler has the seed of its own simulation, and runs that are none have Trio's."""
+
+    async def run_beside(is_over: threading.Event) -> None:
+        while not is_over.is_set():
+            await trio.lowlevel.checkpoint()
+
+    before = _run._r, _run._ALLOW_DETERMINISTIC_SCHEDULING
+    seeds = (1, 2, 3, 4)
+    alone = [digest(seed) for seed in seeds]
+    is_over = threading.Event()
+    with ThreadPoolExecutor() as threads:
+        beside = threads.submit(trio.run, run_beside, is_over)
+        together = list(threads.map(digest, seeds))
+        is_over.set()
+        beside.result()
+    assert together == alone
+    assert (_run._r, _run._ALLOW_DETERMINISTIC_SCHEDULING) == before
+
+
+def test_a_simulation_inside_another_is_refused_and_leaves_it_alone() -> None:
+    """As Trio refuses a run inside a run; the outer one goes on in its order."""
+
+    async def nest(net: SimNet, *, is_tried: bool) -> list[int]:
+        if is_tried:
+            with pytest.raises(RuntimeError, match="inside"):
+                simulate(chatter)
+        return await shuffled()
+
+    assert simulate(partial(nest, is_tried=True), seed=5) == simulate(partial(nest, is_tried=False), seed=5)
+
+
+async def shuffled() -> list[int]:
+    """The order in which twenty tasks run."""
+    ran: list[int] = []
+
+    async def run(number: int) -> None:
+        await trio.lowlevel.checkpoint()
+        ran.append(number)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(20):
+            nursery.start_soon(run, number)
+    return ran
+
+
 def test_the_order_of_tasks_comes_from_the_seed() -> None:
     """Which of many tasks runs first is decided by it alone."""
 
     async def order(net: SimNet) -> list[int]:
-        ran: list[int] = []
-
-        async def run(number: int) -> None:
-            await trio.lowlevel.checkpoint()
-            ran.append(number)
-
-        async with trio.open_nursery() as nursery:
-            for number in range(20):
-                nursery.start_soon(run, number)
-        return ran
+        return await shuffled()
 
     assert simulate(order, seed=1) == simulate(order, seed=1)
     assert len({tuple(simulate(order, seed=seed)) for seed in range(5)}) > 1

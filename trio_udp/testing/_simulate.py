@@ -8,15 +8,14 @@ loses, and the random bytes this package draws, all come from the seed. What you
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import trio
-from trio._core import _run  # the scheduler's random source has no public name; a test holds this use of it
 from trio.testing import MockClock
 
 from .._random import set_random_source
+from ._scheduler import seeded_scheduler
 from ._simnet import SimNet
 
 T = TypeVar("T")
@@ -111,25 +110,12 @@ def _run_once(
             return await async_fn(net, *args)
         raise AssertionError("unreachable: a network swallows no exception")
 
-    with _seeded_scheduler(seed):
+    with seeded_scheduler(seed):
         try:
             return trio.run(main, clock=MockClock(autojump_threshold=0))
         except Exception as exc:
             exc.add_note(f"simulated network, seed {seed}, {net.trace.count} packets:\n{net.trace.tail(_SHOWN)}")
             raise
-
-
-@contextmanager
-def _seeded_scheduler(seed: int) -> Iterator[None]:
-    """Let Trio choose the order of its tasks from this seed, and put everything back afterwards."""
-    before = _run._ALLOW_DETERMINISTIC_SCHEDULING, _run._r.getstate()  # noqa: SLF001 - see the import
-    _run._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[misc]  # noqa: SLF001 - Final, but for Trio's own plugin
-    _run._r.seed(seed)  # noqa: SLF001
-    try:
-        yield
-    finally:
-        _run._ALLOW_DETERMINISTIC_SCHEDULING = before[0]  # type: ignore[misc]  # noqa: SLF001 - as above
-        _run._r.setstate(before[1])  # noqa: SLF001
 
 
 def _difference(first: SimNet, second: SimNet) -> str:
