@@ -268,7 +268,7 @@ async def test_icmp_of_a_host_that_never_sent(net: SimNet) -> None:
     net.inject(b"?", (net.host("server").addresses[0], 9), (inside.addresses[0], 7))
     report = list(net.trace)[-1].packet
     assert report.icmp is not None
-    assert (report.source.host, report.icmp.about.destination) == (nat.address, Address(nat.address, 7))
+    assert (report.source.host, report.icmp.about.destination) == (*nat.addresses, Address(*nat.addresses, 7))
 
 
 @simulated()
@@ -333,3 +333,36 @@ async def test_errors_can_be_lost_like_anything(net: SimNet) -> None:
     with net.rule(lambda packet: drop("no ICMP here") if packet.icmp else None):
         await client.send(b"?")
     assert await heard(client, after=1) == []
+
+
+@simulated()
+async def test_a_translator_has_addresses_of_both_versions(net: SimNet) -> None:
+    """Each packet leaves from the one of its own, and the answer, or an ICMP error, finds its way back."""
+    nat, server_host = net.nat("home"), net.host("server")
+    inside = net.host("inside", nat=nat)
+    for family, outside in zip((socket.AF_INET, socket.AF_INET6), nat.addresses, strict=True):
+        wildcard = "0.0.0.0" if family == socket.AF_INET else "::"  # noqa: S104 - simulated
+        server, client = await bound(server_host, wildcard, port=7), await bound(inside, wildcard)
+        await client.sendto(b"?", ("server", 7))
+        _, peer = await server.recvfrom(10)
+        assert peer[0] == outside
+        await server.sendto(b"!", peer)
+        assert await heard(client) == [b"!"]
+        server.close()
+        await client.connect(("server", 7))
+        await client.send(b"?")
+        with pytest.raises(ConnectionRefusedError):
+            await client.recv(10)
+
+
+@simulated()
+async def test_behind_a_translator_of_one_version_the_other_is_unreachable(net: SimNet) -> None:
+    """As on a host that has no such address; hosts behind the same translator are reached."""
+    _, inside, neighbour = await home(net)
+    net.host("server")
+    client, friend = await bound(inside, "::"), await bound(neighbour, "::", port=7)
+    with pytest.raises(OSError, match="unreachable") as caught:
+        await client.sendto(b"?", ("server", 7))
+    assert caught.value.errno == errno.ENETUNREACH
+    await client.sendto(b"!", ("neighbour", 7))
+    assert await heard(friend) == [b"!"]

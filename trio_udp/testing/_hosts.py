@@ -143,10 +143,9 @@ class Host:
             return "::1" if ":" in destination.host else "127.0.0.1"
         if destination.host in self.addresses:
             return destination.host
-        for address in self.addresses:
-            if (":" in address) == (":" in destination.host) and ("%" in address) == ("%" in destination.host):
-                return address
-        raise error(errno.ENETUNREACH)
+        if self.nat is not None and not self.nat.is_inside(destination.host):
+            self.nat.outside(destination)
+        return _of_version(self.addresses, destination)
 
     def mtu_to(self, destination: Address) -> int:
         """Bytes of IP packet that fit the interface."""
@@ -266,22 +265,23 @@ class Host:
 
 
 class Nat:
-    """An address translator: hosts behind it share its outside address. Made by `SimNet.nat`.
+    """An address translator: hosts behind it share its outside addresses. Made by `SimNet.nat`.
 
     It gives each inside address and port one outside port, and lets in only what comes from where that port has sent
     to (RFC 4787: endpoint-independent mapping, address- and port-dependent filtering).
     """
 
-    def __init__(self, net: "SimNet", name: str, address: str) -> None:
+    def __init__(self, net: "SimNet", name: str, addresses: tuple[str, ...]) -> None:
         self.net: Final = net
         self.name: Final = name
-        self.address: Final = address
+        self.addresses: Final = addresses
+        """Its outside addresses: the first of a version is where packets of that version leave from."""
         self._ports = itertools.cycle(range(_FIRST_PORT, _FIRST_PORT + _PORTS))
         self._by_source: OrderedDict[Address, _Mapping] = OrderedDict()
         self._by_port: dict[int, _Mapping] = {}
 
     def __repr__(self) -> str:
-        return f"<Nat {self.name} {self.address}>"
+        return f"<Nat {self.name} {' '.join(self.addresses)}>"
 
     def rebind(self) -> None:
         """Forget all mappings, as at a restart: the next packet of a flow leaves from another port."""
@@ -292,6 +292,10 @@ class Nat:
         """Whether an IP address is that of a host behind this translator."""
         place = self.net.host_of(address)
         return isinstance(place, Host) and place.nat is self
+
+    def outside(self, destination: Address) -> str:
+        """Which of its addresses packets leave from that go there; `ENETUNREACH` where it has none of that version."""
+        return _of_version(self.addresses, destination)
 
     def host_at(self, port: int) -> "Host | None":
         """Whose packets leave from this outside port."""
@@ -306,7 +310,7 @@ class Nat:
         mapping.peers[packet.destination] = None
         if len(mapping.peers) > _PEERS_KEPT:
             del mapping.peers[next(iter(mapping.peers))]
-        return packet._replace(source=Address(self.address, mapping.port))
+        return packet._replace(source=Address(self.outside(packet.destination), mapping.port))
 
     def receive(self, packet: Packet) -> str:
         """Take a packet from outside; what became of it."""
@@ -321,13 +325,14 @@ class Nat:
         about = icmp.about
         mapping = self._by_source.get(about.destination)
         port = about.destination.port if mapping is None else mapping.port
-        about = about._replace(destination=Address(self.address, port))
-        return packet._replace(source=Address(self.address, 0), icmp=icmp._replace(about=about))
+        outside = self.outside(packet.destination)
+        about = about._replace(destination=Address(outside, port))
+        return packet._replace(source=Address(outside, 0), icmp=icmp._replace(about=about))
 
     def _receive_icmp(self, packet: Packet, icmp: Icmp) -> str:
         about = icmp.about
         mapping = self._by_port.get(about.source.port)
-        if mapping is None or about.source.host != self.address:
+        if mapping is None or about.source.host not in self.addresses:
             return _FILTERED
         icmp = icmp._replace(about=about._replace(source=mapping.source))
         return mapping.host.receive(packet._replace(destination=mapping.source, icmp=icmp))
@@ -363,6 +368,14 @@ def hash_of(address: Address) -> int:
     for byte in str(address).encode():
         number = (number * 31 + byte) % 2**32
     return number
+
+
+def _of_version(addresses: tuple[str, ...], destination: Address) -> str:
+    """The first from which that can be reached: of its version, and of a link for what is on a link."""
+    for address in addresses:
+        if (":" in address) == (":" in destination.host) and ("%" in address) == ("%" in destination.host):
+            return address
+    raise error(errno.ENETUNREACH)
 
 
 def _overlap(sock: SimUDP, address: Address, other: SimUDP) -> bool:

@@ -103,10 +103,11 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
         self.names[name.lower()] = list(host.addresses)
         return host
 
-    def nat(self, name: str, address: str | None = None) -> Nat:
-        """Add an address translator with this outside address; give it to hosts as `nat=`."""
-        nat = Nat(self, name, normalise((address, 0)).host if address else next(self._public)[0])
-        self._settle(nat.address, nat)
+    def nat(self, name: str, *addresses: str) -> Nat:
+        """Add an address translator for hosts with `nat=`. Without addresses it gets one of each version, as a host."""
+        nat = Nat(self, name, tuple(normalise((address, 0)).host for address in addresses or next(self._public)))
+        for address in nat.addresses:
+            self._settle(address, nat)
         return nat
 
     @property
