@@ -8,7 +8,7 @@ import trio
 import trio.testing
 
 from trio_udp._net import Address
-from trio_udp.testing import Conditions, Host, Nat, SimNet, drop, simulated
+from trio_udp.testing import Conditions, Host, Lose, Nat, OnPath, Plan, SimNet, drop, simulated
 from trio_udp.testing._hosts import hash_of
 from trio_udp.testing._options import IP, IP_RECVERR
 
@@ -264,11 +264,11 @@ async def test_icmp_about_nothing_stays_outside(net: SimNet) -> None:
 @simulated()
 async def test_icmp_of_a_host_that_never_sent(net: SimNet) -> None:
     """Keeps its port: there is nothing to translate."""
-    nat, inside, _ = await home(net)
+    _, inside, _ = await home(net)
     net.inject(b"?", (net.host("server").addresses[0], 9), (inside.addresses[0], 7))
     report = list(net.trace)[-1].packet
     assert report.icmp is not None
-    assert (report.source.host, report.icmp.about.destination) == (*nat.addresses, Address(*nat.addresses, 7))
+    assert (report.source.host, report.icmp.about.destination) == ("203.0.113.1", Address("203.0.113.1", 7))
 
 
 @simulated()
@@ -366,3 +366,23 @@ async def test_behind_a_translator_of_one_version_the_other_is_unreachable(net: 
     assert caught.value.errno == errno.ENETUNREACH
     await client.sendto(b"!", ("neighbour", 7))
     assert await heard(friend) == [b"!"]
+
+
+@simulated()
+async def test_a_host_behind_a_translator_is_an_end_for_plans_and_adversaries_too(net: SimNet) -> None:
+    """As it is for links, partitions and holds: by the port from which its packets leave."""
+    nat, inside, neighbour = await home(net)
+    server_host = net.host("server")
+    server = await bound(server_host, port=7)
+    clients = [await connected(host, "server", 7) for host in (inside, neighbour)]
+    spy = OnPath(net, inside, server_host)
+    with Plan(Lose(2)).on(net, source=inside), spy.watching():
+        for data in (b"1", b"2"):
+            for client in clients:
+                await client.send(data)
+    assert await heard(server) == [b"1", b"1", b"2"]
+    assert [packet.data for packet in spy.seen] == [b"1", b"2"]
+    with Plan(Lose(2)).on(net, source=nat):
+        for client in clients:
+            await client.send(b"3")
+    assert await heard(server) == [b"3"]

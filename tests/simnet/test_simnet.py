@@ -4,7 +4,7 @@ import errno
 import math
 import socket
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import pytest
 import trio
@@ -15,8 +15,11 @@ from trio_udp.testing import (
     Conditions,
     Held,
     Host,
+    Lose,
     NotSimulated,
+    OnPath,
     Packet,
+    Plan,
     SimNet,
     SimSocket,
     Stalled,
@@ -354,6 +357,68 @@ async def test_hold_keeps_packets_until_they_are_released(net: SimNet) -> None:
         assert (await heard(second), held.packets) == ([b"1", b"2"], [])
         await first.sendto(b"3", ("two", 7))
     assert await heard(second) == [b"3"]
+
+
+@simulated()
+async def test_hold_releases_when_its_block_ends_by_an_exception_too(net: SimNet) -> None:
+    """Whatever is held is not lost."""
+    one, two = net.host("one"), net.host("two")
+    sock = await bound(two, port=7)
+
+    async def fail_while_held() -> None:
+        with net.hold(one):
+            await (await bound(one)).sendto(b"?", ("two", 7))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        await fail_while_held()
+    assert await heard(sock) == [b"?"]
+
+
+@pytest.mark.parametrize("place", ["one", SimNet().host("one")], ids=["a name", "a host of another network"])
+def test_what_is_no_host_of_this_network_is_refused(place: Any) -> None:
+    """Instead of a fault that never happens, since nothing is sent from there."""
+    net = SimNet()
+    net.host("one")
+    for use in (
+        lambda: net.link(Conditions(loss=1.0), place),
+        lambda: net.partition(net.localhost, [place]),
+        lambda: net.hold(None, place).__enter__(),
+        lambda: net.host("two", nat=place),
+        lambda: Plan(Lose(1)).rule(net, place),
+        lambda: OnPath(net, place),
+        lambda: OnPath(net).swallow(source=place).__enter__(),
+    ):
+        with pytest.raises(ValueError, match="expected a host or a translator of this network, got"):
+            use()
+
+
+def test_addresses_are_numeric_and_of_one_version() -> None:
+    """A name in place of one is refused, not taken for the address of nobody."""
+    net = SimNet()
+    one = net.host("one")
+    about = Packet(b"?", Address(one.addresses[0], 1), Address("203.0.113.9", 2))
+    for use in (
+        lambda: net.host("two", "two.example"),
+        lambda: net.nat("home", "two.example"),
+        lambda: net.inject(b"?", ("one", 1), (one.addresses[0], 2)),
+        lambda: net.inject(b"?", (one.addresses[0], 1), ("one", 2)),
+        lambda: net.inject_icmp("prohibited", about, source="router"),
+    ):
+        with pytest.raises(ValueError, match="does not appear to be an IPv4 or IPv6 address"):
+            use()
+    with pytest.raises(ValueError, match="expected a source of the same IP version as"):
+        net.inject(b"?", ("203.0.113.9", 1), (one.addresses[1], 2))
+
+
+@simulated()
+async def test_a_partition_takes_single_hosts_too(net: SimNet) -> None:
+    """As well as groups of them."""
+    one, two = net.host("one"), net.host("two")
+    sock = await bound(two, port=7)
+    with net.partition(one, two):
+        await (await bound(one)).sendto(b"?", ("two", 7))
+    assert (await heard(sock), fates(net)) == ([], ["partitioned"])
 
 
 @simulated()

@@ -23,7 +23,6 @@ import trio
 from .._chaos import Packet, Rule, Verdict, copies, delay, drop, replace
 from .._net import normalise
 from ._hosts import Host, Nat
-from ._plans import is_between
 from ._simnet import SimNet
 
 T = TypeVar("T")
@@ -156,7 +155,7 @@ class OnPath:
         self.net: Final = net
         self.seen: Final[deque[Packet]] = deque(maxlen=keep)
         """The newest packets that passed while it was watching or doing something."""
-        self._ends: Final = some, other
+        self._ways: Final = net.way(some, other), net.way(other, some)
 
     # For the length of a block
 
@@ -164,12 +163,14 @@ class OnPath:
     def doing(self, act: Rule, *, source: Place | None = None) -> Iterator["OnPath"]:
         """Let this rule decide about every packet that passes, or about those that come from one of the places."""
 
+        is_from_there = self.net.way(source)
+
         def rule(packet: Packet) -> Verdict | None:
-            if not self._passes(packet):
+            if not any(passes(packet) for passes in self._ways):
                 return None
             if not self.seen or self.seen[-1].number != packet.number:
                 self.seen.append(packet)
-            return act(packet) if is_between(self.net, packet, source, None) else None
+            return act(packet) if is_from_there(packet) else None
 
         with self.net.rule(rule):
             yield self
@@ -224,10 +225,6 @@ class OnPath:
     def answer(self, packet: Packet, data: bytes, *, after: float = 0.0) -> None:
         """Answer a packet, in the name of whoever it was sent to."""
         self.net.inject(data, packet.destination, packet.source, after=after)
-
-    def _passes(self, packet: Packet) -> bool:
-        some, other = self._ends
-        return is_between(self.net, packet, some, other) or is_between(self.net, packet, other, some)
 
 
 def _altered(packet: Packet, change: Callable[[bytes], bytes]) -> Verdict | None:

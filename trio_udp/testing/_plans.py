@@ -170,8 +170,6 @@ class Inject(_Written):
         """Do it. `ValueError` where no such datagram can be: from one IP version to the other."""
         source = packet.destination if self.source is None else normalise(self.source)
         to = packet.source if self.to is None else normalise(self.to)
-        if source.family != to.family:
-            raise ValueError(f"expected a source of the same IP version as {to}, got {source}")
         net.inject(self.data, source, to, after=self.seconds)
 
 
@@ -246,7 +244,7 @@ class _Carrier:
 
     def __init__(self, plan: Plan, net: "SimNet", source: Host | Nat | None, destination: Host | Nat | None) -> None:
         self._net = net
-        self._ends = source, destination
+        self._is_counted = net.way(source, destination)
         self._sent = 0
         self._changes: defaultdict[int, list[Change]] = defaultdict(list)
         self._strikes: defaultdict[int, list[Inject | IcmpError]] = defaultdict(list)
@@ -259,7 +257,7 @@ class _Carrier:
                 self._strikes[action.after].append(action)
 
     def __call__(self, packet: Packet) -> Verdict | None:
-        if packet.icmp is not None or not is_between(self._net, packet, *self._ends):
+        if packet.icmp is not None or not self._is_counted(packet):
             return None
         self._sent += 1
         for strike in self._strikes.pop(self._sent, ()):
@@ -279,13 +277,6 @@ class _Carrier:
         last = max((after for after, _ in deliveries), default=0.0)
         deliveries += tuple(Delivery(last, data) for data in behind)
         return Verdict(deliveries, ", ".join(map(repr, changes)))
-
-
-def is_between(net: "SimNet", packet: Packet, source: Host | Nat | None, destination: Host | Nat | None) -> bool:
-    """Whether a packet goes from there to there; None is anywhere."""
-    return (source is None or net.host_of(packet.source.host) is source) and (
-        destination is None or net.host_of(packet.destination.host) is destination
-    )
 
 
 def _check_number(number: int) -> None:

@@ -11,11 +11,12 @@ Nothing here is global: a network is installed in one `trio.run`, and a task is 
 on whatever clock Trio runs on; `simulate` brings one that jumps.
 """
 
+import functools
 import ipaddress
 import itertools
 import math
 import socket
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from enum import IntEnum
 from os import PathLike
@@ -96,7 +97,8 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
             raise ValueError(f"expected a new name for a host, got {name!r}, which exists")
         if not addresses:
             addresses = next(self._public if nat is None else self._private)
-        host = Host(self, name, tuple(normalise((address, 0)).host for address in addresses), mtu, nat)
+        self._check_places(nat)
+        host = Host(self, name, tuple(_numeric((address, 0)).host for address in addresses), mtu, nat)
         for address in host.addresses:
             self._settle(address, host)
         self.hosts[name] = host
@@ -105,7 +107,7 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
 
     def nat(self, name: str, *addresses: str) -> Nat:
         """Add an address translator for hosts with `nat=`. Without addresses it gets one of each version, as a host."""
-        nat = Nat(self, name, tuple(normalise((address, 0)).host for address in addresses or next(self._public)))
+        nat = Nat(self, name, tuple(_numeric((address, 0)).host for address in addresses or next(self._public)))
         for address in nat.addresses:
             self._settle(address, nat)
         return nat
@@ -138,6 +140,7 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
                 of the source before the destination, and of a host before the translator it is behind.
             both: the other direction too.
         """
+        self._check_places(source, destination)
         self._links.say(conditions, source, destination)
         if both:
             self._links.say(conditions, destination, source)
@@ -146,9 +149,10 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
         """Ask this rule about every packet, before all others, for the length of a `with` block."""
         return self._fabric.rule(rule)
 
-    def partition(self, some: Iterable[Place], others: Iterable[Place]) -> AbstractContextManager[Rule]:
-        """Lose what the one group sends to the other, and back, for the length of a `with` block."""
-        some, others = tuple(some), tuple(others)
+    def partition(self, some: Place | Iterable[Place], others: Place | Iterable[Place]) -> AbstractContextManager[Rule]:
+        """Lose what one host or group of hosts sends to the other, and back, for the length of a `with` block."""
+        some, others = ((places,) if isinstance(places, Host | Nat) else tuple(places) for places in (some, others))
+        self._check_places(*some, *others)
 
         def cut(packet: Packet) -> Verdict | None:
             source, destination = self._ends(packet)
@@ -160,21 +164,34 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
 
     @contextmanager
     def hold(self, source: Place | None = None, destination: Place | None = None) -> Iterator["Held"]:
-        """Keep what is sent from there to there (None is anywhere) for the length of the block, or until `release`."""
+        """Keep what is sent from there to there (None is anywhere) until the next `release`, or the end of the block."""
         held = Held(self)
+        goes_there = self.way(source, destination)
 
         def keep(packet: Packet) -> Verdict | None:
-            ends = self._ends(packet)
-            if not all(
-                is_among(end, (wanted,)) for end, wanted in zip(ends, (source, destination), strict=True) if wanted
-            ):
+            if not goes_there(packet):
                 return None
             held.keep(packet, self._fabric.deliver)
             return drop("held")
 
-        with self.rule(keep):
-            yield held
-        held.release()
+        try:
+            with self.rule(keep):
+                yield held
+        finally:
+            held.release()
+
+    def way(self, source: Place | None = None, destination: Place | None = None) -> Callable[[Packet], bool]:
+        """Tells which packets go from there to there, for rules; None is anywhere.
+
+        What is behind a translator counts as there, and so does the translator for what it sends on.
+        """
+        self._check_places(source, destination)
+
+        def goes_there(packet: Packet) -> bool:
+            ends = zip(self._ends(packet), (source, destination), strict=True)
+            return all(is_among(end, (wanted,)) for end, wanted in ends if wanted is not None)
+
+        return goes_there
 
     def inject(
         self,
@@ -189,12 +206,14 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
 
         Args:
             data: its payload.
-            source: where it claims to come from.
-            destination: where it is delivered.
+            source: where it claims to come from; numeric, as the destination.
+            destination: where it is delivered; of the same IP version.
             after: seconds from now.
             host: which host's loopback it arrives on; for a loopback destination only, `localhost` by default.
         """
-        packet = self._number(Packet(data, normalise(source), normalise(destination)))
+        packet = self._number(Packet(data, _numeric(source), _numeric(destination)))
+        if packet.source.family != packet.destination.family:
+            raise ValueError(f"expected a source of the same IP version as {packet.destination}, got {packet.source}")
         if host is not None and not Host.is_loopback(packet.destination.host):
             raise ValueError(f"expected a loopback destination with host=, got {packet.destination}")
         self._inject(packet, after, host)
@@ -213,7 +232,7 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
         """
         if kind not in ICMP_KINDS:
             raise ValueError(f"expected one of {', '.join(ICMP_KINDS)}, got {kind!r}")
-        router = Address(source or about.destination.host, 0)
+        router = _numeric((source or about.destination.host, 0))
         packet = self._number(Packet(b"", router, about.source, icmp=Icmp(kind, about, mtu)))
         self._inject(packet, after, None)
 
@@ -346,6 +365,12 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
         every = (tuple(str(base + number) for base in bases) for number in itertools.count(1))
         return filter(lambda addresses: self._places.keys().isdisjoint(addresses), every)
 
+    def _check_places(self, *places: Place | None) -> None:
+        """A name, or a host of another network, would never be met, and nothing would tell."""
+        for place in places:
+            if place is not None and getattr(place, "net", None) is not self:
+                raise ValueError(f"expected a host or a translator of this network, got {place!r}")
+
     def _settle(self, address: str, place: Place) -> None:
         if address in self._places or Host.is_loopback(address):
             raise ValueError(f"expected an address that nobody has, got {address}")
@@ -423,6 +448,13 @@ class Held:
 
 class Stalled(Exception):
     """A simulation reached its time limit."""
+
+
+@functools.lru_cache(maxsize=1024)
+def _numeric(sockaddr: tuple[Any, ...]) -> Address:
+    """The canonical form of a numeric address; `ValueError` for a name."""
+    ipaddress.ip_address(sockaddr[0])
+    return normalise(sockaddr)
 
 
 def _word(kind: type[IntEnum], number: int) -> str:
