@@ -117,11 +117,13 @@ def refuse(errno: int, why: str = "refused") -> Verdict:
 
 
 def first_verdict(rules: Iterable[Rule], packet: Packet) -> Verdict | None:
-    """Ask one rule after the other."""
+    """Ask one rule after the other. `TypeError` for an answer that is neither a verdict nor None."""
     for rule in rules:
         verdict = rule(packet)
-        if verdict is not None:
+        if isinstance(verdict, Verdict):
             return verdict
+        if verdict is not None:
+            raise TypeError(f"expected a Verdict or None from the rule {rule!r}, got {verdict!r}")
     return None
 
 

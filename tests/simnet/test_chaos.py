@@ -227,6 +227,17 @@ def test_verdicts_by_hand() -> None:
     assert (rejected.icmp.kind, rejected.icmp.about, rejected.deliveries) == ("prohibited", packet, ())
 
 
+@pytest.mark.parametrize("answer", [True, False, b"other bytes", ()])
+def test_a_rule_with_another_answer_is_named(answer: Any) -> None:
+    """Also where it would count as false: it is no opinion only if it is None."""
+
+    def mistaken(_: Packet) -> Verdict | None:
+        return answer  # type: ignore[no-any-return]  # what is tested
+
+    with pytest.raises(TypeError, match=r"expected a Verdict or None from the rule <function .*mistaken.*, got"):
+        first_verdict([mistaken], Packet(b"", HERE, THERE))
+
+
 def test_the_first_verdict_wins() -> None:
     """None is no opinion."""
     packet = packets([0.0])[0]

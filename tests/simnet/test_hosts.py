@@ -111,6 +111,51 @@ async def test_a_crashed_program_runs_again_after_a_restart(net: SimNet) -> None
 
 
 @simulated()
+async def test_starting_a_program_waits_until_it_has_started(net: SimNet) -> None:
+    """As `nursery.start` does for any function; after a crash it starts again, and nobody waits for that."""
+    one = net.host("one")
+    starts: list[float] = []
+
+    async def serve(word: str, *, task_status: trio.TaskStatus[str]) -> None:
+        await trio.sleep(1)
+        starts.append(net.now)
+        task_status.started(word)
+        await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(crash_and_restart, one, 0.5)
+        assert await nursery.start(one.run, serve, "ready") == "ready"
+        assert starts == [1.5]
+        await crash_and_restart(one, 1)
+        await trio.sleep(2)
+        assert starts == [1.5, 3.5]
+        nursery.cancel_scope.cancel()
+
+
+async def crash_and_restart(host: Host, seconds: float) -> None:
+    """In so many seconds."""
+    await trio.sleep(seconds)
+    host.crash()
+    host.restart()
+
+
+@simulated()
+async def test_a_host_that_is_down_runs_a_program_when_it_comes_back(net: SimNet) -> None:
+    """It has no power before."""
+    one = net.host("one")
+    one.crash()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(one.run, bound_here)
+        await trio.sleep(1)
+        one.restart()
+        one.crash()
+        await trio.sleep(1)
+        assert one.sockets == ()
+        one.restart()
+    assert (net.now, len(one.sockets)) == (2.0, 1)
+
+
+@simulated()
 async def test_a_programs_own_errors_come_out(net: SimNet) -> None:
     """Running is no place to hide."""
 

@@ -29,6 +29,23 @@ async def test_a_host_has_its_addresses(net: SimNet) -> None:
 
 
 @simulated()
+async def test_a_name_is_found_as_it_was_written(net: SimNet) -> None:
+    """In capitals, or not."""
+    net.names["Server.Example"] = ["198.51.100.1"]
+    assert await resolve("Server.Example") == [("198.51.100.1", 7)]
+    with pytest.raises(socket.gaierror):
+        await resolve("server.example")
+
+
+@simulated()
+async def test_a_name_that_is_no_list_of_addresses_says_so(net: SimNet) -> None:
+    """Not even one address, whose letters are a list of a kind."""
+    net.names["service"] = "198.51.100.1"  # type: ignore[assignment]  # what is tested
+    with pytest.raises(TypeError, match=r"expected the name 'service' to be a list of addresses .* got '198"):
+        await resolve("service")
+
+
+@simulated()
 async def test_names_change_while_programs_run(net: SimNet) -> None:
     """To other addresses, to an error, to nothing."""
     net.names["service"] = ["198.51.100.1"]

@@ -140,6 +140,18 @@ def test_an_exception_comes_out_as_it_is_with_the_end_of_the_trace() -> None:
     assert note.endswith("5 bytes 'hello'  delivered")
 
 
+def test_a_test_that_says_it_fails_shows_the_trace_too() -> None:
+    """`pytest.fail` is no ordinary exception."""
+
+    async def fail(net: SimNet) -> None:
+        await (await bound(net.localhost)).sendto(b"hello", ("127.0.0.1", 7))
+        pytest.fail("not good")
+
+    with pytest.raises(pytest.fail.Exception) as caught:
+        simulate(fail)
+    assert "5 bytes 'hello'" in caught.value.__notes__[0]
+
+
 def test_time_is_limited() -> None:
     """A simulation in which everybody waits for ever ends, and says so with its trace."""
 
@@ -269,6 +281,13 @@ async def test_simulated_tests_take_examples(net: SimNet, number: int) -> None:
     """Below `@given`."""
     await trio.sleep(1)
     assert isinstance(number, int)
+
+
+@simulated
+async def test_simulated_needs_no_parentheses_without_options(net: SimNet) -> None:
+    """As `pytest.fixture`."""
+    await trio.sleep(1)
+    assert (net.seed, net.now) == (0, 1.0)
 
 
 def test_simulated_makes_a_plain_function() -> None:

@@ -85,21 +85,34 @@ class Host:
         finally:
             current_host.reset(token)
 
-    async def run(self, async_fn: Callable[..., Awaitable[object]], *args: Any) -> None:
-        """Run a program on this host: `nursery.start_soon(host.run, main)`.
+    async def run(
+        self,
+        async_fn: Callable[..., Awaitable[object]],
+        *args: Any,
+        task_status: trio.TaskStatus[Any] | None = None,
+    ) -> None:
+        """Run a program on this host: `nursery.start_soon(host.run, main)`. Returns when it does.
 
-        `crash` cancels it wherever it is, and `restart` runs it again from the beginning. Returns when it does.
+        `crash` cancels it wherever it is, and `restart` runs it again from the beginning. A host that is down runs it
+        when it comes back.
+
+        Args:
+            async_fn: the program.
+            args: passed on.
+            task_status: passed on too: `await nursery.start(host.run, serve)` waits until it calls `started()`.
         """
+        options = {} if task_status is None else {"task_status": _FirstStart(task_status)}
         while True:
+            while not self.is_up:
+                await self._restarted.wait()
             with trio.CancelScope() as scope, self.here():
                 self._programs.append(scope)
                 try:
-                    await async_fn(*args)
+                    await async_fn(*args, **options)
                 finally:
                     self._programs.remove(scope)
             if not scope.cancelled_caught:
                 return
-            await self._restarted.wait()
 
     def crash(self) -> None:
         """Lose power: every socket is gone without a word, every program that `run` runs is cancelled."""
@@ -262,6 +275,18 @@ class Host:
         if candidates[-1].options[_REUSE_PORT]:
             return candidates[hash_of(packet.source) % len(candidates)]
         return candidates[-1]
+
+
+class _FirstStart:
+    """A program may start again after a crash, and whoever waits for its start is told once."""
+
+    def __init__(self, task_status: trio.TaskStatus[Any]) -> None:
+        self._task_status = task_status
+
+    def started(self, value: Any = None) -> None:
+        """Tell it, the first time."""
+        self._task_status.started(value)
+        self._task_status = trio.TASK_STATUS_IGNORED
 
 
 class Nat:

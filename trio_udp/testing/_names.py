@@ -72,12 +72,15 @@ class Names(trio.abc.HostnameResolver):
         name = host.decode() if isinstance(host, bytes) else host
         if _is_numeric(name):
             return [name]
-        answer = self.table.get(name.lower().rstrip("."))
+        # As it was written into the table, or as one writes names there.
+        answer: Any = self.table.get(name) or self.table.get(name.lower().rstrip("."))
         if answer is None or flags & socket.AI_NUMERICHOST:
             raise socket.gaierror(*_UNKNOWN)
         if isinstance(answer, OSError):
             # A fresh one each time: an exception object keeps the traceback of where it was raised.
             raise type(answer)(*answer.args)
+        if not isinstance(answer, list):
+            raise TypeError(f"expected the name {name!r} to be a list of addresses or an OSError, got {answer!r}")
         return answer
 
 

@@ -53,7 +53,7 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
     Code that is on no host of yours is on `net.localhost`, so code written for 127.0.0.1 runs unchanged.
     """
 
-    def __init__(self, *, seed: int = 0, conditions: Conditions = _PERFECT, trace_limit: int = KEPT) -> None:
+    def __init__(self, seed: int = 0, *, conditions: Conditions = _PERFECT, trace_limit: int = KEPT) -> None:
         """Make a network without hosts, but for `localhost`.
 
         Args:
@@ -164,7 +164,7 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
 
     @contextmanager
     def hold(self, source: Place | None = None, destination: Place | None = None) -> Iterator["Held"]:
-        """Keep what is sent from there to there (None is anywhere) until the next `release`, or the end of the block."""
+        """Keep what is sent from there to there (None is anywhere) until the next `release` or the end of the block."""
         held = Held(self)
         goes_there = self.way(source, destination)
 

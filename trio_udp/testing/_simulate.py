@@ -9,7 +9,7 @@ loses, and the random bytes this package draws, all come from the seed. What you
 import functools
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, TypeAlias, TypeVar, overload
 
 import trio
 from trio.testing import MockClock
@@ -34,7 +34,7 @@ class NotDeterministic(AssertionError):
 def simulate(
     async_fn: Callable[..., Awaitable[T]],
     *args: Any,
-    net: SimNet | Callable[[int], SimNet] | None = None,
+    net: SimNet | Callable[[int], SimNet] = SimNet,
     seed: int = 0,
     time_limit: float = DEFAULT_TIME_LIMIT,
     check_determinism: bool = False,
@@ -46,7 +46,7 @@ def simulate(
     Args:
         async_fn: given the network first; it runs on `net.localhost` until it says otherwise.
         args: passed on.
-        net: the network, or a function that makes one from a seed; `SimNet(seed=seed)` by default.
+        net: the network, or a function that makes one from a seed.
         seed: of the network that is made here, of Trio's scheduler and of this package's random bytes.
         time_limit: virtual seconds after which `Stalled` is raised, because every task waits for ever.
         check_determinism: run twice, and raise `NotDeterministic` if the traces differ. The network has to be made
@@ -54,39 +54,49 @@ def simulate(
     """
     if check_determinism and isinstance(net, SimNet):
         raise ValueError("expected a function that makes a network to check determinism with, got a network")
-    make = net if callable(net) and not isinstance(net, SimNet) else _make
-    world = net if isinstance(net, SimNet) else make(seed)
+    world = net if isinstance(net, SimNet) else net(seed)
     result = _run_once(async_fn, args, world, seed, time_limit)
-    if check_determinism:
-        again = make(seed)
+    if check_determinism and not isinstance(net, SimNet):
+        again = net(seed)
         _run_once(async_fn, args, again, seed, time_limit)
         if again.trace.digest != world.trace.digest:
             raise NotDeterministic(_difference(world, again))
     return result
 
 
+AsyncTest: TypeAlias = Callable[Concatenate[SimNet, P], Awaitable[T]]
+
+
+@overload
+def simulated(async_fn: AsyncTest[P, T], /) -> Callable[P, T]: ...
+@overload
 def simulated(
     *,
-    net: Callable[[int], SimNet] | None = None,
+    net: Callable[[int], SimNet] = SimNet,
     seed: int = 0,
     time_limit: float = DEFAULT_TIME_LIMIT,
     check_determinism: bool = False,
-) -> Callable[[Callable[Concatenate[SimNet, P], Awaitable[T]]], Callable[P, T]]:
-    """Make a plain test of an async one that takes a network first: `@simulated()`, below `@given` if there is one.
+) -> Callable[[AsyncTest[P, T]], Callable[P, T]]: ...
+def simulated(
+    async_fn: AsyncTest[P, T] | None = None,
+    /,
+    *,
+    net: Callable[[int], SimNet] = SimNet,
+    seed: int = 0,
+    time_limit: float = DEFAULT_TIME_LIMIT,
+    check_determinism: bool = False,
+) -> Any:
+    """Make a plain test of an async one that takes a network first: `@simulated`, below `@given` if there is one.
 
-    The other parameters stay, so fixtures and Hypothesis fill them in. The options are those of `simulate`.
+    The other parameters stay, so fixtures and Hypothesis fill them in. The options are those of `simulate`, as in
+    `@simulated(seed=1)`.
     """
+    run = functools.partial(simulate, net=net, seed=seed, time_limit=time_limit, check_determinism=check_determinism)
 
-    def decorate(async_fn: Callable[Concatenate[SimNet, P], Awaitable[T]]) -> Callable[P, T]:
+    def decorate(async_fn: AsyncTest[P, T]) -> Callable[P, T]:
         @functools.wraps(async_fn)
         def test(*args: P.args, **kwargs: P.kwargs) -> T:
-            return simulate(
-                lambda world: async_fn(world, *args, **kwargs),
-                net=net,
-                seed=seed,
-                time_limit=time_limit,
-                check_determinism=check_determinism,
-            )
+            return run(lambda world: async_fn(world, *args, **kwargs))
 
         signature = inspect.signature(async_fn)
         parameters = list(signature.parameters.values())[1:]
@@ -94,11 +104,7 @@ def simulated(
         del test.__wrapped__  # pytest would find the async function behind it
         return test
 
-    return decorate
-
-
-def _make(seed: int) -> SimNet:
-    return SimNet(seed=seed)
+    return decorate if async_fn is None else decorate(async_fn)
 
 
 def _run_once(
@@ -113,7 +119,7 @@ def _run_once(
     with seeded_scheduler(seed):
         try:
             return trio.run(main, clock=MockClock(autojump_threshold=0))
-        except Exception as exc:
+        except BaseException as exc:  # `pytest.fail` and Ctrl-C want to be understood, too
             exc.add_note(f"simulated network, seed {seed}, {net.trace.count} packets:\n{net.trace.tail(_SHOWN)}")
             raise
 
