@@ -1,16 +1,36 @@
-"""`examples/dns_client.py`: the suite finds its bug, and the same client without the bug passes."""
+"""`examples/dns_client.py`: Hypothesis and the suite find its bug, and the same client without the bug passes."""
 
 import importlib.util
+import re
 import socket
 import struct
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 import trio
+from hypothesis import Phase, given, settings
 
-from trio_udp.testing import NotConformant, SimNet, check_client, simulate
+from trio_udp.testing import (
+    Conditions,
+    Delay,
+    Duplicate,
+    Inject,
+    Lose,
+    NotConformant,
+    Plan,
+    SimNet,
+    Swap,
+    check_client,
+    simulate,
+)
+from trio_udp.testing.strategies import plans
+
+LookUp = Callable[[str, str], Awaitable[str]]
+SERVER: Final = "192.0.2.53"
 
 
 def load_example() -> Any:
@@ -41,28 +61,80 @@ BELIEVED: Final = {
 DIED_OF: Final = {"junk_empty", "junk_one_byte", "junk_from_a_stranger"}
 
 
+async def serve(*, task_status: trio.TaskStatus[None]) -> None:
+    """An honest name server."""
+    with trio.socket.socket(type=trio.socket.SOCK_DGRAM) as sock:
+        await sock.bind(("", 53))
+        task_status.started()
+        while True:
+            query, client = await sock.recvfrom(512)
+            await sock.sendto(HONEST(query), client)
+
+
+async def look_up_carefully(name: str, server: str, port: int = 53) -> str:
+    """The example's client, with four conditions and the rest of the wait."""
+    query = dns_client.encode_query(name, int.from_bytes(dns_client.random.randbytes(2)))
+    with trio.socket.socket(type=trio.socket.SOCK_DGRAM) as sock:
+        for seconds in (1, 2, 4):
+            await sock.sendto(query, (server, port))
+            with trio.move_on_after(seconds):
+                while True:
+                    data, source = await sock.recvfrom(512)
+                    if source == (server, port) and is_answer(query, data):
+                        return socket.inet_ntoa(data[-4:])
+    raise trio.TooSlowError
+
+
+def is_answer(query: bytes, data: bytes) -> bool:
+    """Same id, an answer, same question, one record."""
+    same_id = data[:2] == query[:2] and data[2:3] >= b"\x80"
+    return same_id and data[12 : len(query)] == query[12:] and len(data) == len(query) + struct.calcsize("!3HIHI")
+
+
+async def under(net: SimNet, plan: Plan, look_up: LookUp) -> None:
+    """A client is never told anything else than the server's answer, whatever the plan does to its queries."""
+    server, client = net.host("server", SERVER), net.host("client")
+    net.link(Conditions(latency=0.05))
+    found = dns_client.RIGHT
+    async with trio.open_nursery() as nursery:
+        await nursery.start(server.run, serve)
+        with client.here(), plan.on(net, source=client), suppress(trio.TooSlowError, OSError):
+            found = await look_up(dns_client.NAME, SERVER)
+        nursery.cancel_scope.cancel()
+    assert found == dns_client.RIGHT
+
+
+PLANS: Final = plans(Lose, Delay, Duplicate, Swap, Inject, packets=3, seconds=0.1)
+
+
 def test_on_a_good_day_the_client_works() -> None:
     """It asks, is answered, and even asks again: nobody would notice anything."""
+    simulate(under, Plan(), dns_client.look_up)
+    simulate(under, Plan(Lose(1)), dns_client.look_up)
 
-    async def main(net: SimNet) -> str:
-        server = net.host("server", "192.0.2.53")
 
-        async def serve(*, task_status: trio.TaskStatus[None]) -> None:
-            with trio.socket.socket(type=trio.socket.SOCK_DGRAM) as sock:
-                await sock.bind(("192.0.2.53", 53))
-                task_status.started()
-                await sock.recvfrom(512)  # lost, let us say
-                query, client = await sock.recvfrom(512)
-                await sock.sendto(HONEST(query), client)
+def test_hypothesis_finds_the_bug_and_shows_a_plan_one_reads_at_a_glance() -> None:
+    """One forged datagram after the first query; printed as the code that makes it again."""
 
-        async with trio.open_nursery() as nursery:
-            with server.here():
-                await nursery.start(serve)
-            with net.host("client").here():
-                return str(await dns_client.look_up(dns_client.NAME, "192.0.2.53"))
-        raise AssertionError("unreachable: a nursery swallows no exception")
+    @settings(database=None, max_examples=500, phases=[Phase.generate, Phase.shrink])
+    @given(plan=PLANS)
+    def nobody_is_believed_but_the_server(plan: Plan) -> None:
+        simulate(under, plan, dns_client.look_up)
 
-    assert simulate(main) == dns_client.RIGHT
+    with pytest.raises(AssertionError) as caught:
+        nobody_is_believed_but_the_server()
+    notes = "\n".join(caught.value.__notes__)
+    shown = re.search(r"plan=(Plan\(Inject\(after=1, source=\('198.51.100.1', 1060\), data=.*\)\)),\n", notes)
+    assert shown, notes
+    assert "198.51.100.1:1060 > client 192.0.2.2:" in notes
+    with pytest.raises(AssertionError):
+        simulate(under, eval(shown[1]), dns_client.look_up)  # noqa: S307 - the plan of two lines above
+
+
+@given(plan=PLANS)
+def test_under_any_plan_the_client_without_the_bug_believes_only_the_server(plan: Plan) -> None:
+    """The same property, held."""
+    simulate(under, plan, look_up_carefully)
 
 
 def test_the_suite_finds_the_bug() -> None:
@@ -78,21 +150,4 @@ def test_the_suite_finds_the_bug() -> None:
 
 def test_the_same_client_without_the_bug_passes() -> None:
     """What is missing is four conditions and the rest of the wait."""
-
-    async def look_up(server: str, port: int) -> str:
-        query = dns_client.encode_query(dns_client.NAME, int.from_bytes(dns_client.random.randbytes(2)))
-        with trio.socket.socket(type=trio.socket.SOCK_DGRAM) as sock:
-            for seconds in (1, 2, 4):
-                await sock.sendto(query, (server, port))
-                with trio.move_on_after(seconds):
-                    while True:
-                        data, source = await sock.recvfrom(512)
-                        if source == (server, port) and is_answer(query, data):
-                            return socket.inet_ntoa(data[-4:])
-        raise trio.TooSlowError
-
-    def is_answer(query: bytes, data: bytes) -> bool:
-        same_id = data[:2] == query[:2] and data[2:3] >= b"\x80"
-        return same_id and data[12 : len(query)] == query[12:] and len(data) == len(query) + struct.calcsize("!3HIHI")
-
-    check_client(look_up, answer=HONEST, forge=FORGED, port=53)
+    check_client(partial(look_up_carefully, dns_client.NAME), answer=HONEST, forge=FORGED, port=53)
