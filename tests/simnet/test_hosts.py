@@ -347,8 +347,8 @@ async def test_links_and_partitions_know_who_is_behind_a_translator(net: SimNet)
 @simulated()
 async def test_a_translators_memory_is_bounded(net: SimNet, monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest mapping and a mapping's oldest peer make room."""
-    monkeypatch.setattr("trio_udp.testing._hosts._MAPPINGS_KEPT", 2)
-    monkeypatch.setattr("trio_udp.testing._hosts._PEERS_KEPT", 2)
+    monkeypatch.setattr("trio_udp.testing._nat._MAPPINGS_KEPT", 2)
+    monkeypatch.setattr("trio_udp.testing._nat._PEERS_KEPT", 2)
     nat, inside, _ = await home(net)
     servers = [await bound(net.host(f"server{number}"), port=7) for number in range(3)]
     first, *others = [await bound(inside) for _ in range(3)]

@@ -31,10 +31,11 @@ from .._chaos import (
 from ._adversary import OffPath, OnPath, any_of, any_port, guess
 from ._check_client import check_client
 from ._check_server import check_server
-from ._fabric import Fabric
-from ._hosts import Host, Nat
+from ._fabric import Fabric, Held
+from ._hosts import Host
 from ._kernel import SimUDP
 from ._names import temporary_failure
+from ._nat import Nat
 from ._options import NotSimulated
 from ._plans import (
     Ask,
@@ -51,7 +52,7 @@ from ._plans import (
     Truncate,
 )
 from ._report import CaseResult, NotConformant, Report
-from ._simnet import Held, SimNet, Stalled
+from ._simnet import SimNet, Stalled
 from ._simulate import NotDeterministic, simulate, simulated
 from ._socket import SimSocket
 from ._trace import Fate, Record, Trace

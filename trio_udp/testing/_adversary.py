@@ -22,13 +22,13 @@ import trio
 
 from .._chaos import Packet, Rule, Verdict, copies, delay, drop, replace
 from .._net import normalise
-from ._hosts import Host, Nat
+from ._hosts import Host
+from ._nat import Place
 from ._simnet import SimNet
 
 T = TypeVar("T")
 Drawn: TypeAlias = T | Callable[[Random], T]
 """A value, or a function that draws one for each packet."""
-Place = Host | Nat
 SockAddr = tuple[str, int]
 
 SEEN: Final = 1000

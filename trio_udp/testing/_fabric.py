@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from .._chaos import PASS, Packet, Rule, Verdict, first_verdict
+from .._chaos import PASS, Packet, Rule, Verdict, drop, first_verdict
 from ._trace import Record, Trace
 
 Deliver = Callable[[Packet], str]
@@ -93,6 +93,35 @@ class Fabric:
     def _arrive(self, at: float, packet: Packet, record: Record, deliver: Deliver) -> None:
         what = deliver(packet)
         self.trace.end(record, at, what, packet.data if what == DELIVERED else None)
+
+
+class Held:
+    """Packets that are kept back: a rule that loses those of one way, and delivers them when they are released."""
+
+    def __init__(
+        self, fabric: Fabric, goes_there: Callable[[Packet], bool], renumber: Callable[[Packet], Packet]
+    ) -> None:
+        self._fabric = fabric
+        self._goes_there = goes_there
+        self._renumber = renumber
+        self._kept: list[tuple[Packet, Deliver]] = []
+
+    def __call__(self, packet: Packet) -> Verdict | None:
+        if not self._goes_there(packet):
+            return None
+        self._kept.append((packet, self._fabric.deliver))
+        return drop("held")
+
+    @property
+    def packets(self) -> list[Packet]:
+        """In the order in which they were sent."""
+        return [packet for packet, _ in self._kept]
+
+    def release(self) -> None:
+        """Deliver them all, now."""
+        kept, self._kept = self._kept, []
+        for packet, deliver in kept:
+            self._fabric.resend(self._renumber(packet), deliver)
 
 
 def _nobody(packet: Packet) -> str:

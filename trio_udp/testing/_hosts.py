@@ -1,14 +1,13 @@
-"""Simulated hosts, with their addresses, ports and programs, and the address translators some of them are behind."""
+"""Simulated hosts, with their addresses, ports and programs."""
 
 import errno
 import functools
-import itertools
 import socket
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
@@ -19,13 +18,14 @@ from ._kernel import SimUDP
 from ._options import NotSimulated, error
 
 if TYPE_CHECKING:
+    from ._nat import Nat
     from ._simnet import SimNet
 
 ETHERNET_MTU: Final = 1500
 LOOPBACK_MTU: Final = {False: 65_535, True: 65_536}
 """By whether it is version 6: a packet of version 4 cannot be longer."""
-_FIRST_PORT: Final = 32_768
-_PORTS: Final = 28_232
+FIRST_PORT: Final = 32_768
+PORTS: Final = 28_232
 """net.ipv4.ip_local_port_range: 32,768 to 60,999."""
 _REUSE_ADDRESS: Final = (socket.SOL_SOCKET, socket.SO_REUSEADDR)
 _REUSE_PORT: Final = (socket.SOL_SOCKET, socket.SO_REUSEPORT)
@@ -33,14 +33,11 @@ _BROADCAST: Final = ("255.255.255.255", "127.255.255.255")
 """To everybody on the link, and to everybody on the loopback interface."""
 _NOBODY_LISTENS: Final = "nobody listens"
 _DOWN: Final = "the host is down"
-_FILTERED: Final = "dropped by NAT"
 _LEAST_MTU_V4: Final = 552
 """net.ipv4.route.min_pmtu: an ICMP error that says less is taken for this."""
 _LEAST_MTU_V6: Final = 1280
 """RFC 8200: an ICMP error that says less is ignored."""
 _PATHS_REMEMBERED: Final = 1024
-_MAPPINGS_KEPT: Final = 16_384
-_PEERS_KEPT: Final = 1024
 
 current_host: Final[ContextVar["Host | None"]] = ContextVar("trio_udp.testing.current_host", default=None)
 
@@ -158,7 +155,7 @@ class Host:
             return destination.host
         if self.nat is not None and not self.nat.is_inside(destination.host):
             self.nat.outside(destination)
-        return _of_version(self.addresses, destination)
+        return of_version(self.addresses, destination)
 
     def mtu_to(self, destination: Address) -> int:
         """Bytes of IP packet that fit the interface."""
@@ -206,9 +203,9 @@ class Host:
                 del self._sockets[sock.local.port]
 
     def _free_port(self, sock: SimUDP, address: Address) -> int:
-        first = int(self.net.random.random() * _PORTS)
-        for step in range(_PORTS):
-            port = _FIRST_PORT + (first + step) % _PORTS
+        first = int(self.net.random.random() * PORTS)
+        for step in range(PORTS):
+            port = FIRST_PORT + (first + step) % PORTS
             if not self._conflicts(sock, address._replace(port=port)):
                 return port
         raise error(errno.EADDRINUSE)
@@ -289,104 +286,6 @@ class _FirstStart:
         self._task_status = trio.TASK_STATUS_IGNORED
 
 
-class Nat:
-    """An address translator: hosts behind it share its outside addresses. Made by `SimNet.nat`.
-
-    It gives each inside address and port one outside port, and lets in only what comes from where that port has sent
-    to (RFC 4787: endpoint-independent mapping, address- and port-dependent filtering).
-    """
-
-    def __init__(self, net: "SimNet", name: str, addresses: tuple[str, ...]) -> None:
-        self.net: Final = net
-        self.name: Final = name
-        self.addresses: Final = addresses
-        """Its outside addresses: the first of a version is where packets of that version leave from."""
-        self._ports = itertools.cycle(range(_FIRST_PORT, _FIRST_PORT + _PORTS))
-        self._by_source: OrderedDict[Address, _Mapping] = OrderedDict()
-        self._by_port: dict[int, _Mapping] = {}
-
-    def __repr__(self) -> str:
-        return f"<Nat {self.name} {' '.join(self.addresses)}>"
-
-    def rebind(self) -> None:
-        """Forget all mappings, as at a restart: the next packet of a flow leaves from another port."""
-        self._by_source.clear()
-        self._by_port.clear()
-
-    def is_inside(self, address: str) -> bool:
-        """Whether an IP address is that of a host behind this translator."""
-        place = self.net.host_of(address)
-        return isinstance(place, Host) and place.nat is self
-
-    def outside(self, destination: Address) -> str:
-        """Which of its addresses packets leave from that go there; `ENETUNREACH` where it has none of that version."""
-        return _of_version(self.addresses, destination)
-
-    def host_at(self, port: int) -> "Host | None":
-        """Whose packets leave from this outside port."""
-        mapping = self._by_port.get(port)
-        return None if mapping is None else mapping.host
-
-    def outward(self, packet: Packet) -> Packet:
-        """The packet as the world sees it."""
-        if packet.icmp is not None:
-            return self._icmp_outward(packet, packet.icmp)
-        mapping = self._by_source.get(packet.source) or self._map(packet.source)
-        mapping.peers[packet.destination] = None
-        if len(mapping.peers) > _PEERS_KEPT:
-            del mapping.peers[next(iter(mapping.peers))]
-        return packet._replace(source=Address(self.outside(packet.destination), mapping.port))
-
-    def receive(self, packet: Packet) -> str:
-        """Take a packet from outside; what became of it."""
-        if packet.icmp is not None:
-            return self._receive_icmp(packet, packet.icmp)
-        mapping = self._by_port.get(packet.destination.port)
-        if mapping is None or packet.source not in mapping.peers:
-            return _FILTERED
-        return mapping.host.receive(packet._replace(destination=mapping.source))
-
-    def _icmp_outward(self, packet: Packet, icmp: Icmp) -> Packet:
-        about = icmp.about
-        mapping = self._by_source.get(about.destination)
-        port = about.destination.port if mapping is None else mapping.port
-        outside = self.outside(packet.destination)
-        about = about._replace(destination=Address(outside, port))
-        return packet._replace(source=Address(outside, 0), icmp=icmp._replace(about=about))
-
-    def _receive_icmp(self, packet: Packet, icmp: Icmp) -> str:
-        about = icmp.about
-        mapping = self._by_port.get(about.source.port)
-        if mapping is None or about.source.host not in self.addresses:
-            return _FILTERED
-        icmp = icmp._replace(about=about._replace(source=mapping.source))
-        return mapping.host.receive(packet._replace(destination=mapping.source, icmp=icmp))
-
-    def _map(self, source: Address) -> "_Mapping":
-        host = self.net.host_of(source.host)
-        assert isinstance(host, Host)
-        if len(self._by_source) >= _MAPPINGS_KEPT:
-            _, forgotten = self._by_source.popitem(last=False)
-            del self._by_port[forgotten.port]
-        port = next(port for port in self._ports if port not in self._by_port)
-        self._by_source[source] = self._by_port[port] = mapping = _Mapping(source, host, port, {})
-        return mapping
-
-
-class _Mapping(NamedTuple):
-    """What a translator remembers of one inside address and port."""
-
-    source: Address
-    host: Host
-    port: int
-    peers: dict[Address, None]
-    """Where it has sent to, oldest first: who may answer."""
-
-
-Place = Host | Nat
-"""Whose an IP address can be."""
-
-
 def hash_of(address: Address) -> int:
     """A number that is the same on every machine and in every run, unlike `hash`."""
     number = 0
@@ -395,7 +294,7 @@ def hash_of(address: Address) -> int:
     return number
 
 
-def _of_version(addresses: tuple[str, ...], destination: Address) -> str:
+def of_version(addresses: tuple[str, ...], destination: Address) -> str:
     """The first from which that can be reached: of its version, and of a link for what is on a link."""
     for address in addresses:
         if (":" in address) == (":" in destination.host) and ("%" in address) == ("%" in destination.host):

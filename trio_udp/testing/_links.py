@@ -6,7 +6,8 @@ from random import Random
 from typing import Final
 
 from .._chaos import Conditions, Link
-from ._hosts import Host, Place
+from ._hosts import Host
+from ._nat import Place
 
 
 class Links:

@@ -1,13 +1,14 @@
 """A name service with nothing in it but what the test says, and says differently a moment later."""
 
+import functools
 import ipaddress
 import socket
 from typing import Any, Final
 
 import trio
 
-from .._net import Address, to_sockaddr
-from ._options import NotSimulated
+from .._net import Address, normalise, to_sockaddr
+from ._options import NotSimulated, word_of
 
 Answer = list[str] | OSError
 """Numeric addresses, best first; or the error that asking raises, such as `socket.gaierror`."""
@@ -39,7 +40,8 @@ class Names(trio.abc.HostnameResolver):
         """See `trio.abc.HostnameResolver`. Trio itself answers for numeric addresses."""
         await trio.lowlevel.checkpoint()
         if type not in (0, socket.SOCK_DGRAM) or proto not in (0, socket.IPPROTO_UDP):
-            raise NotSimulated(f"only UDP is simulated, not names for sockets of type {type} and protocol {proto}")
+            kind = word_of(socket.SocketKind, type)
+            raise NotSimulated(f"only UDP is simulated, not names for sockets of type {kind} and protocol {proto}")
         addresses = self._look_up(host, flags)
         number = _port(port)
         found = [Address(name, number) for name in addresses]
@@ -104,6 +106,13 @@ def _port(port: bytes | str | int | None) -> int:
     if number is None:
         raise socket.gaierror(socket.EAI_SERVICE, f"Servname not supported for ai_socktype: {text}")
     return number
+
+
+@functools.lru_cache(maxsize=1024)
+def numeric(sockaddr: tuple[Any, ...]) -> Address:
+    """The canonical form of a numeric address; `ValueError` for a name."""
+    ipaddress.ip_address(sockaddr[0])
+    return normalise(sockaddr)
 
 
 def temporary_failure() -> socket.gaierror:

@@ -8,6 +8,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable
+from enum import IntEnum
 from typing import Final, NamedTuple
 
 IP: Final = socket.IPPROTO_IP
@@ -192,3 +193,8 @@ def _number(level: int, value: object) -> int:
 def error(number: int) -> OSError:
     """As the kernel says it."""
     return OSError(number, os.strerror(number))
+
+
+def word_of(kind: type[IntEnum], number: int) -> str:
+    """What a number is called, if it has a name."""
+    return kind(number).name if number in set(kind) else str(number)

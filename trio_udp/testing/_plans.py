@@ -20,7 +20,7 @@ import trio
 
 from .._chaos import ICMP_KINDS, Delivery, Packet, Rule, Verdict, drop, flip_bit
 from .._net import Address, normalise
-from ._hosts import Host, Nat
+from ._nat import Place
 
 if TYPE_CHECKING:
     from ._simnet import SimNet
@@ -221,7 +221,7 @@ class Plan(tuple[Action, ...]):
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         printer.text(repr(self))
 
-    def rule(self, net: "SimNet", source: Host | Nat | None = None, destination: Host | Nat | None = None) -> Rule:
+    def rule(self, net: "SimNet", source: Place | None = None, destination: Place | None = None) -> Rule:
         """A rule that carries the plan out, once.
 
         Args:
@@ -233,7 +233,7 @@ class Plan(tuple[Action, ...]):
         return _Carrier(self, net, source, destination)
 
     def on(
-        self, net: "SimNet", source: Host | Nat | None = None, destination: Host | Nat | None = None
+        self, net: "SimNet", source: Place | None = None, destination: Place | None = None
     ) -> AbstractContextManager[Rule]:
         """Carry the plan out on this network, for the length of a `with` block. The arguments are those of `rule`."""
         return net.rule(self.rule(net, source, destination))
@@ -242,7 +242,7 @@ class Plan(tuple[Action, ...]):
 class _Carrier:
     """A plan that is being carried out: the rule, and how far it got."""
 
-    def __init__(self, plan: Plan, net: "SimNet", source: Host | Nat | None, destination: Host | Nat | None) -> None:
+    def __init__(self, plan: Plan, net: "SimNet", source: Place | None, destination: Place | None) -> None:
         self._net = net
         self._is_counted = net.way(source, destination)
         self._sent = 0

@@ -11,14 +11,12 @@ Nothing here is global: a network is installed in one `trio.run`, and a task is 
 on whatever clock Trio runs on; `simulate` brings one that jumps.
 """
 
-import functools
 import ipaddress
 import itertools
 import math
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
-from enum import IntEnum
 from os import PathLike
 from pathlib import Path
 from random import Random
@@ -27,12 +25,13 @@ from typing import Any, Final
 import trio
 
 from .._chaos import ICMP_KINDS, PASS, Conditions, Icmp, Packet, Rule, Verdict, drop
-from .._net import Address, normalise
-from ._fabric import Deliver, Fabric
-from ._hosts import ETHERNET_MTU, Host, Nat, Place, current_host
+from .._net import Address
+from ._fabric import Fabric, Held
+from ._hosts import ETHERNET_MTU, Host, current_host
 from ._links import Links, is_among
-from ._names import Answer, Names
-from ._options import NotSimulated
+from ._names import Answer, Names, numeric
+from ._nat import Nat, Place
+from ._options import NotSimulated, word_of
 from ._pcapng import capture
 from ._socket import SimSocket
 from ._trace import KEPT, Trace
@@ -98,7 +97,7 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
         if not addresses:
             addresses = next(self._public if nat is None else self._private)
         self._check_places(nat)
-        host = Host(self, name, tuple(_numeric((address, 0)).host for address in addresses), mtu, nat)
+        host = Host(self, name, tuple(numeric((address, 0)).host for address in addresses), mtu, nat)
         for address in host.addresses:
             self._settle(address, host)
         self.hosts[name] = host
@@ -107,7 +106,7 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
 
     def nat(self, name: str, *addresses: str) -> Nat:
         """Add an address translator for hosts with `nat=`. Without addresses it gets one of each version, as a host."""
-        nat = Nat(self, name, tuple(_numeric((address, 0)).host for address in addresses or next(self._public)))
+        nat = Nat(self, name, tuple(numeric((address, 0)).host for address in addresses or next(self._public)))
         for address in nat.addresses:
             self._settle(address, nat)
         return nat
@@ -163,19 +162,11 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
         return self.rule(cut)
 
     @contextmanager
-    def hold(self, source: Place | None = None, destination: Place | None = None) -> Iterator["Held"]:
+    def hold(self, source: Place | None = None, destination: Place | None = None) -> Iterator[Held]:
         """Keep what is sent from there to there (None is anywhere) until the next `release` or the end of the block."""
-        held = Held(self)
-        goes_there = self.way(source, destination)
-
-        def keep(packet: Packet) -> Verdict | None:
-            if not goes_there(packet):
-                return None
-            held.keep(packet, self._fabric.deliver)
-            return drop("held")
-
+        held = Held(self._fabric, self.way(source, destination), self._number)
         try:
-            with self.rule(keep):
+            with self.rule(held):
                 yield held
         finally:
             held.release()
@@ -211,7 +202,7 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
             after: seconds from now.
             host: which host's loopback it arrives on; for a loopback destination only, `localhost` by default.
         """
-        packet = self._number(Packet(data, _numeric(source), _numeric(destination)))
+        packet = self._number(Packet(data, numeric(source), numeric(destination)))
         if packet.source.family != packet.destination.family:
             raise ValueError(f"expected a source of the same IP version as {packet.destination}, got {packet.source}")
         if host is not None and not Host.is_loopback(packet.destination.host):
@@ -232,7 +223,7 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
         """
         if kind not in ICMP_KINDS:
             raise ValueError(f"expected one of {', '.join(ICMP_KINDS)}, got {kind!r}")
-        router = _numeric((source or about.destination.host, 0))
+        router = numeric((source or about.destination.host, 0))
         packet = self._number(Packet(b"", router, about.source, icmp=Icmp(kind, about, mtu)))
         self._inject(packet, after, None)
 
@@ -305,10 +296,10 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
     ) -> SimSocket:
         """See `trio.abc.SocketFactory`."""
         if type != socket.SOCK_DGRAM or proto not in (0, socket.IPPROTO_UDP):
-            kind = _word(socket.SocketKind, type)
+            kind = word_of(socket.SocketKind, type)
             raise NotSimulated(f"only UDP is simulated, not sockets of type {kind} and protocol {proto}")
         if family not in (socket.AF_INET, socket.AF_INET6):
-            word = _word(socket.AddressFamily, family)
+            word = word_of(socket.AddressFamily, family)
             raise NotSimulated(f"only IPv4 and IPv6 are simulated, not sockets of family {word}")
         return SimSocket(self._host().open(socket.AddressFamily(family)), proto)
 
@@ -345,10 +336,6 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
         about = icmp.about
         router = Address(about.destination.host, 0)
         host.transmit(Packet(b"", router, about.source, icmp=icmp))
-
-    def resend(self, packet: Packet, deliver: Deliver) -> None:
-        """Deliver a packet that was held, now and past every rule."""
-        self._fabric.resend(self._number(packet), deliver)
 
     def next_descriptor(self) -> int:
         """A number for a socket."""
@@ -423,43 +410,8 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
             self._news.set()
 
 
-class Held:
-    """Packets that were kept back."""
-
-    def __init__(self, net: SimNet) -> None:
-        self._net = net
-        self._kept: list[tuple[Packet, Deliver]] = []
-
-    @property
-    def packets(self) -> list[Packet]:
-        """In the order in which they were sent."""
-        return [packet for packet, _ in self._kept]
-
-    def keep(self, packet: Packet, deliver: Deliver) -> None:
-        """Keep one more, and to whom it goes."""
-        self._kept.append((packet, deliver))
-
-    def release(self) -> None:
-        """Deliver them all, now."""
-        kept, self._kept = self._kept, []
-        for packet, deliver in kept:
-            self._net.resend(packet, deliver)
-
-
 class Stalled(Exception):
     """A simulation reached its time limit."""
-
-
-@functools.lru_cache(maxsize=1024)
-def _numeric(sockaddr: tuple[Any, ...]) -> Address:
-    """The canonical form of a numeric address; `ValueError` for a name."""
-    ipaddress.ip_address(sockaddr[0])
-    return normalise(sockaddr)
-
-
-def _word(kind: type[IntEnum], number: int) -> str:
-    """What a number is called, if it has a name."""
-    return kind(number).name if number in set(kind) else str(number)
 
 
 def _undisturbed(packet: Packet) -> Verdict:
