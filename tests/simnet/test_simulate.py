@@ -8,7 +8,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 import trio
@@ -303,6 +303,27 @@ def test_simulated_makes_a_plain_function() -> None:
     assert (example.__name__, example.__doc__) == ("example", "What it says.")
     assert str(inspect.signature(example)) == "(one: int, *, other: str = '') -> str"
     assert example(1, other="b") == "2 1 b"
+
+
+def test_what_cannot_be_a_simulated_test_is_refused() -> None:
+    """Where it is decorated, and with what to do: what is not async, what takes no network, and methods."""
+
+    @given(number=st.integers())
+    async def above(net: SimNet, number: int) -> None: ...
+
+    async def nothing() -> None: ...
+
+    class Tests:
+        async def method(self, net: SimNet) -> None: ...
+
+    decorate: Any = simulated()
+    with pytest.raises(TypeError, match="expected an async function below @simulated, got above; @given belongs above"):
+        decorate(above)
+    for function in (nothing, Tests.method):
+        with pytest.raises(
+            TypeError, match=rf"expected {function.__name__} to take a network first; in a method, call"
+        ):
+            decorate(function)
 
 
 def test_the_clients_random_bytes_come_from_the_seed() -> None:

@@ -45,7 +45,8 @@ current_host: Final[ContextVar["Host | None"]] = ContextVar("trio_udp.testing.cu
 class Host:
     """One simulated host. Made by `SimNet.host`.
 
-    Sockets opened inside `with host.here():`, and in tasks started there, are this host's.
+    Sockets opened inside `with host.here():`, and in tasks started there, are this host's. Yours are the methods under
+    "Programs"; those under "Addresses", "Ports" and "Packets" are called by the network and its sockets.
     """
 
     def __init__(self, net: "SimNet", name: str, addresses: tuple[str, ...], mtu: int, nat: "Nat | None") -> None:

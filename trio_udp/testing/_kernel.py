@@ -61,7 +61,10 @@ _TRUNCATED: Final = int(socket.MSG_TRUNC)
 
 
 class SimUDP:
-    """A UDP socket of a simulated host. Its methods are those of `socket.socket` in non-blocking mode."""
+    """A UDP socket of a simulated host. Its methods are those of `socket.socket` in non-blocking mode.
+
+    Beside those, `drops` and `is_readable` are yours; the network calls the others.
+    """
 
     def __init__(self, host: "Host", family: socket.AddressFamily, number: int) -> None:
         self.host = host

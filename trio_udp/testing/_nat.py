@@ -19,6 +19,8 @@ _PEERS_KEPT: Final = 1024
 class Nat:
     """An address translator: hosts behind it share its outside addresses. Made by `SimNet.nat`.
 
+    Yours are `addresses`, `rebind` and `host_at`; the network calls the others.
+
     It gives each inside address and port one outside port, and lets in only what comes from where that port has sent
     to (RFC 4787: endpoint-independent mapping, address- and port-dependent filtering).
     """

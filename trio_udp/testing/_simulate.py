@@ -94,6 +94,8 @@ def simulated(
     run = functools.partial(simulate, net=net, seed=seed, time_limit=time_limit, check_determinism=check_determinism)
 
     def decorate(async_fn: AsyncTest[P, T]) -> Callable[P, T]:
+        _check_test(async_fn)
+
         @functools.wraps(async_fn)
         def test(*args: P.args, **kwargs: P.kwargs) -> T:
             return run(lambda world: async_fn(world, *args, **kwargs))
@@ -105,6 +107,15 @@ def simulated(
         return test
 
     return decorate if async_fn is None else decorate(async_fn)
+
+
+def _check_test(async_fn: Callable[..., Any]) -> None:
+    """Two mistakes that would show as something else: a method, and `@simulated` above `@given`."""
+    name = getattr(async_fn, "__name__", repr(async_fn))
+    if not inspect.iscoroutinefunction(async_fn):
+        raise TypeError(f"expected an async function below @simulated, got {name}; @given belongs above it")
+    if next(iter(inspect.signature(async_fn).parameters), None) in (None, "self"):
+        raise TypeError(f"expected {name} to take a network first; in a method, call simulate()")
 
 
 def _run_once(
