@@ -4,6 +4,7 @@ import contextlib
 import errno
 import socket
 from collections.abc import Callable, Iterator
+from typing import cast
 
 import pytest
 import trio
@@ -30,6 +31,7 @@ from ..networks import (
     NetworkName,
     address_of,
     at_most_steps,
+    awaitable,
     dead_address,
     direct,
     faults_of,
@@ -175,6 +177,51 @@ async def test_a_wake_up_reads_all_there_is_up_to_64(network: NetworkName) -> No
         assert [int.from_bytes(datagram.data, "big") for batch in batches for datagram in batch.datagrams] == [
             *range(100)
         ]
+
+
+async def test_what_is_there_can_be_taken_without_waiting(network: NetworkName) -> None:
+    """A2: as a client does before it sends; a closed socket is closed for that too."""
+    with contextlib.closing(await server_transport()) as transport, plain_socket() as peer:
+        assert await transport.receive(may_wait=False) == Batch([], [], [], 0)
+        for data in (b"one", b"two"):
+            peer.sendto(data, transport.socket.getsockname())
+        found: list[bytes] = []
+        while any(batch := await transport.receive(may_wait=False)):
+            found += [datagram.data for datagram in batch.datagrams]
+        assert found == [b"one", b"two"]
+        transport.close()
+        with pytest.raises(trio.ClosedResourceError):
+            await transport.receive(may_wait=False)
+
+
+class Misleading:
+    """Stands before a socket, and says that there is something to read, or cannot say."""
+
+    def __init__(self, behind: object, error: type[Exception] | None) -> None:
+        self._behind = behind
+        self._error = error
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._behind, name)
+
+    def is_readable(self) -> bool:
+        """Wrong, or not there."""
+        if self._error is not None:
+            raise self._error
+        return True
+
+
+@awaitable
+@pytest.mark.parametrize("error", [None, AttributeError, NotImplementedError])
+async def test_a_socket_that_misleads_is_not_waited_for(
+    network: NetworkName, autojump_clock: MockClock, error: type[Exception] | None
+) -> None:
+    """E7: a datagram with a wrong checksum makes a socket readable, and there is nothing to read."""
+    with contextlib.closing(await server_transport()) as transport:
+        assert isinstance(transport, TrioTransport)
+        transport.socket = cast("trio.socket.SocketType", Misleading(transport.socket, error))
+        with trio.fail_after(1):
+            assert await transport.receive(may_wait=False) == Batch([], [], [], 0)
 
 
 @direct

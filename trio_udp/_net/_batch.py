@@ -263,7 +263,7 @@ class TrioTransport:
 
 def _is_readable(sock: trio.socket.SocketType) -> bool:
     try:
-        return sock.is_readable()
+        return sock.fileno() == -1 or sock.is_readable()  # who reads from a closed one is told so
     except (AttributeError, NotImplementedError):
         return False  # Trio's interface has it, and not every socket behind that interface
 
