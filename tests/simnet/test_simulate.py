@@ -163,6 +163,24 @@ def test_time_is_limited() -> None:
     assert "0 packets" in caught.value.__notes__[0]
 
 
+def test_what_fails_because_time_is_up_says_so() -> None:
+    """Cleaning up, for example, is interrupted as everything else is."""
+
+    async def wait(net: SimNet) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise KeyError("not cleaned up")
+
+    with pytest.raises(ExceptionGroup) as caught:
+        simulate(wait, time_limit=5)
+    (failure,) = caught.value.exceptions
+    assert (repr(failure), failure.__notes__) == (
+        "KeyError('not cleaned up')",
+        ["the simulation reached its time limit of 5 s"],
+    )
+
+
 def test_a_year_passes_in_no_time() -> None:
     """And nothing stalls before."""
 

@@ -242,6 +242,7 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
         self._is_running = True
         factory = trio.socket.set_custom_socket_factory(self)
         resolver = trio.socket.set_custom_hostname_resolver(self)
+        why = f"the simulation reached its time limit of {time_limit} s"
         failure: BaseException | None = None
         is_over = False
         try:
@@ -251,6 +252,7 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
                     yield self
                 except BaseException as exc:
                     if nursery.cancel_scope.cancel_called:
+                        exc.add_note(why)  # for what fails because it is cancelled, in a `finally:` perhaps
                         raise
                     failure = exc  # raised below, outside the nursery that would wrap it in a group
                 is_over = not nursery.cancel_scope.cancel_called
@@ -262,7 +264,7 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
         if failure is not None:
             raise failure
         if not is_over:
-            raise Stalled(f"the simulation reached its time limit of {time_limit} s") from None
+            raise Stalled(why) from None
 
     @property
     def now(self) -> float:
