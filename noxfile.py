@@ -76,7 +76,7 @@ def properties(session: nox.Session) -> None:
 
 @nox.session
 def evidence(session: nox.Session) -> None:
-    """Compute the large figures, write docs/evidence.json and README's table; some minutes, resumable."""
+    """Compute the large figures, write docs/evidence.json and README's table; half an hour or so, resumable."""
     session.install(".[test]")
     session.run("python", "-m", "tests.evidence", *session.posargs)
 
