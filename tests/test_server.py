@@ -1,10 +1,12 @@
 """The answering side, over every network: where it listens, what handlers may do, how it refuses and how it ends."""
 
+import contextlib
 import errno
 import functools
 import inspect
 import logging
 import socket
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -69,6 +71,22 @@ async def ask_and_leave(server: Server) -> None:
         nursery.cancel_scope.cancel()
 
 
+def whoami(name: str) -> Handler:
+    """A handler that says whose it is."""
+    return lambda _request: name.encode()
+
+
+@contextlib.asynccontextmanager
+async def open_shared(count: int) -> AsyncIterator[list[Server]]:
+    """Servers that share one port of 127.0.0.1."""
+    async with contextlib.AsyncExitStack() as stack:
+        servers: list[Server] = []
+        for _ in range(count):
+            port = servers[0].address.port if servers else 0
+            servers.append(await stack.enter_async_context(serving(echo, port, host="127.0.0.1", reuse_port=True)))
+        yield servers
+
+
 # Where it listens
 
 
@@ -117,6 +135,43 @@ async def test_a_port_that_is_taken_is_an_error(network: NetworkName, host: str 
             await serve(echo, server.address.port, host=host)
         assert caught.value.errno == errno.EADDRINUSE
         assert descriptors() == before
+
+
+@pytest.mark.parametrize("host", [None, "127.0.0.1"])
+async def test_servers_that_ask_for_it_share_a_port(network: NetworkName, host: str | None) -> None:
+    """All that comes is answered; a client stays with one of them, transmission after transmission."""
+    async with (
+        serving(whoami("one"), host=host, reuse_port=True) as one,
+        serving(whoami("other"), one.address.port, host=host, reuse_port=True) as other,
+    ):
+        assert other.addresses == one.addresses
+        for _ in range(20):
+            async with open_client("127.0.0.1", one.address.port) as client:
+                assert len({await client.request(b"?") for _ in range(3)}) == 1
+        counts = [(await settled(server)).replies for server in (one, other)]
+        assert sum(counts) == 60
+        assert all(counts)  # which fails by chance once in 500,000 times
+
+
+async def test_who_shares_a_port_may_go(network: NetworkName) -> None:
+    """Its clients are answered by those who stay; and by whoever comes next."""
+    async with open_shared(3) as servers, contextlib.AsyncExitStack() as clients:
+        port = servers[0].address.port
+        asking = [await clients.enter_async_context(open_client("127.0.0.1", port)) for _ in range(20)]
+        for _ in range(2):
+            await servers.pop(0).drain()
+            assert [await client.request(b"?") for client in asking] == [b"?"] * 20
+        async with serving(echo, port, host="127.0.0.1", reuse_port=True):
+            await servers.pop().drain()
+            assert [await client.request(b"?") for client in asking] == [b"?"] * 20
+
+
+@pytest.mark.parametrize("reuse_port", [True, False])
+async def test_a_port_that_one_side_only_would_share_is_an_error(network: NetworkName, reuse_port: bool) -> None:
+    """G8: whichever side it is."""
+    async with serving(echo, host="127.0.0.1", reuse_port=reuse_port) as server:
+        with pytest.raises(OSError, match="in use"):
+            await serve(echo, server.address.port, host="127.0.0.1", reuse_port=not reuse_port)
 
 
 async def test_an_address_that_is_not_ours_is_an_error(network: NetworkName) -> None:

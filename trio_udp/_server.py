@@ -4,8 +4,6 @@ What must hold: whoever serves knows where, and when it has ended; sockets are o
 longer.
 """
 
-import contextlib
-import errno
 import socket
 from typing import Final
 
@@ -14,7 +12,7 @@ import trio
 from ._answering import Answering
 from ._endpoint import Endpoint
 from ._handlers import Handler, Request
-from ._net import Address, open_server_socket, resolve
+from ._net import Address, open_server_sockets, resolve
 from ._statistics import ServerStatistics
 from .proto import TU1, Profile, ServerProtocol
 
@@ -22,8 +20,6 @@ __all__ = ["Handler", "Request", "Server", "serve"]
 
 DEFAULT_MAX_HANDLERS: Final = 1024
 """Async handlers running at a time (E9)."""
-_PORT_TRIES: Final = 20
-"""How often to look for a free port that all sockets can share."""
 
 
 async def serve(
@@ -33,6 +29,7 @@ async def serve(
     # Where to listen
     host: str | None = None,
     family: socket.AddressFamily = socket.AF_UNSPEC,
+    reuse_port: bool = False,
     # What to speak
     profile: Profile | None = None,
     # Limits
@@ -52,6 +49,10 @@ async def serve(
         port: 0 to 65535; 0 takes a free one, see `Server.address`.
         host: name or address to listen on; all addresses of this host by default, or when empty.
         family: `socket.AF_INET` or `socket.AF_INET6` to listen on addresses of that kind only.
+        reuse_port: share the port with other servers of the same user that ask for it too, a process each say
+            (SO_REUSEPORT). On Linux each client's datagrams, told apart by its address and port, go to one of them,
+            until one comes or goes: then some clients move, and a retransmission may reach another server than the
+            request did. Port 0 takes one that is shared with nobody yet.
         profile: the wire format, `TU1()` by default.
         max_payload: longest request payload taken, in bytes; what the format can carry by default.
         max_handlers: async handlers running at a time; further requests are answered BUSY.
@@ -59,50 +60,17 @@ async def serve(
         task_status: for `nursery.start`, which returns the `Server`.
 
     Raises `ValueError` for arguments that make no sense, `socket.gaierror` for a name without an address, and `OSError`
-    for an address that is taken, forbidden, or not this host's. On cancellation the sockets are closed and handlers in
-    the server's own nursery are cancelled with it.
+    for an address that is taken, forbidden, or not this host's, or a port that this system cannot share. On
+    cancellation the sockets are closed and handlers in the server's own nursery are cancelled with it.
     """
     if max_handlers < 1:
         raise ValueError(f"expected max_handlers to be at least 1, got {max_handlers}")
     if max_payload is not None and max_payload < 0:
         raise ValueError(f"expected max_payload to be at least 0, got {max_payload}")
-    endpoints = await _open_endpoints(await resolve(host or None, port, family))
+    sockets = await open_server_sockets(await resolve(host or None, port, family), reuse_port=reuse_port)
     protocol = ServerProtocol(profile or TU1(), max_payload=max_payload)
-    server = Server(handler, endpoints, protocol, max_handlers)
+    server = Server(handler, [Endpoint(sock, hears_errors=False) for sock in sockets], protocol, max_handlers)
     await server._run(handler_nursery, task_status)  # noqa: SLF001 - this function is the server's other half
-
-
-async def _open_endpoints(addresses: list[Address]) -> list[Endpoint]:
-    """One endpoint for each address, all on one port."""
-    for _ in range(_PORT_TRIES):
-        try:
-            return await _try_to_open_endpoints(addresses)
-        except OSError as exc:
-            if exc.errno != errno.EADDRINUSE or addresses[0].port:
-                raise
-            # Port 0: the one that was free for the first address was not free for another.
-    raise OSError(errno.EADDRINUSE, f"no port is free for all of {', '.join(address.host for address in addresses)}")
-
-
-async def _try_to_open_endpoints(addresses: list[Address]) -> list[Endpoint]:
-    missing = None
-    with contextlib.ExitStack() as opened:
-        endpoints: list[Endpoint] = []
-        for address in addresses:
-            port = endpoints[0].address.port if endpoints else address.port
-            try:
-                sock = await open_server_socket(address._replace(port=port))
-            except OSError as exc:
-                if exc.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
-                    raise
-                missing = exc  # without IPv6, say; the name's other addresses will do
-                continue
-            endpoints.append(Endpoint(sock, hears_errors=False))
-            opened.callback(endpoints[-1].close)
-        opened.pop_all()
-    if not endpoints and missing is not None:
-        raise missing
-    return endpoints
 
 
 class Server:

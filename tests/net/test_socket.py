@@ -1,5 +1,6 @@
 """Sockets as they are opened: bound or connected, with the options that the promises need."""
 
+import contextlib
 import errno
 import functools
 import socket
@@ -25,6 +26,7 @@ from ..networks import (
     network_fixture,  # noqa: F401 - pytest finds it by its name, network
     plain_socket,
 )
+from ..parity.namespace import in_new_namespace, needs_namespace
 
 HOP_LIMIT = {
     socket.AF_INET: (socket.IPPROTO_IP, socket.IP_TTL),
@@ -42,6 +44,40 @@ async def test_a_server_socket_is_shared_with_nobody(network: NetworkName, host:
         await open_server_socket(Address(host, sock.getsockname()[1]))
     assert caught.value.errno == errno.EADDRINUSE
     sock.close()
+
+
+@pytest.mark.parametrize("host", LOOPBACKS + WILDCARDS)
+async def test_a_port_is_shared_with_whoever_asks_for_it_too(network: NetworkName, host: str) -> None:
+    """G8: both sides have to ask."""
+    one = await open_server_socket(Address(host, 0), reuse_port=True)
+    address = Address(host, one.getsockname()[1])
+    other = await open_server_socket(address, reuse_port=True)
+    assert one.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)
+    assert other.getsockname() == one.getsockname()
+    for arguments in ({}, {"reuse_port": True, "alone": True}):
+        with pytest.raises(OSError, match="in use"):
+            await open_server_socket(address, **arguments)
+    one.close()
+    other.close()
+
+
+@needs_namespace
+def test_any_port_is_one_that_nobody_shares_yet() -> None:
+    """Although the kernel would hand out one that is shared: with 20 sockets and 40 ports that is all but certain."""
+
+    async def main() -> set[int]:
+        sockets = [await open_server_socket(Address("127.0.0.1", 0), reuse_port=True) for _ in range(20)]
+        with contextlib.ExitStack() as opened:
+            for sock in sockets:
+                opened.callback(sock.close)
+            return {sock.getsockname()[1] for sock in sockets}
+
+    def among_40_ports() -> set[int]:
+        with open("/proc/sys/net/ipv4/ip_local_port_range", "w") as setting:
+            setting.write("40000 40039")
+        return trio.run(main)
+
+    assert len(in_new_namespace(among_40_ports)) == 20
 
 
 @pytest.mark.parametrize("host", ["192.0.2.222", pytest.param("2001:db8::222", marks=needs_ipv6)])
@@ -158,6 +194,23 @@ class StubbornFactory(DelegatingFactory):
         if name != socket.IPV6_V6ONLY:
             raise OSError(errno.ENOPROTOOPT, "Protocol not available")
         real(level, name, value)
+
+
+@awaitable
+async def test_a_port_that_cannot_be_shared_is_an_error(network: NetworkName, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that was to share its port must not have it alone: the kernel's error, or ours where the option has no
+    number; no socket stays open."""
+    before = descriptors()
+    trio.socket.set_custom_socket_factory(StubbornFactory())
+    for port in (0, 9):
+        with pytest.raises(OSError, match="Protocol not available") as caught:
+            await open_server_socket(Address("127.0.0.1", port), reuse_port=True)
+        assert caught.value.errno == errno.ENOPROTOOPT
+    monkeypatch.delattr(socket, "SO_REUSEPORT")
+    with pytest.raises(OSError, match="no SO_REUSEPORT") as caught:
+        await open_server_socket(Address("127.0.0.1", 0), reuse_port=True)
+    assert caught.value.errno == errno.ENOPROTOOPT
+    assert descriptors() == before
 
 
 @awaitable

@@ -59,7 +59,7 @@ async def main() -> None:
     async with trio.open_nursery() as nursery:
         for handler in (plain, silent, waiting):
             nursery.start_soon(trio_udp.serve, handler, 1060)
-        nursery.start_soon(partial(trio_udp.serve, waiting, 0, host="::1", handler_nursery=nursery))
+        nursery.start_soon(partial(trio_udp.serve, waiting, 0, host="::1", reuse_port=True, handler_nursery=nursery))
         server: trio_udp.Server = await nursery.start(trio_udp.serve, plain, 0)
         assert_type(server.address, trio_udp.Address)
         assert_type(server.statistics(), trio_udp.ServerStatistics)

@@ -6,7 +6,7 @@ from ._batch import Batch, Datagram, Outgoing, PortableTransport, Transport, Tri
 from ._kernel import KernelTransport, open_transport
 from ._mmsg import BATCH
 from ._resolve import resolve
-from ._socket import open_client_socket, open_server_socket
+from ._socket import open_client_socket, open_server_socket, open_server_sockets
 
 __all__ = [
     "BATCH",
@@ -24,6 +24,7 @@ __all__ = [
     "normalise",
     "open_client_socket",
     "open_server_socket",
+    "open_server_sockets",
     "open_transport",
     "resolve",
     "to_sockaddr",
