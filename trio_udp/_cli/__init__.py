@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from .._version import __version__
 from . import ask, ping, serve, sim
-from ._arguments import BadInput, OneLineParser
+from ._arguments import BadInput, OneLineParser, first_of
 
 _PROGRAM = "trio_udp"
 
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = arguments.run(arguments)
     except* BadInput as group:
-        print(f"{_PROGRAM} {arguments.command}: {_first(group)}", file=sys.stderr)
+        print(f"{_PROGRAM} {arguments.command}: {first_of(group)}", file=sys.stderr)
         code = 2
     except* KeyboardInterrupt:
         code = 128 + signal.SIGINT
@@ -36,14 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 128 + signal.SIGPIPE
     except* OSError as group:  # a full disk, say, where our output goes
-        print(f"{_PROGRAM} {arguments.command}: {_first(group)}", file=sys.stderr)
+        print(f"{_PROGRAM} {arguments.command}: {first_of(group)}", file=sys.stderr)
         code = 2
     return code
-
-
-def _first(group: BaseExceptionGroup[Exception]) -> Exception:
-    first = group.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -25,6 +25,12 @@ class BadInput(Exception):
     """Something the user can put right. Its text is the one line to print; the exit code is 2."""
 
 
+def first_of(group: BaseExceptionGroup[Exception]) -> Exception:
+    """The one exception to show of a group."""
+    first = group.exceptions[0]
+    return first_of(first) if isinstance(first, BaseExceptionGroup) else first
+
+
 class OneLineParser(argparse.ArgumentParser):
     """An `ArgumentParser` whose errors are one line, without the usage in front of it."""
 
@@ -96,6 +102,7 @@ def explain(exc: OSError, host: str | None, port: int) -> BadInput:
         errno.EACCES: f"no permission to use port {port}, expected one above 1023",
         errno.EPERM: f"no permission to use port {port}",
         errno.EADDRNOTAVAIL: f"{host!r} is not an address of this host, expected one that is",
+        errno.ENOPROTOOPT: "this system cannot share a port between processes: it has no SO_REUSEPORT",
         errno.EAFNOSUPPORT: f"this host cannot use the address family of {host!r}",
     }
     return BadInput(reasons.get(exc.errno or 0, f"{host!r} port {port}: {os.strerror(exc.errno or 0)}"))

@@ -1,0 +1,300 @@
+"""The parent's part of `serve --workers`, with small programs for workers, and virtual time to restart them in."""
+
+import argparse
+import dataclasses
+import json
+import math
+import os
+import re
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+from trio.testing import MockClock
+
+from trio_udp import DropReason
+from trio_udp._cli import _workers, main
+from trio_udp._cli._figures import Figures, figures_from_json, report, total
+from trio_udp._cli._orders import Orders
+from trio_udp._cli._pipe import message_of, messages
+from trio_udp._cli._restarts import FIRST_WAIT, MOST_QUICK_ENDS, QUICK, Restarts
+from trio_udp._cli._workers import Crew
+
+NAMES = ("requests", "replies", "retries", "busy", "errors", "unanswered")
+COUNTS = st.integers(0, 2**63)
+FIGURES = st.builds(
+    Figures,
+    ended=st.fixed_dictionaries(dict.fromkeys(NAMES, COUNTS)),
+    dropped=st.dictionaries(st.sampled_from([str(reason) for reason in DropReason]), COUNTS),
+    kernel_drops=COUNTS,
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text() | st.sampled_from([*NAMES]),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["ended", "dropped", "kernel_drops"]), inner),
+    max_leaves=8,
+)
+
+ONE = json.dumps({"figures": dataclasses.asdict(Figures(ended=dict.fromkeys(NAMES, 1), dropped={}, kernel_drops=1))})
+READY = "print('{\"ready\": true}', flush=True)"
+DRAINED = "sys.stdin.readline()"
+STOPPED = "sys.stdin.read()"
+REPORT = f"print({ONE!r}, flush=True)"
+
+
+def program(*steps: str) -> list[str]:
+    """A worker that does this."""
+    return [sys.executable, "-S", "-c", "; ".join(("import os, signal, sys, time", *steps))]
+
+
+def printed(count: int, *more: str) -> list[str]:
+    """The report of so many of these workers."""
+    figures = ", ".join(f"{name} {count}" for name in NAMES)
+    losses = [f"lost in a full receive buffer: {count}"] if count else []
+    return ["", "--- server statistics ---", figures, *losses, *more]
+
+
+@asynccontextmanager
+async def working(commands: Sequence[Sequence[str]], limit: float = 60) -> AsyncIterator[tuple[Crew, Orders]]:
+    """A crew, once it is ready; it is waited for at the end of the block. The limit is for real clocks."""
+    orders, ready = Orders(), trio.Event()
+    calls: list[str] = []
+
+    def all_ready() -> None:
+        calls.append("all")
+        ready.set()
+
+    crew = Crew(commands, orders, first_ready=lambda: calls.append("first"), all_ready=all_ready)
+    with trio.fail_after(limit):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(crew.work)
+            await ready.wait()
+            yield crew, orders
+    assert calls == ["first", "all"]  # once each, whatever is started again
+
+
+async def test_a_crew_waits_for_reports_of_all(capsys: pytest.CaptureFixture[str]) -> None:
+    """Those that need until they are told to stop, too."""
+    commands = [program(READY, DRAINED, REPORT), program(READY, DRAINED, 'print(\'{"say": "x"}\')', STOPPED, REPORT)]
+    async with working(commands) as (crew, orders):
+        orders.drain.set()
+        with trio.fail_after(60):
+            while capsys.readouterr().out != "x\n":
+                await trio.sleep(0.01)
+            while crew.report() != printed(1):
+                await trio.sleep(0.01)
+        orders.give_stop()
+    assert crew.report() == printed(2)
+    assert crew.failure is None
+
+
+LAST_WORDS = {
+    "none": "pass",
+    "cut short": f"print({ONE[:-1]!r}, end='', flush=True)",
+    "whole but for its end": f"print({ONE!r}, end='', flush=True)",
+    "nonsense": 'print(\'{"figures": {"ended": 1}}\', flush=True)',
+}
+
+
+@pytest.mark.parametrize("words", LAST_WORDS.values(), ids=LAST_WORDS)
+async def test_a_killed_workers_words_are_not_trusted(words: str) -> None:
+    """What was not said whole is missing, and that is said."""
+    killed = program(READY, DRAINED, words, "os.kill(os.getpid(), signal.SIGKILL)")
+    async with working([program(READY, DRAINED, REPORT), killed]) as (crew, orders):
+        orders.drain.set()
+    assert crew.report() == printed(1, "workers that ended without a report, not counted: 1")
+
+
+async def test_a_worker_that_does_not_obey_is_killed(autojump_clock: MockClock) -> None:
+    """Some seconds after the order to stop; the clock jumps over them, and over nothing before."""
+    async with working([program(READY, "time.sleep(600)")], limit=math.inf) as (crew, orders):
+        began = trio.current_time()
+        orders.give_stop()
+    assert trio.current_time() - began == pytest.approx(5)
+    assert crew.report() == printed(0, "workers that ended without a report, not counted: 1")
+
+
+async def test_a_cancelled_crew_leaves_no_process() -> None:
+    """G9: however it is left."""
+    orders, ready = Orders(), trio.Event()
+    read, write = os.pipe()
+    holding = program(f"os.write({write}, b'.')", READY, STOPPED)
+    crew = Crew([holding], orders, first_ready=lambda: None, all_ready=ready.set)
+    os.set_inheritable(write, True)
+    with pytest.MonkeyPatch.context() as patch:
+        start = trio.lowlevel.open_process
+        patch.setattr(trio.lowlevel, "open_process", lambda *args, **options: start(*args, **options, pass_fds=[write]))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(crew.work)
+            await ready.wait()
+            nursery.cancel_scope.cancel()
+    os.close(write)
+    with open(read, "rb") as reading:
+        assert reading.read() == b"."  # and then the end: nobody holds the other side any more
+
+
+async def test_a_worker_that_keeps_dying_is_given_up(
+    autojump_clock: MockClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After the fifth time; the others drain and report."""
+    commands = [program(READY, DRAINED, REPORT), program(READY, REPORT, "sys.exit(3)")]
+    crew = Crew(commands, Orders(), first_ready=lambda: None, all_ready=lambda: None)
+    began = trio.current_time()
+    await crew.work()
+    assert crew.failure is not None
+    assert crew.failure.startswith("worker 2 ended 5 times soon after its start, at last: process ")
+    assert crew.failure.endswith(" ended with exit code 3")
+    assert crew.report() == printed(6)
+    assert trio.current_time() - began == pytest.approx(0.1 + 0.2 + 0.4 + 0.8)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.rpartition("; ")[2] for line in lines] == [
+        f"starting another in {n:g} s" for n in (0.1, 0.2, 0.4, 0.8)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (program('print(\'{"failed": "no port"}\')', "sys.exit(2)"), "no port"),
+        (program("sys.exit(1)"), r"process \d+ ended with exit code 1"),
+        (["/nonexistent/python"], "cannot start a process: No such file or directory"),
+    ],
+)
+async def test_a_worker_that_cannot_begin_is_the_end(bad: Sequence[str], reason: str) -> None:
+    """Nothing is tried again before all are there; why is said by whoever knows."""
+    orders = Orders()
+    crew = Crew([program(READY, DRAINED, REPORT), bad], orders, first_ready=lambda: None, all_ready=lambda: None)
+    with trio.fail_after(60):
+        await crew.work()
+    assert crew.failure is not None
+    assert re.fullmatch(reason, crew.failure)
+    assert not crew.has_been_ready
+
+
+@pytest.mark.parametrize("steps", [['print(\'{"failed": "no port"}\')'], [READY, "sys.exit(3)"]])
+def test_a_crew_that_gives_up_is_one_line_and_exit_code_2(
+    steps: Sequence[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Behind the report, if the world was told that somebody listens."""
+    monkeypatch.setattr(_workers, "_command", lambda *_: program(*steps))
+    monkeypatch.setattr(_workers, "Restarts", lambda: Restarts(quick_ends=MOST_QUICK_ENDS - 1))
+    assert main(["serve", "--workers", "2", "-p", "0", "127.0.0.1"]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    if READY in steps:
+        assert "worker " in captured.err
+        assert "--- server statistics ---" in captured.out
+    else:
+        assert captured.err == "trio_udp serve: no port\n"
+        assert captured.out == ""
+
+
+@given(st.lists(st.floats(0, 1e6)))
+def test_restarts_are_bounded(lives: list[float]) -> None:
+    """Five quick ends in a row are the last; until then the waits double, from the first one of a row."""
+    restarts, row = Restarts(), 0
+    for lived in lives:
+        wait = restarts.wait_after(lived)
+        row = row + 1 if lived < QUICK else 0
+        if row == MOST_QUICK_ENDS:
+            assert wait is None
+            return
+        assert wait == pytest.approx(FIRST_WAIT * 2 ** max(row - 1, 0))
+
+
+# What goes through the pipe
+
+
+@given(st.lists(FIGURES, max_size=5))
+def test_a_total_is_the_sum_of_all(several: list[Figures]) -> None:
+    """Field by field, also of those that were sent as JSON."""
+    received = [figures_from_json(json.loads(json.dumps(dataclasses.asdict(figures)))) for figures in several]
+    assert received == several
+    whole = total(several)
+    assert whole.ended == {name: sum(figures.ended[name] for figures in several) for name in NAMES}
+    for reason in DropReason:
+        assert whole.dropped.get(str(reason), 0) == sum(figures.dropped.get(str(reason), 0) for figures in several)
+    assert whole.kernel_drops == sum(figures.kernel_drops for figures in several)
+    assert len(report(whole)) == 3 + any(figures.dropped for figures in several) + (whole.kernel_drops > 0)
+
+
+@given(JSON)
+def test_other_json_is_no_figures(value: object) -> None:
+    """Another version may send it."""
+    assert figures_from_json(value) is None
+
+
+@given(st.binary() | JSON.map(lambda value: json.dumps(value).encode()))
+def test_whatever_a_worker_writes_is_a_message_or_nothing(line: bytes) -> None:
+    """It is never an exception."""
+    assert isinstance(message_of(line), dict)
+
+
+def test_json_that_is_too_deep_is_nothing() -> None:
+    """Nor is this, which overflows a stack."""
+    assert message_of(b"[" * 100_000) == {}
+
+
+@given(st.lists(st.binary(min_size=1)))
+def test_messages_are_whole_lines(chunks: list[bytes]) -> None:
+    """However they are cut; what comes after the last line's end is not one."""
+
+    class Chunks(trio.abc.ReceiveStream):
+        async def receive_some(self, max_bytes: int | None = None) -> bytes:
+            await trio.lowlevel.checkpoint()
+            return chunks.pop(0) if chunks else b""
+
+        async def aclose(self) -> None:
+            await trio.lowlevel.checkpoint()
+
+    async def main() -> int:
+        return len([message async for message in messages(Chunks())])
+
+    lines = b"".join(chunks).count(b"\n")
+    assert trio.run(main) == lines
+
+
+# What a worker is
+
+
+def arguments(**changes: object) -> argparse.Namespace:
+    """Of the command that starts the workers."""
+    usual = {"profile": "tu1", "drop": 0.25, "seed": 7, "family": socket.AF_UNSPEC, "interface": ""}
+    return argparse.Namespace(**{**usual, **changes})
+
+
+def after(command: Sequence[str], option: str) -> str:
+    """An option's value."""
+    return command[command.index(option) + 1]
+
+
+def test_workers_lose_different_requests_but_the_same_again() -> None:
+    """Each has a seed of its own, made of the one that was given; none, if none was."""
+    seeds = [after(_workers._command(arguments(), 9, number), "--seed") for number in range(1, 9)]
+    assert len(set(seeds)) == 8
+    assert seeds[2] == after(_workers._command(arguments(), 9, 3), "--seed")
+    assert seeds[2] != after(_workers._command(arguments(seed=8), 9, 3), "--seed")
+    assert "--seed" not in _workers._command(arguments(seed=None), 9, 3)
+
+
+@pytest.mark.parametrize(("family", "expected"), [(socket.AF_INET, ["-4"]), (socket.AF_INET6, ["-6"]), (0, [])])
+def test_workers_are_told_what_the_command_was_told(family: int, expected: list[str]) -> None:
+    """And the port that was found."""
+    command = _workers._command(arguments(family=family, interface="-x"), 4711, 1)
+    assert [option for option in command if option in ("-4", "-6")] == expected
+    assert (after(command, "-p"), after(command, "--drop"), after(command, "--profile")) == ("4711", "0.25", "tu1")
+    assert command[-2:] == ["--", "-x"]
+
+
+@pytest.mark.parametrize(("change", "expected"), [(lambda path: [os.getcwd(), *path], False), (sorted, True)])
+def test_workers_look_for_modules_where_the_command_did(
+    change: Callable[[list[str]], list[str]], expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A script does not look into the current directory, where anybody may have put a `trio_udp.py`."""
+    elsewhere = [path for path in sys.path if path not in ("", os.getcwd())]
+    monkeypatch.setattr(sys, "path", change(elsewhere))
+    assert ("-P" in _workers._command(arguments(), 9, 1)) == expected

@@ -1,0 +1,231 @@
+"""`serve --workers N`: N processes of this command on one port, and a parent that reads no datagram.
+
+The parent takes the port alone first, so that it is nobody else's (G8), and lets go of it when the first worker has it.
+One task for each worker starts it, listens to it, passes orders on, and starts it again when it dies.
+
+What must hold: whatever ends the parent ends the workers; every process has reported its figures or is counted as
+missing; what went wrong is said once.
+"""
+
+import argparse
+import contextlib
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Final, NamedTuple
+
+import trio
+
+from .._net import Address, normalise, open_server_sockets, resolve
+from ._arguments import BadInput, explain
+from ._figures import figures_from_json, report, total
+from ._orders import Orders, orders_from_user
+from ._pipe import DRAIN, messages
+from ._restarts import MOST_QUICK_ENDS, Restarts
+
+MOST_WORKERS: Final = 256
+"""More than that is a slip of the finger on most machines."""
+_PATIENCE: Final = 5.0
+"""Seconds that a worker has to report when it is told to stop at once, before it is killed."""
+
+
+async def supervise(arguments: argparse.Namespace, listening: Callable[[Sequence[Address]], None]) -> None:
+    """Serve until told to stop, and print the report. `listening` is called when all workers are."""
+    with contextlib.ExitStack() as claim:
+        addresses = await _claim_port(arguments, claim)
+        commands = [_command(arguments, addresses[0].port, number) for number in range(1, arguments.workers + 1)]
+        # From here on; a name that takes long to resolve is interrupted as any program is.
+        async with orders_from_user() as orders:
+            crew = Crew(commands, orders, first_ready=claim.close, all_ready=lambda: listening(addresses))
+            await crew.work()
+    if crew.has_been_ready or crew.failure is None:
+        print("\n".join(crew.report()), flush=True)
+    if crew.failure is not None:
+        raise BadInput(crew.failure)
+
+
+async def _claim_port(arguments: argparse.Namespace, claim: contextlib.ExitStack) -> list[Address]:
+    """Take the port, for as long as `claim` is open, from all who did not get it from us."""
+    try:
+        found = await resolve(arguments.interface or None, arguments.port, arguments.family)
+        sockets = await open_server_sockets(found, reuse_port=True, alone=True)
+    except OSError as exc:
+        raise explain(exc, arguments.interface or "any interface", arguments.port) from None
+    for sock in sockets:
+        claim.callback(sock.close)
+    return [normalise(sock.getsockname()) for sock in sockets]
+
+
+def _command(arguments: argparse.Namespace, port: int, number: int) -> list[str]:
+    """What to type to get a worker: this command, as it was given to us."""
+    # Started as a script, we have not looked into the current directory for modules, and a worker must not either.
+    safe = [] if {"", os.getcwd()} & set(sys.path) else ["-P"]
+    family = {socket.AF_INET: ["-4"], socket.AF_INET6: ["-6"]}.get(arguments.family, [])
+    losses = ["--drop", repr(arguments.drop)]
+    if arguments.seed is not None:
+        losses += ["--seed", str(_seed_of(arguments.seed, number))]
+    program = [sys.executable, *safe, "-m", "trio_udp", "serve", "--as-worker"]
+    return [*program, "-p", str(port), *family, "--profile", arguments.profile, *losses, "--", arguments.interface]
+
+
+def _seed_of(seed: int, number: int) -> int:
+    """Each worker loses other requests than the others."""
+    return random.Random(f"{seed} {number}").getrandbits(63)  # noqa: S311 - losses, not secrets
+
+
+class Crew:
+    """The workers: one process at a time for each of these commands, until the orders are to drain."""
+
+    def __init__(
+        self,
+        commands: Sequence[Sequence[str]],
+        orders: Orders,
+        *,
+        first_ready: Callable[[], None],
+        all_ready: Callable[[], None],
+    ) -> None:
+        self._commands = commands
+        self._orders = orders
+        self._first_ready = first_ready
+        self._all_ready = all_ready
+        self._ready: set[int] = set()
+        """Workers that have been ready, if not for long."""
+        self._figures = total([])
+        self._missing = 0
+        """Processes that ended without a report."""
+        self.failure: str | None = None
+        """Why it has given up."""
+
+    @property
+    def has_been_ready(self) -> bool:
+        """Whether the world has been told."""
+        return len(self._ready) == len(self._commands)
+
+    def report(self) -> list[str]:
+        """As that of one server; and what it lacks."""
+        lines = report(self._figures)
+        if self._missing:
+            lines.append(f"workers that ended without a report, not counted: {self._missing}")
+        return lines
+
+    async def work(self) -> None:
+        """Until all workers have ended."""
+        async with trio.open_nursery() as nursery:
+            for number, command in enumerate(self._commands, start=1):
+                nursery.start_soon(self._keep, number, command)
+
+    async def _keep(self, number: int, command: Sequence[str]) -> None:
+        """One worker, life after life."""
+        restarts = Restarts()
+        while not self._orders.drain.is_set():
+            began = trio.current_time()
+            ending = await self._live(number, command)
+            if not self._orders.drain.is_set():
+                await self._mourn(number, ending, restarts.wait_after(trio.current_time() - began))
+
+    async def _mourn(self, number: int, ending: str, wait: float | None) -> None:
+        """Wait before a worker is started again, or give up."""
+        if number not in self._ready:
+            self._give_up(ending)
+        elif wait is None:
+            self._give_up(f"worker {number} ended {MOST_QUICK_ENDS} times soon after its start, at last: {ending}")
+        else:
+            _complain(f"worker {number}: {ending}; starting another in {wait:g} s")
+            with trio.move_on_after(wait):
+                await self._orders.drain.wait()
+
+    def _give_up(self, reason: str) -> None:
+        self.failure = self.failure or reason
+        self._orders.drain.set()
+
+    async def _live(self, number: int, command: Sequence[str]) -> str:
+        """One process from its start to its end; how it ended."""
+        failure: str | None = None
+        reported = False
+        try:
+            worker = await _start(command)
+        except OSError as exc:
+            return f"cannot start a process: {exc.strerror}"
+        async with _ended_with_block(worker), trio.open_nursery() as nursery:
+            nursery.start_soon(_pass_on, self._orders, worker)
+            async for message in messages(worker.pipes):
+                match message:
+                    case {"say": str(line)}:
+                        _say(line)
+                    case {"ready": True}:
+                        self._note_ready(number)
+                    case {"failed": str(failure)}:
+                        pass
+                    case {"figures": value} if (figures := figures_from_json(value)) is not None:
+                        self._figures = total([self._figures, figures])
+                        reported = True
+            code = await worker.process.wait()
+            nursery.cancel_scope.cancel()
+        self._missing += not reported and failure is None
+        return failure or f"process {worker.process.pid} {_ending(code)}"
+
+    def _note_ready(self, number: int) -> None:
+        if not self._ready:
+            self._first_ready()
+        if number not in self._ready:
+            self._ready.add(number)
+            if self.has_been_ready:
+                self._all_ready()
+
+
+class _Worker(NamedTuple):
+    """A process, and both directions of speaking with it."""
+
+    process: trio.Process
+    pipes: trio.StapledStream[trio.abc.SendStream, trio.abc.ReceiveStream]
+
+
+async def _start(command: Sequence[str]) -> _Worker:
+    """In a process group of its own: ^C is for the parent, which gives the order."""
+    pipe = subprocess.PIPE
+    process = await trio.lowlevel.open_process(list(command), stdin=pipe, stdout=pipe, process_group=0)
+    assert process.stdio is not None  # noqa: S101 - it has both pipes
+    return _Worker(process, process.stdio)
+
+
+@contextlib.asynccontextmanager
+async def _ended_with_block(worker: _Worker) -> AsyncIterator[None]:
+    """Kill the process at the end of the block if it still runs."""
+    try:
+        yield
+    finally:
+        worker.process.kill()
+        with trio.CancelScope(shield=True):
+            await worker.process.wait()
+            await worker.pipes.aclose()
+
+
+async def _pass_on(orders: Orders, worker: _Worker) -> None:
+    """Give the orders to a worker, and kill one that does not obey."""
+    await orders.drain.wait()
+    with contextlib.suppress(trio.BrokenResourceError):  # it has just died
+        await worker.pipes.send_all(DRAIN)
+    await orders.stop.wait()
+    await worker.pipes.send_stream.aclose()
+    await trio.sleep(_PATIENCE)
+    worker.process.kill()
+
+
+def _ending(code: int) -> str:
+    if code < 0:
+        return f"was ended by signal {-code} ({signal.strsignal(-code)})"
+    return f"ended with exit code {code}"
+
+
+def _say(line: str) -> None:
+    with contextlib.suppress(OSError):  # that nobody reads it is no reason to stop
+        print(line, flush=True)
+
+
+def _complain(line: str) -> None:
+    with contextlib.suppress(OSError):
+        print(f"trio_udp serve: {line}", file=sys.stderr, flush=True)
