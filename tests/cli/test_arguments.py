@@ -28,6 +28,7 @@ BAD = [
     (["ask", "h", "t", "--profile", "nonsense"], "'nonsense'"),
     (["serve", "--drop", "1.5"], "expected a number, 0 to 1, got '1.5'"),
     (["serve", "--seed", "x"], "'x'"),
+    (["serve", "--workers", "0"], "expected a whole number, 1 to 256, got '0'"),
     (["serve", "-p-1"], "got '-1'"),
 ]
 

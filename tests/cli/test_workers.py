@@ -14,7 +14,7 @@ import trio
 import trio_udp
 from trio_udp._cli import main
 
-from .command import Running, serving
+from .command import Running, run_command, running, serving
 
 PATIENT = trio_udp.RetryPolicy(initial=60, jitter=0, adaptive=False, attempts=1)
 """No retransmission, however slow this machine is: what is counted is what was sent."""
@@ -137,13 +137,35 @@ async def test_a_drain_waits_for_every_worker() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
 async def test_no_worker_outlives_its_parent(number: signal.Signals) -> None:
-    """Whatever ended it."""
+    """Whatever ended it. Its output ends when nobody is left who could write there, and nobody has a last word."""
     async with serving("--workers", "2") as (server, _):
-        orphans = [Path(f"/proc/{pid}") for pid in children(server.process.pid)]
         server.process.send_signal(number)
         assert await server.end() == -number
-        await until(lambda: not any(path.exists() for path in orphans))
-        assert await server.rest() == []  # nor do they say anything
+        with trio.fail_after(60):
+            assert await server.rest() == []
+
+
+async def test_a_crew_can_be_stopped_before_it_is_ready() -> None:
+    """Whether or not it gets as far as to say where it listens."""
+    async with running("serve", "--workers", "2", "127.0.0.1", "-p", "0") as server:
+        await until(lambda: bool(children(server.process.pid)))
+        server.interrupt()
+        assert (await end_of(server))[-3:] == report(0)
+
+
+async def test_workers_listen_on_every_interface_by_default() -> None:
+    """One line a socket, not one a worker; IPv4 and IPv6 share the port."""
+    async with running("serve", "--workers", "2", "-p", "0") as server:
+        line = await server.line()
+        assert re.fullmatch(r"listening on 0\.0\.0\.0:\d+", line)
+        port = line.rpartition(":")[2]
+        if socket.has_ipv6:
+            assert await server.line() == f"listening on [::]:{port}"
+            async with trio_udp.open_client("::1", int(port)) as client:
+                assert await client.request(b"?", policy=PATIENT) == b"?"
+        await ask(port, clients=1)
+        server.interrupt()
+        assert (await end_of(server)) == report(3 + socket.has_ipv6)
 
 
 async def test_one_worker_is_no_other_process() -> None:
@@ -167,12 +189,13 @@ async def test_workers_say_what_one_server_says() -> None:
         assert (await end_of(server))[-1] == "requests 1, replies 0, retries 0, busy 0, errors 0, unanswered 1"
 
 
-async def test_workers_listen_on_every_interface_and_a_second_crew_does_not_get_the_port() -> None:
-    """G8: by default a port is shared by the workers of one parent, not by all who would share it."""
+@pytest.mark.parametrize("arguments", [["--workers", "2"], []])
+async def test_nobody_else_gets_the_port(arguments: Sequence[str]) -> None:
+    """G8: it is shared by the workers of one parent, not by all who would share it."""
     async with serving("--workers", "2") as (server, port):
-        for arguments in (["--workers", "2"], []):
-            command = ["serve", "127.0.0.1", "-p", port, *arguments]
-            assert await trio.to_thread.run_sync(main, command) == 2
+        code, out, err = await run_command("serve", "127.0.0.1", "-p", port, *arguments)
+        assert (code, out) == (2, [])
+        assert err == [f"trio_udp serve: port {port} is in use on this host, expected a free one"]
         server.interrupt()
         assert await end_of(server) == report(0)
 
