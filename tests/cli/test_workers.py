@@ -153,6 +153,14 @@ async def test_a_crew_can_be_stopped_before_it_is_ready() -> None:
         assert (await end_of(server))[-3:] == report(0)
 
 
+async def test_a_crew_whose_output_nobody_reads_ends() -> None:
+    """As every command does that has something to say."""
+    async with running("serve", "--workers", "2", "127.0.0.1", "-p", "0") as server:
+        assert server.process.stdout is not None
+        await server.process.stdout.aclose()
+        assert await server.end() == 128 + signal.SIGPIPE
+
+
 async def test_workers_listen_on_every_interface_by_default() -> None:
     """One line a socket, not one a worker; IPv4 and IPv6 share the port."""
     async with running("serve", "--workers", "2", "-p", "0") as server:
