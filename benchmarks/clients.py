@@ -1,7 +1,8 @@
 """`clients`: how many requests a second N tasks get answered, divided by Trio's sockets used by hand.
 
 Every request has an id of its own, a check of the answer and a timeout. The client of trio_udp, shared by all tasks,
-adds retransmission, and has at most 128 requests in flight, its default. The server is plain blocking Python.
+adds retransmission, and has at most 128 requests in flight, its default. The server is the C echo where there is a
+compiler, plain blocking Python otherwise.
 
 And the same from one task, `request_many`, divided by a plain blocking socket with as many in flight, which has no
 timeout at all; and how much memory each request in flight takes, while nobody answers.
@@ -10,35 +11,50 @@ Run as a script with a candidate's name, N, the server's port, warm-up and secon
 """
 
 import asyncio
+import contextlib
 import functools
 import itertools
 import os
 import sys
 import time
 import tracemalloc
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Final, cast
 
+import children
 import measure
+import peers
 import servers
 import trio
 from wire import IDS, PAYLOAD, answer, request, udp_socket
 
 import trio_udp
+from trio_udp._client import DEFAULT_MAX_IN_FLIGHT
 
-TASKS: Final = (1, 100, 1000)
-IN_FLIGHT: Final = (100, 1000)
-"""From one task."""
+TASKS: Final = (1, 100, 1000, 10_000)
+MEMORY_IN_FLIGHT: Final = 10_000
 TIMEOUT: Final = 1.0
 """Seconds, for those who retransmit nothing."""
+_SECONDS_TO_BEGIN: Final = 1e-4
+"""For each task."""
+_STARTING: Final = 10.0
+"""Seconds for the longest of the preparations."""
 
-OURS: Final = "trio_udp"
+OURS: Final = "trio_udp, a task each"
 BY_HAND: Final = "trio, one `trio.socket` per task, by hand"
+ASYNCIO: Final = "asyncio, future and timeout per request"
 UVLOOP: Final = "uvloop, future and timeout per request"
 OURS_MANY: Final = "trio_udp `request_many`"
 PIPELINED: Final = "plain Python, pipelined, no timeouts"
-TASKS_MEMORY: Final = "trio_udp, a task each"
-MEMORY: Final = (TASKS_MEMORY, OURS_MANY)
+
+MANY_IN_FLIGHT: Final = 100
+MANY_TITLE: Final = f"Many requests from one task, {MANY_IN_FLIGHT} in flight"
+MEMORY_TITLE: Final = "Memory of requests in flight"
+
+
+def title(tasks: int) -> str:
+    """Of the table for so many tasks."""
+    return f"Clients, {tasks} tasks" if tasks > 1 else "Clients, 1 task"
 
 
 class Tally:
@@ -63,7 +79,7 @@ class Tally:
         print(self.answers - answers, f"{seconds:.6f}", self.lost - lost, 0, self.wrong)
 
 
-async def shared_client(tasks: int, port: int, tally: Tally) -> None:
+async def shared_client(tasks: int, port: int, tally: Tally, max_in_flight: int = DEFAULT_MAX_IN_FLIGHT) -> None:
     """Many tasks, one `trio_udp` client."""
 
     async def ask(client: trio_udp.Client) -> None:
@@ -72,7 +88,8 @@ async def shared_client(tasks: int, port: int, tally: Tally) -> None:
             tally.take(reply.payload == PAYLOAD)
             tally.lost += reply.attempts - 1
 
-    async with trio_udp.open_client("127.0.0.1", port) as client, trio.open_nursery() as nursery:
+    opening = trio_udp.open_client("127.0.0.1", port, max_in_flight=max_in_flight)
+    async with opening as client, trio.open_nursery() as nursery:
         for _ in range(tasks):
             nursery.start_soon(ask, client)
         await tally.count(trio.sleep)
@@ -208,7 +225,7 @@ async def memory(mode: str, in_flight: int) -> None:
         opening = trio_udp.open_client(*silent.getsockname(), max_in_flight=in_flight + 1)
         async with opening as client, trio.open_nursery() as nursery:
             before, _ = tracemalloc.get_traced_memory()
-            if mode == TASKS_MEMORY:
+            if mode == OURS:
                 for _ in range(in_flight):
                     nursery.start_soon(client.request, PAYLOAD)
             else:
@@ -229,63 +246,91 @@ async def _wait_for_all(client: trio_udp.Client, count: int) -> None:
 
 CLIENTS: Final[dict[str, Callable[[int, int, Tally], object]]] = {
     OURS: lambda *args: trio.run(shared_client, *args),
-    BY_HAND: lambda *args: trio.run(sockets_by_hand, *args),
-    "asyncio, future and timeout per request": lambda *args: asyncio.run(asyncio_futures(*args)),
-    UVLOOP: lambda *args: measure.run_on_uvloop(asyncio_futures(*args)),
-}
-MANY: Final[dict[str, Callable[[int, int, Tally], object]]] = {
     OURS_MANY: lambda *args: trio.run(many_requests, *args),
+    BY_HAND: lambda *args: trio.run(sockets_by_hand, *args),
+    ASYNCIO: lambda *args: asyncio.run(asyncio_futures(*args)),
+    UVLOOP: lambda *args: peers.run_on_uvloop(asyncio_futures(*args)),
     PIPELINED: plain_pipelined,
 }
+MANY: Final = (OURS_MANY, PIPELINED)
 
 
 def run(options: measure.Options) -> list[measure.Comparison]:
     """Compare the clients, for each number of tasks; then many requests from one task; then memory."""
-    return [
-        *(_compare(tasks, options) for tasks in (TASKS[1:2] if options.smoke else TASKS)),
-        *(_compare_many(in_flight, options) for in_flight in (IN_FLIGHT[:1] if options.smoke else IN_FLIGHT)),
-        _compare_memory(options),
-    ]
+    with _echo_server() as (server, language):
+        comparisons = [
+            _compare(measure.Comparison(title(tasks), "requests/s", BY_HAND), CLIENTS, tasks, server, options)
+            for tasks in (TASKS[1:2] if options.smoke else TASKS)
+        ]
+        comparisons.append(
+            _compare(measure.Comparison(MANY_TITLE, "requests/s", PIPELINED), MANY, MANY_IN_FLIGHT, server, options)
+        )
+    for comparison in comparisons:
+        comparison.notes.append(f"The server is in {language}.")
+    return [*comparisons, _compare_memory(options)]
 
 
-def _compare(tasks: int, options: measure.Options) -> measure.Comparison:
-    title = f"Clients, {tasks} tasks" if tasks > 1 else "Clients, 1 task"
-    comparison = measure.Comparison(title, "requests/s", BY_HAND)
-    candidates = {name: functools.partial(_ask, name, tasks, options) for name in CLIENTS}
-    reason = measure.why_no_uvloop()
-    if reason:
-        del candidates[UVLOOP]
+@contextlib.contextmanager
+def _echo_server() -> Iterator[tuple[children.Command, str]]:
+    """What starts the fastest echo server there is, and what it is written in."""
+    if children.why_no_compiler():
+        yield servers.PLAIN_ECHO, "Python"
+        return
+    with children.load_program() as program:
+        yield (program, "echo-many"), "C"
+
+
+def _compare(
+    comparison: measure.Comparison,
+    names: Iterable[str],
+    in_flight: int,
+    server: children.Command,
+    options: measure.Options,
+) -> measure.Comparison:
+    reason = peers.why_no_package("uvloop")
+    if reason and UVLOOP in names:
         comparison.skipped[UVLOOP] = reason
-    return measure.interleave(comparison, candidates, options.rounds)
-
-
-def _compare_many(in_flight: int, options: measure.Options) -> measure.Comparison:
-    comparison = measure.Comparison(f"Many requests from one task, {in_flight} in flight", "requests/s", PIPELINED)
-    candidates = {name: functools.partial(_ask, name, in_flight, options) for name in MANY}
+    candidates = {name: functools.partial(ask, name, in_flight, server, options) for name in names}
     return measure.interleave(comparison, candidates, options.rounds)
 
 
 def _compare_memory(options: measure.Options) -> measure.Comparison:
-    in_flight = 100 if options.smoke else 10_000
-    comparison = measure.Comparison(f"Memory, {in_flight} requests in flight", "bytes each", TASKS_MEMORY)
-    candidates = {name: functools.partial(_weigh, name, in_flight, options) for name in MEMORY}
+    in_flight = 100 if options.smoke else MEMORY_IN_FLIGHT
+    comparison = measure.Comparison(MEMORY_TITLE, "bytes each", OURS)
+    comparison.notes.append(f"{in_flight} in flight. `tracemalloc`; the same every time, so measured once.")
+    candidates = {name: functools.partial(_weigh, name, in_flight) for name in (OURS, OURS_MANY)}
     return measure.interleave(comparison, candidates, rounds=1)
 
 
-def _weigh(name: str, in_flight: int, options: measure.Options) -> tuple[float, int]:
+def _weigh(name: str, in_flight: int) -> tuple[float, int]:
     command = [sys.executable, __file__, "memory", name, str(in_flight)]
-    return float(measure.run(command, options, core=measure.CORES.client)), 0
+    return float(children.run(command, seconds=_STARTING)), 0
 
 
-def _ask(name: str, tasks: int, options: measure.Options) -> tuple[float, int]:
-    """Start a server, and the client."""
-    with measure.serving(servers.PLAIN_ECHO, options) as port:
-        arguments = [name, str(tasks), port, str(options.warm_up), str(options.seconds)]
-        output = measure.run([sys.executable, __file__, *arguments], options, core=measure.CORES.client)
-    return measure.read_count(output).result
+def ask(
+    name: str,
+    in_flight: int,
+    server: children.Command,
+    options: measure.Options,
+    script: children.Command = (__file__,),
+) -> tuple[float, int]:
+    """Start a server, and the client, which is this script or another one that takes the same arguments."""
+    # Each of many tasks has to have begun before anything counts.
+    warm_up = options.warm_up + in_flight * _SECONDS_TO_BEGIN
+    with children.serving(server, warm_up + options.seconds) as serving:
+        arguments = [name, str(in_flight), serving.port, str(warm_up), str(options.seconds)]
+        output = children.run([sys.executable, *script, *arguments], warm_up + options.seconds)
+    count = children.read_count(output)
+    return count.rate, count.lost
+
+
+def read_arguments(arguments: list[str]) -> tuple[int, int, Tally]:
+    """Those of a client, without its name."""
+    _, in_flight, port, warm_up, seconds = arguments
+    return int(in_flight), int(port), Tally(float(warm_up), float(seconds))
 
 
 if __name__ == "__main__" and sys.argv[1] == "memory":
     trio.run(memory, sys.argv[2], int(sys.argv[3]))
 elif __name__ == "__main__":
-    {**CLIENTS, **MANY}[sys.argv[1]](int(sys.argv[2]), int(sys.argv[3]), Tally(float(sys.argv[4]), float(sys.argv[5])))
+    CLIENTS[sys.argv[1]](*read_arguments(sys.argv[1:]))

@@ -1,29 +1,64 @@
-"""The one entry point: `python benchmarks/run.py list|all|NAME [--smoke] [--json FILE] [--rounds N] [--seconds S]`.
+"""The one entry point: `python benchmarks/run.py list|all|NAME [--smoke] [--json FILE] [--plot FILE] …`.
 
-Prints Markdown, and what it was measured on. Exits with 1 if a candidate gave a wrong answer or none.
+Prints Markdown, and what it was measured on; `all` prints every goal beside what was measured, too. Exits with 1 if a
+candidate gave a wrong answer or none, or, unless it was a short run, if a cost grows faster than the work.
 """
 
 import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from types import ModuleType
+from typing import Final, Protocol
 
+import children
 import clients
+import goals
+import growth
 import imports
+import junk
+import machine
 import measure
+import offload
+import ping
+import plot
+import responders
 import servers
 
-BENCHMARKS: Final[dict[str, Callable[[measure.Options], list[measure.Comparison]]]] = {
+
+class Result(Protocol):
+    """One table."""
+
+    title: str
+
+    def table(self) -> str:
+        """In Markdown."""
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON."""
+
+
+_MODULES: Final[Mapping[str, ModuleType]] = {
+    "servers": servers,
+    "clients": clients,
+    "offload": offload,
+    "ping": ping,
+    "import": imports,
+    "junk": junk,
+    "dns": responders,
+    "growth": growth,
+}
+BENCHMARKS: Final[Mapping[str, Callable[[measure.Options], Sequence[Result]]]] = {
     "servers": servers.run,
     "clients": clients.run,
+    "offload": offload.run,
+    "ping": ping.run,
     "import": imports.run,
-}
-SUMMARIES: Final = {
-    name: (module.__doc__ or "").partition("\n")[0]
-    for name, module in (("servers", servers), ("clients", clients), ("import", imports))
+    "junk": junk.run,
+    "dns": responders.run,
+    "growth": growth.run,
 }
 SMOKE: Final = measure.Options(rounds=1, seconds=0.04, smoke=True)
 
@@ -32,25 +67,38 @@ def main() -> int:
     """Measure what was asked for, and print it."""
     arguments = _parse()
     if arguments.name == "list":
-        print("\n".join(SUMMARIES.values()))
+        print("\n".join((module.__doc__ or "").partition("\n")[0] for module in _MODULES.values()))
         return 0
-    names = list(BENCHMARKS) if arguments.name == "all" else [arguments.name]
     options = SMOKE if arguments.smoke else measure.Options(arguments.rounds, arguments.seconds)
-    facts = measure.machine()
+    facts = machine.describe()
     print("\n".join(f"- {key}: {value}" for key, value in facts.items()), flush=True)
-    results = {}
-    for name in names:
+    results: dict[str, Sequence[Result]] = {}
+    for name in BENCHMARKS if arguments.name == "all" else [arguments.name]:
         try:
             results[name] = BENCHMARKS[name](options)
-        except (measure.WrongAnswerError, subprocess.SubprocessError) as exc:
+        except (children.WrongAnswerError, subprocess.SubprocessError) as exc:
             print(f"{name}: {exc}", file=sys.stderr)
             return 1
-        for comparison in results[name]:
-            print(f"\n{comparison.table()}", flush=True)
+        for result in results[name]:
+            print(f"\n{result.table()}", flush=True)
+    found = [result for of_one in results.values() for result in of_one]
+    if arguments.name == "all":
+        print(f"\n{goals.table(result for result in found if isinstance(result, measure.Comparison))}")
     if arguments.json:
-        comparisons = {name: [comparison.as_dict() for comparison in found] for name, found in results.items()}
-        arguments.json.write_text(json.dumps({**facts, "benchmarks": comparisons}, indent=2) + "\n", encoding="utf-8")
-    return 0
+        tables = {name: [result.as_dict() for result in of_one] for name, of_one in results.items()}
+        arguments.json.write_text(json.dumps({**facts, "benchmarks": tables}, indent=2) + "\n", encoding="utf-8")
+    return _conclude([result for result in found if isinstance(result, growth.Growth)], arguments)
+
+
+def _conclude(growths: Sequence[growth.Growth], arguments: argparse.Namespace) -> int:
+    """Draw the costs if they are wanted; and say by the exit code whether they grow too fast."""
+    if arguments.plot:
+        reason = plot.why_not() or (None if growths else "nothing that grows was measured")
+        if reason:
+            print(f"no plot: {reason}", file=sys.stderr)
+        else:
+            plot.draw(growths, arguments.plot)
+    return 0 if arguments.smoke or all(each.is_linear for each in growths) else 1
 
 
 def _parse() -> argparse.Namespace:
@@ -58,6 +106,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("name", choices=["list", "all", *BENCHMARKS], help="what to measure; `list` says what there is")
     parser.add_argument("--smoke", action="store_true", help="one short round: does every candidate answer rightly?")
     parser.add_argument("--json", type=_file, metavar="FILE", help="write every measurement there too")
+    parser.add_argument("--plot", type=_file, metavar="FILE", help="draw there how the costs grow; needs matplotlib")
     parser.add_argument("--rounds", type=_at_least_one, default=7, metavar="N", help="rounds (default: %(default)s)")
     parser.add_argument("--seconds", type=_positive, default=0.5, metavar="S", help="of each (default: %(default)s)")
     return parser.parse_args()

@@ -8,27 +8,40 @@ Run as a script with a candidate's name, this is that server: it prints its port
 
 import asyncio
 import functools
+import importlib
+import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, cast
 
+import children
 import measure
+import peers
 import trio
-from wire import answer, udp_socket
+from wire import RECEIVE_BUFFER, answer, udp_socket
 
 import trio_udp
 from trio_udp._cli.serve import make_handler
 from trio_udp._endpoint import Endpoint
 from trio_udp._net import Address, open_server_socket
 
-SOURCES: Final = 64
-OUTSTANDING: Final = 256
-
-C: Final = "C `recvmmsg`/`sendmmsg`"
+TITLE: Final = "Echo servers"
+C_MANY: Final = "C `recvmmsg`/`sendmmsg`"
+C_ONE: Final = "C `recvfrom`/`sendto`"
 PLAIN: Final = "plain Python"
-PLAIN_ECHO: Final = (sys.executable, measure.HERE / "plain_echo.py")
+ENDPOINT: Final = "trio_udp endpoint echo, no protocol"
+BUILT_IN: Final = "trio_udp `serve`, built-in echo"
+DEF: Final = "trio_udp `serve`, `def` handler"
+ASYNC: Final = "trio_udp `serve`, `async def` handler that does not wait"
+WAITING: Final = "trio_udp `serve`, `async def` handler that awaits once"
+BY_HAND: Final = "trio, `await recvfrom` / `await sendto`"
+ANYIO: Final = "anyio on trio"
 UVLOOP: Final = "uvloop `DatagramProtocol`"
+ASYNCUDP: Final = "asyncudp"
+
+LOAD: Final = children.Load(sources=64, outstanding=256)
+PLAIN_ECHO: Final = (sys.executable, children.HERE / "plain_echo.py")
 LOOPBACK: Final = "127.0.0.1"
 
 
@@ -102,61 +115,86 @@ async def asyncio_echo() -> None:
     await asyncio.Event().wait()
 
 
+async def anyio_echo() -> None:
+    """anyio's socket, on whatever loop this runs in."""
+    anyio = importlib.import_module("anyio")
+    async with await anyio.create_udp_socket(local_host=LOOPBACK) as sock:
+        attribute, names = sock.extra, anyio.abc.SocketAttribute
+        attribute(names.raw_socket).setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        print(attribute(names.local_port), flush=True)
+        async for data, (host, port) in sock:
+            await sock.sendto(answer(data), host, port)
+
+
+async def asyncudp_echo() -> None:
+    """asyncudp's socket, which keeps the usual receive buffer; there is room for 256 small datagrams in it."""
+    sock = await importlib.import_module("asyncudp").create_socket(local_addr=(LOOPBACK, 0))
+    print(sock.getsockname()[1], flush=True)
+    while True:
+        data, peer = await sock.recvfrom()
+        sock.sendto(answer(data), peer)
+
+
 SERVERS: Final[dict[str, Callable[[], object]]] = {
-    "trio_udp endpoint echo, no protocol": lambda: trio.run(endpoint_echo),
-    "trio_udp `serve`, built-in echo": lambda: trio.run(serve, command_echo()),
-    "trio_udp `serve`, `def` handler": lambda: trio.run(serve, echo),
+    ENDPOINT: lambda: trio.run(endpoint_echo),
+    BUILT_IN: lambda: trio.run(serve, command_echo()),
+    DEF: lambda: trio.run(serve, echo),
     "trio_udp `serve`, `def` handler, on all addresses": lambda: trio.run(serve, echo, None),
-    "trio_udp `serve`, `async def` handler that does not wait": lambda: trio.run(serve, async_echo),
-    "trio_udp `serve`, `async def` handler that awaits once": lambda: trio.run(serve, waiting_echo),
-    "trio, `await recvfrom` / `await sendto`": lambda: trio.run(trio_by_hand),
+    ASYNC: lambda: trio.run(serve, async_echo),
+    WAITING: lambda: trio.run(serve, waiting_echo),
+    BY_HAND: lambda: trio.run(trio_by_hand),
+    ANYIO: lambda: importlib.import_module("anyio").run(anyio_echo, backend="trio"),
     "asyncio `DatagramProtocol`": lambda: asyncio.run(asyncio_echo()),
-    UVLOOP: lambda: measure.run_on_uvloop(asyncio_echo()),
+    UVLOOP: lambda: peers.run_on_uvloop(asyncio_echo()),
+    ASYNCUDP: lambda: asyncio.run(asyncudp_echo()),
 }
 
 
 def run(options: measure.Options) -> list[measure.Comparison]:
     """Compare the servers."""
-    with measure.compiled(measure.HERE / "load.c") as program:
-        comparison = measure.Comparison("Echo servers", "requests/s", PLAIN)
-        candidates = {}
-        for name, command in _commands(program).items():
-            reason = _why_not(name, has_compiler=program is not None)
-            if reason:
-                comparison.skipped[name] = reason
-            else:
-                candidates[name] = functools.partial(_load, command, program, options)
-        language = (
-            "C" if program else "Python (no C compiler): perhaps slower than a server, and then its ratio is too small"
-        )
-        comparison.notes.append(f"{OUTSTANDING} outstanding from {SOURCES} sources. Load generator in {language}.")
+    comparison = measure.Comparison(TITLE, "requests/s", PLAIN)
+    comparison.skipped = _skipped()
+    comparison.notes.append(f"{LOAD.outstanding} outstanding from {LOAD.sources} sources.")
+    no_compiler = children.why_no_compiler()
+    if no_compiler:
+        comparison.skipped = dict.fromkeys((C_MANY, C_ONE, PLAIN, *SERVERS), no_compiler)
+        return [comparison]
+    with children.load_program() as program:
+        candidates = {
+            name: functools.partial(_load, command, program, options) for name, command in _commands(program).items()
+        }
         measure.interleave(comparison, candidates, options.rounds)
     return [comparison]
 
 
-def _commands(program: Path | None) -> dict[str, Sequence[str | Path]]:
+def command(name: str) -> children.Command:
+    """What starts one of the servers in Python."""
+    return (sys.executable, __file__, name)
+
+
+def _commands(program: Path) -> dict[str, children.Command]:
     return {
-        C: (program or "", "echo"),
+        C_MANY: (program, "echo-many"),
+        C_ONE: (program, "echo-one"),
         PLAIN: PLAIN_ECHO,
-        **{name: (sys.executable, __file__, name) for name in SERVERS},
+        **{name: command(name) for name in SERVERS},
     }
 
 
-def _why_not(name: str, *, has_compiler: bool) -> str | None:
-    if name == C:
-        if not has_compiler:
-            return "no C compiler"
-        return None if sys.platform == "linux" else "Linux only"
-    return measure.why_no_uvloop() if name == UVLOOP else None
+def _skipped() -> dict[str, str]:
+    reasons = {
+        ANYIO: peers.why_no_package("anyio"),
+        UVLOOP: peers.why_no_package("uvloop"),
+        ASYNCUDP: peers.why_no_package("asyncudp"),
+    }
+    return {name: reason for name, reason in reasons.items() if reason}
 
 
-def _load(command: Sequence[str | Path], program: Path | None, options: measure.Options) -> tuple[float, int]:
+def _load(command: children.Command, program: Path, options: measure.Options) -> tuple[float, int]:
     """Start the server, and ask it as fast as it answers."""
-    generator: tuple[str | Path, ...] = (program,) if program else (sys.executable, measure.HERE / "load.py")
-    with measure.serving(command, options) as port:
-        numbers = map(str, (SOURCES, OUTSTANDING, options.warm_up, options.seconds))
-        output = measure.run([*generator, port, *numbers], options, core=measure.CORES.client)
-    return measure.read_count(output).result
+    with children.serving(command, options.seconds) as server:
+        count = LOAD.put_on(server.port, program, warm_up=options.warm_up, seconds=options.seconds)
+    return count.rate, count.lost
 
 
 if __name__ == "__main__":

@@ -36,6 +36,9 @@ answer_from_another_host: returned '203\.0\.113\.66'
 answer_to_another_request: returned '203\.0\.113\.66'
 junk_text: returned '70\.65\.75\.69'
 """,
+    "dns_responder.py": r"""a\.example\. 60 IN A 192\.0\.2\.7
+truncated
+""",
     "under_attack.py": r"""500 requests, 500 right answers, 0 fakes believed
 the client dropped: \d+ malformed, \d+ unknown_request, \d+ wrong_direction, \d+ wrong_version
 the server dropped: \d+ malformed, \d+ wrong_direction, \d+ wrong_version

@@ -1,0 +1,172 @@
+"""`ping`: which round-trip time one request at a time is told, and whether `ping` sends its probes on time.
+
+Round trips, back to back: the C echo answers without ever sleeping, so what is left is the kernel and the one who
+asks. The figure of trio_udp is `Reply.rtt`, which is what `ping` reports; the others measure around their calls.
+
+On time: `ping -i 0.001` asks a socket that notes when each probe arrives, by the kernel's clock. A probe is on time
+when it arrives in its own slot of 1 ms; the slots begin where the most punctual one says.
+
+Run as a script with a candidate's name, the server's port and seconds, this is the one who asks.
+"""
+
+import functools
+import os
+import socket
+import statistics
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+import children
+import measure
+import trio
+from wire import PAYLOAD, answer, request, udp_socket
+
+import trio_udp
+
+ROUND_TRIP_TITLE: Final = "Round trips, one at a time"
+OURS: Final = "trio_udp, `Reply.rtt`, which `ping` reports"
+C: Final = "C"
+PLAIN: Final = "plain Python"
+BY_HAND: Final = "trio by hand"
+
+ON_TIME_TITLE: Final = "Probes on time, one a millisecond"
+OURS_PING: Final = "trio_udp `ping`"
+INTERVAL: Final = 0.001
+_SO_TIMESTAMPNS: Final = 35
+_TIMESPEC: Final = struct.Struct("@qq")
+
+
+def plain(port: int, seconds: float) -> list[float]:
+    """Blocking calls."""
+    times = []
+    with udp_socket() as sock:
+        sock.connect(("127.0.0.1", port))
+        end = time.perf_counter() + seconds
+        while (begin := time.perf_counter()) < end:
+            data = request(os.urandom(8))
+            sock.send(data)
+            right = sock.recv(65_536) == answer(data)
+            times.append(_checked(right, time.perf_counter() - begin))
+    return times
+
+
+async def by_hand(port: int, seconds: float) -> list[float]:
+    """Trio's own socket."""
+    times = []
+    with trio.socket.from_stdlib_socket(udp_socket()) as sock:
+        await sock.connect(("127.0.0.1", port))
+        end = time.perf_counter() + seconds
+        while (begin := time.perf_counter()) < end:
+            data = request(os.urandom(8))
+            await sock.send(data)
+            right = await sock.recv(65_536) == answer(data)
+            times.append(_checked(right, time.perf_counter() - begin))
+    return times
+
+
+async def ours(port: int, seconds: float) -> list[float]:
+    """A client of ours."""
+    times = []
+    async with trio_udp.open_client("127.0.0.1", port) as client:
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            reply = await client.exchange(PAYLOAD)
+            times.append(_checked(reply.payload == PAYLOAD, reply.rtt))
+    return times
+
+
+def _checked(right: bool, seconds: float) -> float:
+    if not right:
+        raise children.WrongAnswerError("a wrong answer")
+    return seconds
+
+
+ASKING: Final = {
+    OURS: lambda *args: trio.run(ours, *args),
+    PLAIN: plain,
+    BY_HAND: lambda *args: trio.run(by_hand, *args),
+}
+
+
+def run(options: measure.Options) -> list[measure.Comparison]:
+    """Compare the round trips; then count the probes that were on time."""
+    round_trips = measure.Comparison(ROUND_TRIP_TITLE, "µs, median", C)
+    no_compiler = children.why_no_compiler()
+    if no_compiler:
+        round_trips.skipped = dict.fromkeys((C, *ASKING), no_compiler)
+    else:
+        _measure_round_trips(round_trips, options)
+    on_time = measure.Comparison(ON_TIME_TITLE, "% on time", OURS_PING)
+    if sys.platform != "linux":
+        on_time.skipped[OURS_PING] = "Linux only"
+    measure.interleave(on_time, {OURS_PING: functools.partial(_share_on_time, options)}, options.rounds)
+    return [round_trips, on_time]
+
+
+def _measure_round_trips(comparison: measure.Comparison, options: measure.Options) -> None:
+    with children.load_program() as program:
+        candidates = {name: functools.partial(_ask, name, (program, "echo-spin"), options) for name in ASKING}
+        measure.interleave(
+            comparison, {C: functools.partial(_ask_in_c, program, options), **candidates}, options.rounds
+        )
+
+
+def _ask_in_c(program: Path, options: measure.Options) -> tuple[float, int]:
+    with children.serving((program, "echo-spin"), options.seconds) as server:
+        load = children.Load(sources=1, outstanding=1)
+        count = load.put_on(server.port, program, warm_up=options.warm_up, seconds=options.seconds)
+    return count.median, count.lost
+
+
+def _ask(name: str, server: children.Command, options: measure.Options) -> tuple[float, int]:
+    with children.serving(server, options.seconds) as serving:
+        command = (sys.executable, __file__, name, serving.port, str(options.seconds))
+        return float(children.run(command, options.seconds)), 0
+
+
+# Probes on time
+
+
+def _share_on_time(options: measure.Options) -> tuple[float, int]:
+    """Percent of the probes that arrived in their own slot; and how many did not arrive."""
+    count = max(int(options.seconds / INTERVAL), 10)
+    with udp_socket() as sink:
+        sink.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        sink.bind(("127.0.0.1", 0))
+        port = str(sink.getsockname()[1])
+        options_of_ping = ("-c", str(count), "-i", str(INTERVAL), "-W", "0.5", "-q", "-p", port)
+        with subprocess.Popen(
+            (sys.executable, "-m", "trio_udp", "ping", *options_of_ping, "127.0.0.1"), stdout=subprocess.DEVNULL
+        ) as process:
+            try:
+                arrivals = _arrivals(sink, count)
+            finally:
+                process.kill()
+    delays = [arrival - number * INTERVAL for number, arrival in enumerate(arrivals)]
+    on_time = sum(delay - min(delays) < INTERVAL for delay in delays)
+    return 100 * on_time / count, count - len(arrivals)
+
+
+def _arrivals(sink: socket.socket, count: int) -> list[float]:
+    """When each probe came, by the kernel's clock."""
+    sink.settimeout(5)
+    arrivals = []
+    for _ in range(count):
+        try:
+            data, control, _, peer = sink.recvmsg(2048, 128)
+        except TimeoutError:
+            break
+        sink.sendto(answer(data), peer)
+        seconds, nanoseconds = _TIMESPEC.unpack(control[0][2][: _TIMESPEC.size])
+        arrivals.append(seconds + nanoseconds / 1e9)
+    if not arrivals:
+        raise children.WrongAnswerError("ping sent nothing")
+    return arrivals
+
+
+if __name__ == "__main__":
+    print(statistics.median(ASKING[sys.argv[1]](int(sys.argv[2]), float(sys.argv[3]))) * 1e6)
