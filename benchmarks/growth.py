@@ -72,6 +72,7 @@ class Growth:
     work: dict[str, float] = field(default_factory=dict)
     """How much that is, for the points that take part in the check."""
     skipped: str = ""
+    is_judged: bool = True
 
     def median(self, name: str) -> Point:
         """Of all rounds, figure by figure."""
@@ -92,6 +93,10 @@ class Growth:
     def is_linear(self) -> bool:
         """Whether nothing that was measured speaks against it."""
         return max(self.exponent() or 0.0, self.memory_exponent() or 0.0) <= STEEPEST
+
+    def problem(self) -> str | None:
+        """That it grows too fast, if it does; a short run is too short to judge."""
+        return None if self.is_linear or not self.is_judged else "the cost grows faster than the work"
 
     def as_dict(self) -> dict[str, object]:
         """Everything measured, for JSON."""
@@ -192,6 +197,7 @@ def run(options: measure.Options) -> list[Growth]:
 def _grow(
     growth: Growth, points: Mapping[str, tuple[float | None, Callable[[], Point]]], options: measure.Options
 ) -> Growth:
+    growth.is_judged = not options.smoke
     growth.work = {name: work for name, (work, _) in points.items() if work is not None}
     for number in range(1, options.rounds + 1):
         print(f"{growth.title}: round {number} of {options.rounds}", file=sys.stderr)

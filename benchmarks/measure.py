@@ -75,6 +75,9 @@ class Comparison:
         samples = {name: [sample._asdict() for sample in taken] for name, taken in self.samples.items()}
         return {**vars(self), "samples": samples}
 
+    def problem(self) -> None:
+        """None: a comparison is not judged."""
+
     def table(self) -> str:
         """Everything measured, in Markdown."""
         lines = [

@@ -1,7 +1,8 @@
 """The one entry point: `python benchmarks/run.py list|all|NAME [--smoke] [--json FILE] [--plot FILE] …`.
 
 Prints Markdown, and what it was measured on; `all` prints every goal beside what was measured, too. Exits with 1 if a
-candidate gave a wrong answer or none, or, unless it was a short run, if a cost grows faster than the work.
+candidate gave a wrong answer or none, if the core takes more instructions than it did, or, unless the run was a short
+one, if a cost grows faster than the work.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import clients
 import goals
 import growth
 import imports
+import instructions
 import junk
 import machine
 import measure
@@ -39,6 +41,9 @@ class Result(Protocol):
     def as_dict(self) -> dict[str, object]:
         """For JSON."""
 
+    def problem(self) -> str | None:
+        """Why the run has failed, if this says that it has."""
+
 
 _MODULES: Final[Mapping[str, ModuleType]] = {
     "servers": servers,
@@ -49,6 +54,7 @@ _MODULES: Final[Mapping[str, ModuleType]] = {
     "junk": junk,
     "dns": responders,
     "growth": growth,
+    "instructions": instructions,
 }
 BENCHMARKS: Final[Mapping[str, Callable[[measure.Options], Sequence[Result]]]] = {
     "servers": servers.run,
@@ -59,6 +65,7 @@ BENCHMARKS: Final[Mapping[str, Callable[[measure.Options], Sequence[Result]]]] =
     "junk": junk.run,
     "dns": responders.run,
     "growth": growth.run,
+    "instructions": instructions.run,
 }
 SMOKE: Final = measure.Options(rounds=1, seconds=0.04, smoke=True)
 
@@ -87,18 +94,19 @@ def main() -> int:
     if arguments.json:
         tables = {name: [result.as_dict() for result in of_one] for name, of_one in results.items()}
         arguments.json.write_text(json.dumps({**facts, "benchmarks": tables}, indent=2) + "\n", encoding="utf-8")
-    return _conclude([result for result in found if isinstance(result, growth.Growth)], arguments)
-
-
-def _conclude(growths: Sequence[growth.Growth], arguments: argparse.Namespace) -> int:
-    """Draw the costs if they are wanted; and say by the exit code whether they grow too fast."""
     if arguments.plot:
-        reason = plot.why_not() or (None if growths else "nothing that grows was measured")
-        if reason:
-            print(f"no plot: {reason}", file=sys.stderr)
-        else:
-            plot.draw(growths, arguments.plot)
-    return 0 if arguments.smoke or all(each.is_linear for each in growths) else 1
+        _plot([result for result in found if isinstance(result, growth.Growth) and result.points], arguments.plot)
+    problems = [f"{result.title}: {problem}" for result in found if (problem := result.problem())]
+    print("\n".join(problems), file=sys.stderr)
+    return 1 if problems else 0
+
+
+def _plot(growths: Sequence[growth.Growth], path: Path) -> None:
+    reason = plot.why_not() or (None if growths else "nothing that grows was measured")
+    if reason:
+        print(f"no plot: {reason}", file=sys.stderr)
+    else:
+        plot.draw(growths, path)
 
 
 def _parse() -> argparse.Namespace:
