@@ -14,7 +14,9 @@ import asyncio
 import contextlib
 import functools
 import itertools
+import math
 import os
+import resource
 import sys
 import time
 import tracemalloc
@@ -35,6 +37,9 @@ TASKS: Final = (1, 100, 1000, 10_000)
 MEMORY_IN_FLIGHT: Final = 10_000
 TIMEOUT: Final = 1.0
 """Seconds, for those who retransmit nothing."""
+PATIENCE: Final = 5.0
+"""Seconds to go on for a first answer, where the time to be measured is too short for one."""
+_SPARE_DESCRIPTORS: Final = 64
 _SECONDS_TO_BEGIN: Final = 1e-4
 """For each task."""
 _STARTING: Final = 10.0
@@ -75,6 +80,8 @@ class Tally:
         await sleep(self.warm_up)
         answers, lost, begin = self.answers, self.lost, time.perf_counter()
         await sleep(self.seconds)
+        while self.answers == answers and time.perf_counter() < begin + PATIENCE:
+            await sleep(self.seconds)
         seconds = time.perf_counter() - begin
         print(self.answers - answers, f"{seconds:.6f}", self.lost - lost, 0, self.wrong)
 
@@ -197,10 +204,10 @@ def plain_pipelined(in_flight: int, port: int, tally: Tally) -> None:
         sock.connect(("127.0.0.1", port))
         sock.settimeout(TIMEOUT)
         begin, end = time.perf_counter() + tally.warm_up, time.perf_counter() + tally.warm_up + tally.seconds
-        before = None
-        while (now := time.perf_counter()) < end:
-            if before is None and now >= begin:
-                before, begin = (tally.answers, tally.lost), now
+        answers, lost = math.inf, 0  # until the warm-up is over
+        while (now := time.perf_counter()) < end or (tally.answers <= answers and now < end + PATIENCE):
+            if answers == math.inf and now >= begin:
+                answers, lost, begin = tally.answers, tally.lost, now
             while len(waiting) < in_flight:
                 data = request(os.urandom(8))
                 waiting[data[IDS]] = data
@@ -212,9 +219,9 @@ def plain_pipelined(in_flight: int, port: int, tally: Tally) -> None:
                 waiting.clear()
             else:
                 asked = waiting.pop(received[IDS], None)
-                tally.take(asked is not None and received == answer(asked))
-    answers, lost = before or (0, 0)
-    print(tally.answers - answers, f"{now - begin:.6f}", tally.lost - lost, 0, tally.wrong)
+                if asked is not None or not tally.lost:  # else it is late: it belongs to one that was given up
+                    tally.take(asked is not None and received == answer(asked))
+    print(int(tally.answers - answers), f"{now - begin:.6f}", tally.lost - lost, 0, tally.wrong)
 
 
 async def memory(mode: str, in_flight: int) -> None:
@@ -287,11 +294,20 @@ def _compare(
     server: children.Command,
     options: measure.Options,
 ) -> measure.Comparison:
-    reason = peers.why_no_package("uvloop")
-    if reason and UVLOOP in names:
-        comparison.skipped[UVLOOP] = reason
+    reasons = {UVLOOP: peers.why_no_package("uvloop"), BY_HAND: _why_not_by_hand(in_flight)}
+    comparison.skipped = {name: reason for name, reason in reasons.items() if reason and name in names}
     candidates = {name: functools.partial(ask, name, in_flight, server, options) for name in names}
     return measure.interleave(comparison, candidates, options.rounds)
+
+
+def _why_not_by_hand(tasks: int) -> str | None:
+    """Why there cannot be a socket for each task, if so. Makes room for them where it may: children inherit that."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most != resource.RLIM_INFINITY:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        if most < tasks + _SPARE_DESCRIPTORS:
+            return f"the limit of descriptors is {most}"
+    return None
 
 
 def _compare_memory(options: measure.Options) -> measure.Comparison:

@@ -1,6 +1,6 @@
 /* The load generator, and the fastest echo servers to compare with. Linux.
  *
- *   load tu1|dns PORT SOURCES OUTSTANDING PAYLOAD JUNK WARM_UP SECONDS
+ *   load tu1|dns|irtt PORT SOURCES OUTSTANDING PAYLOAD JUNK WARM_UP SECONDS
  *                      prints: answers seconds lost stale wrong median-us p99-us
  *   load echo-many     prints its port, then echoes until it is killed: recvmmsg and sendmmsg
  *   load echo-one      the same with recvfrom and sendto
@@ -8,11 +8,14 @@
  *
  * Many source sockets on loopback, polled without sleeping; a fixed number of requests outstanding, each answer
  * followed at once by the next request. What is not answered in time is counted as lost and asked anew, so a lost
- * datagram never stalls the run. Where there are more sources than requests outstanding, these go round.
+ * datagram never stalls the run. A short run goes on until there is an answer, within reason. Where there are more sources than requests outstanding, these go round.
  *
  * `tu1`: valid requests (trio_udp/proto/_codec.py), and every answer is compared byte by byte with the one right answer:
  * the request with the direction bit set. `dns`: a question for an A record of a name that is never asked for twice
  * (PAYLOAD means nothing); an answer must have its id, its question, and a record at least.
+ *
+ * `irtt`: what its own client sends, without statistics and time stamps; each source has opened a connection before. The
+ * server repeats the sequence number and fills the rest as it likes.
  *
  * JUNK: the percentage of all datagrams that are random bytes, which nobody may answer. 100 is a flood besides the
  * requests, as fast as the kernel takes it.
@@ -39,7 +42,7 @@ enum {
     TICKS = 2000000 /* of the histogram, a tenth of a microsecond each: up to LOST_AFTER */
 };
 static const int RECEIVE_BUFFER = 4 << 20;
-static const double LOST_AFTER = 0.2, LOOK_EVERY = 0.02, TICK = 1e-7; /* seconds */
+static const double LOST_AFTER = 0.2, LOOK_EVERY = 0.02, PATIENCE = 5, TICK = 1e-7; /* seconds */
 
 struct slot {
     int source;
@@ -52,10 +55,12 @@ struct protocol {
     const char *name;
     int (*write)(unsigned char *data, uint64_t number);
     int (*read)(const unsigned char *data, int size, uint64_t *number); /* 0: not a right answer to any request */
+    void (*open)(int source); /* NULL: nothing is to be said before the first request */
 };
 
 static struct slot slots[MAX_OUTSTANDING];
 static int sources[MAX_SOURCES], source_count, outstanding, payload, junk;
+static unsigned char tokens[MAX_SOURCES][8];
 static unsigned char noise[2 * MAX_DATAGRAM];
 static unsigned histogram[TICKS + 1];
 static double junk_due;
@@ -125,9 +130,61 @@ static int read_dns_answer(const unsigned char *data, int size, uint64_t *number
     return is_answer && size > length && !memcmp(data, expected, 2) && !memcmp(data + 12, expected + 12, length - 12);
 }
 
+/* irtt 0.9: magic (3), flags (1), connection token (8); then a sequence number (4, little-endian) and a payload, or, where
+ * a connection is opened, pairs of a parameter and its value, both in the variable-length integers of Protocol Buffers. */
+
+enum { IRTT_OPEN = 1, IRTT_REPLY = 2, IRTT_HEADER = 12 };
+
+static int write_irtt_header(unsigned char *data, unsigned char flags, int source) {
+    static const unsigned char magic[3] = {0x14, 0xa7, 0x5b};
+    memcpy(data, magic, sizeof magic);
+    data[3] = flags;
+    memcpy(data + 4, tokens[source], sizeof tokens[source]);
+    return IRTT_HEADER;
+}
+
+static int write_irtt_request(unsigned char *data, uint64_t number) {
+    uint32_t sequence = number;
+    memset(data, 0, HEADER + payload);
+    memcpy(data + write_irtt_header(data, 0, slots[number & 0xffff].source), &sequence, sizeof sequence);
+    return HEADER + payload;
+}
+
+static int read_irtt_answer(const unsigned char *data, int size, uint64_t *number) {
+    uint32_t sequence;
+    if (size != HEADER + payload || data[3] != IRTT_REPLY) return 0;
+    memcpy(&sequence, data + IRTT_HEADER, sizeof sequence);
+    struct slot *slot = &slots[sequence & 0xffff];
+    *number = slot->number - (uint32_t)(slot->number - sequence); /* the latest one that ends like this */
+    return !memcmp(data + 4, tokens[slot->source], sizeof tokens[0]) || *number != slot->number;
+}
+
+static void open_irtt(int source) {
+    /* version 1; a duration of a minute; an interval of 1 ns; the length; no statistics, no stamps, both clocks */
+    unsigned char data[2048], start[] = {1, 2, 2, 0x80, 0xe0, 0xba, 0x84, 0xbf, 0x03, 3, 2, 4, 0, 0, 5, 0, 6, 0, 7, 6};
+    int length = 2 * (HEADER + payload);
+    start[12] = length | 0x80;
+    start[13] = length >> 7;
+    memcpy(data, (unsigned char[]){0x14, 0xa7, 0x5b, IRTT_OPEN}, 4);
+    memcpy(data + 4, start, sizeof start);
+    for (int tries = 0; tries < 100; tries++) {
+        send(sources[source], data, 4 + sizeof start, 0);
+        for (double end = now() + 0.05; now() < end;) {
+            unsigned char reply[2048];
+            ssize_t size = recv(sources[source], reply, sizeof reply, MSG_DONTWAIT);
+            if (size >= IRTT_HEADER && reply[3] == (IRTT_OPEN | IRTT_REPLY)) {
+                memcpy(tokens[source], reply + 4, sizeof tokens[source]);
+                return;
+            }
+        }
+    }
+    die("irtt's server does not answer");
+}
+
 static const struct protocol protocols[] = {
-    {"tu1", write_tu1_request, read_tu1_answer},
-    {"dns", write_dns_question, read_dns_answer},
+    {"tu1", write_tu1_request, read_tu1_answer, NULL},
+    {"dns", write_dns_question, read_dns_answer, NULL},
+    {"irtt", write_irtt_request, read_irtt_answer, open_irtt},
 };
 
 /* The load */
@@ -171,13 +228,14 @@ static int load(int port, double warm_up, double seconds) {
         struct epoll_event event = {.events = EPOLLIN, .data.u32 = i};
         sources[i] = open_socket(port, connect);
         if (epoll_ctl(poll, EPOLL_CTL_ADD, sources[i], &event)) die("epoll_ctl");
+        if (protocol->open) protocol->open(i);
     }
     double begin = now(), looked = begin, t = begin;
     for (int i = 0; i < outstanding; i++) {
         slots[i].number = i;
         ask(&slots[i], begin);
     }
-    while (!warm || t < begin + seconds) {
+    while (!warm || t < begin + seconds || (!answers && t < begin + PATIENCE)) {
         int ready = epoll_wait(poll, events, BATCH, 0);
         for (int e = 0; e < ready; e++) {
             int source = events[e].data.u32;

@@ -9,6 +9,7 @@ Run as a script with a candidate's name, this is that server: it prints its port
 import asyncio
 import functools
 import importlib
+import os
 import socket
 import sys
 from collections.abc import Callable
@@ -39,8 +40,11 @@ BY_HAND: Final = "trio, `await recvfrom` / `await sendto`"
 ANYIO: Final = "anyio on trio"
 UVLOOP: Final = "uvloop `DatagramProtocol`"
 ASYNCUDP: Final = "asyncudp"
+IRTT: Final = "irtt's server (Go)"
 
 LOAD: Final = children.Load(sources=64, outstanding=256)
+PROTOCOLS: Final = {IRTT: "irtt"}
+"""Of the servers that speak another one than all the others."""
 PLAIN_ECHO: Final = (sys.executable, children.HERE / "plain_echo.py")
 LOOPBACK: Final = "127.0.0.1"
 
@@ -135,6 +139,15 @@ async def asyncudp_echo() -> None:
         sock.sendto(answer(data), peer)
 
 
+def irtt_server() -> None:
+    """In the place of this process; without a least interval, and without an end."""
+    with udp_socket() as sock:
+        sock.bind((LOOPBACK, 0))
+        port = sock.getsockname()[1]
+    print(port, flush=True)
+    os.execvp("irtt", ("irtt", "server", "-b", f"{LOOPBACK}:{port}", "-i", "0", "-d", "0"))  # noqa: S606 - no shell
+
+
 SERVERS: Final[dict[str, Callable[[], object]]] = {
     ENDPOINT: lambda: trio.run(endpoint_echo),
     BUILT_IN: lambda: trio.run(serve, command_echo()),
@@ -147,6 +160,7 @@ SERVERS: Final[dict[str, Callable[[], object]]] = {
     "asyncio `DatagramProtocol`": lambda: asyncio.run(asyncio_echo()),
     UVLOOP: lambda: peers.run_on_uvloop(asyncio_echo()),
     ASYNCUDP: lambda: asyncio.run(asyncudp_echo()),
+    IRTT: irtt_server,
 }
 
 
@@ -161,7 +175,8 @@ def run(options: measure.Options) -> list[measure.Comparison]:
         return [comparison]
     with children.load_program() as program:
         candidates = {
-            name: functools.partial(_load, command, program, options) for name, command in _commands(program).items()
+            name: functools.partial(_load, name, command, program, options)
+            for name, command in _commands(program).items()
         }
         measure.interleave(comparison, candidates, options.rounds)
     return [comparison]
@@ -186,14 +201,16 @@ def _skipped() -> dict[str, str]:
         ANYIO: peers.why_no_package("anyio"),
         UVLOOP: peers.why_no_package("uvloop"),
         ASYNCUDP: peers.why_no_package("asyncudp"),
+        IRTT: peers.why_no_program("irtt"),
     }
     return {name: reason for name, reason in reasons.items() if reason}
 
 
-def _load(command: children.Command, program: Path, options: measure.Options) -> tuple[float, int]:
+def _load(name: str, command: children.Command, program: Path, options: measure.Options) -> tuple[float, int]:
     """Start the server, and ask it as fast as it answers."""
     with children.serving(command, options.seconds) as server:
-        count = LOAD.put_on(server.port, program, warm_up=options.warm_up, seconds=options.seconds)
+        load = LOAD._replace(protocol=PROTOCOLS.get(name, LOAD.protocol))
+        count = load.put_on(server.port, program, warm_up=options.warm_up, seconds=options.seconds)
     return count.rate, count.lost
 
 
