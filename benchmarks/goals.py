@@ -83,17 +83,17 @@ GOALS: Final = (
 )
 
 
-def table(comparisons: Iterable[Comparison]) -> str:
-    """Every goal beside what this run says, in Markdown."""
+def table(comparisons: Iterable[Comparison], *, is_judged: bool) -> str:
+    """Every goal beside what this run says, in Markdown; a short run says nothing about goals."""
     by_title = {comparison.title: comparison for comparison in comparisons}
     lines = ["### Goals", "", "| what | goal | measured | min-max | |", "|---|---|--:|--:|---|"]
-    return "\n".join([*lines, *(_row(goal, by_title) for goal in GOALS)])
+    return "\n".join([*lines, *(_row(goal, by_title, is_judged=is_judged) for goal in GOALS)])
 
 
-def _row(goal: Goal, comparisons: Mapping[str, Comparison]) -> str:
+def _row(goal: Goal, comparisons: Mapping[str, Comparison], *, is_judged: bool) -> str:
     values = goal.measured(comparisons)
     if isinstance(values, str):
         return f"| {goal.what} | {goal.sentence} | | | not measured: {values} |"
     spread = f"{min(values):,.2f}-{max(values):,.2f}"
-    verdict = "met" if goal.is_met(values) else "**not met**"
+    verdict = ("met" if goal.is_met(values) else "**not met**") if is_judged else "too short to say"
     return f"| {goal.what} | {goal.sentence} | {median(values):,.2f} | {spread} | {verdict} |"

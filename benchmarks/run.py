@@ -90,14 +90,16 @@ def main() -> int:
             print(f"\n{result.table()}", flush=True)
     found = [result for of_one in results.values() for result in of_one]
     if arguments.name == "all":
-        print(f"\n{goals.table(result for result in found if isinstance(result, measure.Comparison))}")
+        comparisons = [result for result in found if isinstance(result, measure.Comparison)]
+        print(f"\n{goals.table(comparisons, is_judged=not arguments.smoke)}")
     if arguments.json:
         tables = {name: [result.as_dict() for result in of_one] for name, of_one in results.items()}
         arguments.json.write_text(json.dumps({**facts, "benchmarks": tables}, indent=2) + "\n", encoding="utf-8")
     if arguments.plot:
         _plot([result for result in found if isinstance(result, growth.Growth) and result.points], arguments.plot)
-    problems = [f"{result.title}: {problem}" for result in found if (problem := result.problem())]
-    print("\n".join(problems), file=sys.stderr)
+    problems = [f"{result.title}: {said}" for result in found if (said := result.problem())]
+    for problem in problems:
+        print(problem, file=sys.stderr)
     return 1 if problems else 0
 
 
