@@ -139,6 +139,27 @@ def test_client_learns_which_server_needs_room() -> None:
     assert exchange.failure is Failure.NO_ROOM
 
 
+def test_room_is_asked_of_the_format_only_after_a_retry() -> None:
+    """E4: whatever the format, a client pads no request that nobody wanted padded."""
+
+    class Recording(TU1):
+        """Remembers how much room was asked for."""
+
+        def __init__(self) -> None:
+            self.rooms: list[int] = []
+
+        def encode_request(self, payload: bytes, key: bytes, attempt: int, room: int) -> bytes:
+            self.rooms.append(room)
+            return super().encode_request(payload, key, attempt, room)
+
+    profile = Recording()
+    talk = Talk(A, profile=profile)
+    talk.send(0.0)
+    talk.answer(talk.send(1.0), 1.25, AnswerKind.RETRY)
+    talk.send(1.25)
+    assert profile.rooms == [0, 0, PADDED_SIZE]
+
+
 def test_each_server_is_asked_under_ids_of_its_own() -> None:
     """A8: one cannot answer for the other."""
     talk = Talk(A, B)

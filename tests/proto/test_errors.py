@@ -8,10 +8,11 @@ from trio_udp.proto import PayloadTooLarge, ProtocolError, UDPError
 
 
 def test_payload_too_large_says_size_and_limit() -> None:
-    """G1: refused before sending, with both figures as attributes and in the sentence."""
+    """G1: refused before sending, with both figures as attributes and in the sentence and in the repr."""
     error = PayloadTooLarge(2000, 1200)
     assert (error.size, error.limit) == (2000, 1200)
     assert str(error) == "payload is too large: expected at most 1200 bytes, got 2000"
+    assert repr(error) == "PayloadTooLarge(2000, 1200)"
 
 
 def test_payload_too_large_survives_pickling() -> None:

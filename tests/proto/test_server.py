@@ -105,6 +105,15 @@ def test_reply_longer_than_its_request_becomes_a_retry() -> None:
     assert server.dropped == {DropReason.OVER_BUDGET: 1}
 
 
+@given(times=st.integers(1, 20))
+def test_every_answer_that_is_over_budget_is_counted(times: int) -> None:
+    """E7: not only that it has happened."""
+    server = ServerProtocol(TU1())
+    for _ in range(times):
+        server.reply(ask(server, request(b"")), b"world")
+    assert server.dropped == {DropReason.OVER_BUDGET: times}
+
+
 @pytest.mark.parametrize("kind", [AnswerKind.RETRY, AnswerKind.BUSY, AnswerKind.ERROR])
 def test_refusal_always_fits_the_smallest_request(kind: AnswerKind) -> None:
     """E4: 24 bytes for at least 24 bytes."""
