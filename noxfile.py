@@ -15,6 +15,7 @@ PYPROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PYPROJECT)
 LINT = nox.project.dependency_groups(PYPROJECT, "lint")
 TYPES = nox.project.dependency_groups(PYPROJECT, "types")
+MUTATION = nox.project.dependency_groups(PYPROJECT, "mutation")
 
 
 def _offer_pyenv_interpreters() -> None:
@@ -79,6 +80,13 @@ def evidence(session: nox.Session) -> None:
     """Compute the large figures, write docs/evidence.json and README's table; half an hour or so, resumable."""
     session.install(".[test]")
     session.run("python", "-m", "tests.evidence", *session.posargs)
+
+
+@nox.session
+def mutation(session: nox.Session) -> None:
+    """Change the core in every way that is small: the tests have to notice. Some minutes; writes docs/mutation.md."""
+    session.install(*MUTATION, ".[test]")
+    session.run("python", "-m", "tests.mutation", str(Path(session.create_tmp()).resolve() / "copy"), *session.posargs)
 
 
 @nox.session

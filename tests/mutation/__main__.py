@@ -1,0 +1,81 @@
+"""`python -m tests.mutation DIRECTORY`: try every change in a copy made there; write the page, or say what is wrong."""
+
+import argparse
+import json
+import shutil
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+from .conditions import Condition, conditions
+from .mutants import LISTED, Mutant, Trial, listed_survivors, try_all
+from .page import page
+from .properties import first_to_fail, first_to_notice
+
+ROOT: Final = Path(__file__).parent.parent.parent
+CORE: Final = "trio_udp/proto"
+PAGE: Final = ROOT / "docs/mutation.md"
+ENOUGH: Final = 0.95
+
+
+def main() -> int:
+    """Run both programs; 1 when something went unnoticed."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutation", description="mutation testing of the core")
+    parser.add_argument("directory", type=Path, help="where to make the copy; what is there is deleted")
+    parser.add_argument("--workers", type=int, default=1, help="mutants to try at a time (default: 1)")
+    arguments = parser.parse_args()
+    copy = make_copy(arguments.directory)
+    noticed = notice_conditions(copy)
+    trial = try_all(copy, arguments.workers)
+    wrong = [*unnoticed(noticed), *survived(trial, listed_survivors())]
+    for sentence in wrong:
+        print(sentence, file=sys.stderr)
+    if not wrong:
+        PAGE.write_text(page({condition: test or "" for condition, test in noticed.items()}, trial, listed_survivors()))
+    return bool(wrong)
+
+
+def make_copy(directory: Path) -> Path:
+    """What the tests need, and nothing that an earlier run has left."""
+    shutil.rmtree(directory, ignore_errors=True)
+    for name in ("trio_udp", "tests"):
+        shutil.copytree(ROOT / name, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", directory)
+    return directory
+
+
+def notice_conditions(copy: Path) -> dict[Condition, str | None]:
+    """Which property notices each condition's absence."""
+    failed = first_to_fail(copy)
+    if failed is not None:
+        raise SystemExit(f"{failed} fails with every condition in its place")
+    noticed = {}
+    for condition in conditions(copy / CORE):
+        noticed[condition] = first_to_notice(copy, condition)
+        print(f"{condition.function}: {condition.words!r}: {noticed[condition] or 'NOT NOTICED'}", flush=True)
+    return noticed
+
+
+def unnoticed(noticed: Mapping[Condition, str | None]) -> Iterable[str]:
+    """A sentence for each condition that nobody would miss."""
+    for condition, test in noticed.items():
+        if test is None:
+            yield f"no property notices when {condition.function} lacks `{condition.words}` of `{condition.whole}`"
+
+
+def survived(trial: Trial, listed: Mapping[Mutant, str]) -> Iterable[str]:
+    """A sentence for everything that is other than `survivors.toml` says, and for a score that is too low."""
+    for mutant in trial.survivors:
+        if mutant not in listed:
+            changes = json.dumps(mutant.changes, ensure_ascii=False)
+            yield f'nothing notices:\n[[survivor]]\nfunction = "{mutant.function}"\nchanges = {changes}\nwhy = ""\n'
+    for mutant in listed:
+        if mutant not in trial.survivors:
+            yield f"{LISTED.name} lists what is noticed, or is no longer possible: {mutant}"
+    if trial.score < ENOUGH:
+        yield f"expected at least {ENOUGH:.0%} of {trial.fates.total()} mutants to be noticed, got {trial.score:.1%}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
