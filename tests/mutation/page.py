@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from .conditions import Condition
-from .mutants import KILLED, Mutant, Trial
+from .mutants import NOTICED, Mutant, Trial
 
 _HEAD: Final = """# Mutation testing
 
@@ -51,8 +51,7 @@ def page(noticed: Mapping[Condition, str], trial: Trial, listed: Mapping[Mutant,
 
 
 def _figures(trial: Trial) -> str:
-    noticed = sum(trial.fates[fate] for fate in KILLED)
-    return f"{trial.fates.total()} mutants, {noticed} noticed: {trial.score:.1%}.\n"
+    return f"{trial.fates.total()} mutants, {trial.fates[NOTICED]} noticed: {trial.score:.1%}.\n"
 
 
 def _row(condition: Condition, test: str) -> str:

@@ -4,9 +4,12 @@ Whatever a property says about when things are sent, it says about this loop aro
 """
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from trio_udp.proto import Attempt, Exchange
+
+MOST_TURNS: Final = 10_000
+"""Of a loop that has something to send, or to wait for, at each."""
 
 
 class Sent(NamedTuple):
@@ -45,7 +48,7 @@ def run(
     now = start
     sent: list[Sent] = []
     pending = sorted(events, key=_time)
-    while True:
+    for _ in range(MOST_TURNS):
         while (attempt := exchange.next_attempt(now)) is not None:
             sent.append(Sent(now, attempt))
             pending = sorted([*pending, *on_send(sent[-1])], key=_time)
@@ -59,6 +62,7 @@ def run(
             now = max(now, pending[0].at)
             while pending and pending[0].at <= now:
                 pending.pop(0).happen(now)
+    raise AssertionError("it never ends")
 
 
 def _time(event: Event) -> float:

@@ -125,6 +125,16 @@ def test_exchange_that_is_closed_waits_for_nothing_and_may_be_closed_again() -> 
         assert (talk.exchange.due, talk.client.next_due, len(talk.client.exchanges)) == (math.inf, math.inf, 0)
 
 
+def test_exchange_that_is_closed_has_nothing_to_send_or_to_wait_for() -> None:
+    """A9: whoever still looks at it is not told to wait for an end that is far away."""
+    talk = Talk(A, B)
+    talk.send(0.0)
+    talk.exchange.close()
+    assert talk.exchange.next_timeout(0.25) == 0.0
+    assert talk.exchange.next_attempt(0.25) is None
+    assert talk.exchange.failure is Failure.NO_REPLY
+
+
 # RETRY: the reply needs room
 
 
