@@ -13,6 +13,7 @@ from trio_udp.proto import (
     decode_message_untrusted,
     encode_message,
 )
+from trio_udp.proto._codec import plain_word
 
 IDS = bytes(range(8)) + bytes(range(100, 108))
 WRITTEN = {
@@ -39,6 +40,13 @@ def test_message_is_these_bytes(message: Message, head: str, tail: bytes) -> Non
     data = bytes.fromhex(head) + IDS + tail
     assert encode_message(message) == data
     assert decode_message_untrusted(data) == message
+
+
+@pytest.mark.parametrize("kind", MessageType)
+@pytest.mark.parametrize("attempt", [1, 255])
+def test_plain_word_is_what_a_message_without_flags_begins_with(kind: MessageType, attempt: int) -> None:
+    """The short way of reading and writing such a message is the long way's."""
+    assert plain_word(kind) + attempt == int.from_bytes(encode_message(Message(kind, attempt, IDS))[:4], "big")
 
 
 def test_sizes_are_the_promised_ones() -> None:

@@ -2,7 +2,7 @@
 
 import math
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trio_udp.proto import Timers
@@ -77,6 +77,66 @@ def test_entries_that_count_no_more_are_cleared_out_whether_others_come_or_go() 
         timers.set(crowd[0], float(due))
         assert len(timers) <= 66
     assert timers.take_due(10_000.0) == [crowd[0]]
+
+
+def test_clearing_out_leaves_those_that_wait_in_their_order() -> None:
+    """C4: what others do, however often, loses nobody's time."""
+    timers: Timers[Waiting] = Timers()
+    crowd = [Waiting() for _ in range(50)]
+    for number, waiting in enumerate(crowd):
+        timers.set(waiting, 1000.0 - number)
+    restless = Waiting()
+    for number in range(1000):
+        timers.set(restless, float(number))
+        timers.clear(restless)
+    assert timers.take_due(1000.0) == crowd[::-1]
+
+
+class Counting:
+    """What waits for a time, and counts how often anybody looks at it."""
+
+    looks = 0
+
+    def __init__(self) -> None:
+        self._due = math.inf
+
+    @property
+    def due(self) -> float:
+        """As `Timers` reads it."""
+        Counting.looks += 1
+        return self._due
+
+    @due.setter
+    def due(self, due: float) -> None:
+        self._due = due
+
+
+@given(st.lists(st.tuples(st.sampled_from(["grow", "move", "shrink", "flicker"]), st.integers(1, 200)), max_size=8))
+@example([("grow", 60)])
+@example([("grow", 200), ("move", 200), ("shrink", 200)])
+@example([("flicker", 200), ("grow", 200)])
+def test_setting_and_clearing_look_at_a_few_entries_each_in_the_long_run(phases: list[tuple[str, int]]) -> None:
+    """G7: clearing out is paid for by what made it necessary; more requests in flight make none of them dearer."""
+    timers: Timers[Counting] = Timers()
+    waiting: list[Counting] = []
+    steps = 0
+    Counting.looks = 0
+    for phase, times in phases:
+        for step in range(times):
+            steps += 1
+            match phase:
+                case "grow":
+                    waiting.append(Counting())
+                    timers.set(waiting[-1], float(step))
+                case "move" if waiting:
+                    timers.set(waiting[step % len(waiting)], float(step + 1000))
+                case "shrink" if waiting:
+                    timers.clear(waiting.pop())
+                case _:
+                    one = Counting()
+                    timers.set(one, float(step))
+                    timers.clear(one)
+    assert Counting.looks <= 10 * steps
 
 
 ACTIONS = st.tuples(st.sampled_from(["set", "clear", "take"]), st.integers(0, 9), st.integers(0, 20))
