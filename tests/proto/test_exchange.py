@@ -6,6 +6,8 @@ The forgeries are in `tests/properties`; here is what honest servers, and a netw
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trio_udp.proto import (
     BOOK,
@@ -35,6 +37,15 @@ def test_silent_server_is_asked_on_schedule_and_given_up() -> None:
     assert talk.exchange.next_attempt(32.0) is None
 
 
+def test_new_exchange_has_no_news_and_waits_for_nothing() -> None:
+    """Nothing has happened to it; what it has to do first is asked of it, as at any other time."""
+    exchange = Talk(A).exchange
+    assert exchange.news is False
+    assert (exchange.outcome, exchange.failure, exchange.hint, exchange.owner) == (None, None, None, None)
+    assert exchange.attempts == 0
+    assert (exchange.due, exchange.began, exchange.is_over) == (math.inf, math.inf, False)
+
+
 def test_nothing_is_sent_before_it_is_due() -> None:
     """C6: however often the exchange is asked, with the time that is left as the timeout."""
     talk = Talk(A)
@@ -56,7 +67,45 @@ def test_timeout_that_is_over_but_for_a_rounding_error_is_over() -> None:
     talk.send(0.0)
     assert talk.exchange.next_attempt(1.0 - 1e-12) is None
     assert talk.exchange.failure is Failure.NO_REPLY
-    assert talk.exchange.next_timeout(1.0) == 0.0
+    assert talk.exchange.next_timeout(1.0 - 1e-12) == 0.0
+
+
+@given(
+    draw=st.integers(0, 65_535),
+    sample=st.none() | st.sampled_from([0.25, 0.5, 2.0]),
+    attempts=st.integers(1, 6),
+    give_up_after=st.none() | st.sampled_from([5.0, 1000.0]),
+)
+def test_waits_are_all_those_of_the_policy_for_this_peer_and_this_draw(
+    draw: int, sample: float | None, attempts: int, give_up_after: float | None
+) -> None:
+    """C1, C3: from the first to the last, also where only the first is computed at once."""
+    talk = Talk(A)
+    if sample is not None:
+        talk.answer(talk.send(0.0), sample)
+    policy = RetryPolicy(attempts=attempts, give_up_after=give_up_after)
+    talk.exchange = talk.client.open_exchange(b"", policy, draw.to_bytes(2, "big") + bytes(8))
+    waits = [attempt.wait for attempt in talk.run_out(10.0)[0]]
+    assert waits == list(policy.waits(None if sample is None else 3 * sample, draw / 65_535))
+
+
+def test_answered_request_has_computed_its_first_wait_only() -> None:
+    """Most are answered at once, and pay for no other wait."""
+    talk = Talk(A)
+    attempt = talk.send(0.0)
+    assert talk.exchange._waits == ()
+    talk.answer(attempt, 0.25)
+    assert talk.exchange._waits == ()
+
+
+@given(turns=st.lists(st.floats(0.0, 100.0), min_size=1, max_size=4).map(sorted))
+def test_exchange_began_when_its_first_transmission_was_made(turns: list[float]) -> None:
+    """The time that passed without a reply is reckoned from there."""
+    talk = Talk(A)
+    assert talk.exchange.began == math.inf
+    for turn in turns:
+        talk.exchange.next_attempt(turn)
+        assert talk.exchange.began == turns[0]
 
 
 def test_late_wake_up_moves_what_follows_and_sends_nothing_twice() -> None:
@@ -366,6 +415,15 @@ def test_each_server_has_the_whole_schedule_from_its_own_first_turn() -> None:
     assert [attempt.wait for attempt in attempts[:5]] == [1.0, 1.0, 2.0, 2.0, 4.0]
     assert (len(attempts), ended) == (10, 31.5)
     assert talk.exchange.failure is Failure.NO_REPLY
+
+
+def test_of_two_servers_whose_turn_has_come_the_preferred_one_is_asked_first() -> None:
+    """A RETRY of the first and a hint that hurries the second, in one batch."""
+    talk = Talk(A, B)
+    attempt = talk.send(0.0)
+    talk.client.receive_hint(attempt.datagram, A, "ECONNREFUSED")
+    talk.answer(attempt, 0.125, AnswerKind.RETRY)
+    assert [talk.send(0.125).peer, talk.send(0.125).peer] == [A, B]
 
 
 def test_first_good_answer_wins_and_the_other_servers_is_late() -> None:

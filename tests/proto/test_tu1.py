@@ -23,6 +23,45 @@ REQUEST = TU1().encode_request(b"hello", KEY, 2, 0)
 QUESTION = Question(KEY, b"hello", 2, len(REQUEST))
 
 
+@pytest.fixture
+def no_long_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads or writes a message field by field fails."""
+
+    def refuse(argument: object) -> None:
+        raise AssertionError(f"the short way would have done for {argument!r}")
+
+    monkeypatch.setattr("trio_udp.proto._tu1.decode_message_untrusted", refuse)
+    monkeypatch.setattr("trio_udp.proto._tu1.encode_message", refuse)
+
+
+ATTEMPTS = (1, 2, 254, 255)
+
+
+@pytest.mark.parametrize("size", [0, 1, MAX_PAYLOAD - 1, MAX_PAYLOAD])
+def test_request_without_padding_is_read_the_short_way_and_so_is_its_reply_written(
+    size: int, request: pytest.FixtureRequest
+) -> None:
+    """Whatever its length and its attempt; the properties of the codec say that the long way comes to the same."""
+    payload = bytes(size)
+    requests = [TU1().encode_request(payload, KEY, attempt, 0) for attempt in ATTEMPTS]
+    replies = [bytes([9, 0x81, 0, attempt, 0, 0, *size.to_bytes(2, "big")]) + KEY + payload for attempt in ATTEMPTS]
+    request.getfixturevalue("no_long_way")
+    questions = [TU1().decode_question_untrusted(data) for data in requests]
+    assert questions == [Question(KEY, payload, attempt, HEADER_SIZE + size) for attempt in ATTEMPTS]
+    for question, reply in zip(questions, replies, strict=True):
+        assert isinstance(question, Question)
+        assert TU1().encode_answer(question, AnswerKind.REPLY, payload) == reply
+
+
+@pytest.mark.usefixtures("no_long_way")
+@pytest.mark.parametrize("attempt", ATTEMPTS)
+def test_refusal_is_written_the_short_way(attempt: int) -> None:
+    """It is what a server under attack says most."""
+    question = QUESTION._replace(attempt=attempt)
+    for kind, code in ((AnswerKind.RETRY, 0x82), (AnswerKind.BUSY, 0x83), (AnswerKind.ERROR, 0x84)):
+        assert TU1().encode_answer(question, kind, b"") == bytes([9, code, 0, attempt, 0, 0, 0, 0]) + KEY
+
+
 def test_profile_says_what_it_is() -> None:
     """A5: strong, with 64 random bits a request on top of the 64 of its client."""
     profile: Profile = TU1()
