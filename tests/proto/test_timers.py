@@ -79,6 +79,17 @@ def test_entries_that_count_no_more_are_cleared_out_whether_others_come_or_go() 
     assert timers.take_due(10_000.0) == [crowd[0]]
 
 
+def test_a_time_that_is_set_again_and_again_is_kept_once() -> None:
+    """G7: also with another time in between."""
+    timers: Timers[Waiting] = Timers()
+    one = Waiting()
+    for number in range(1000):
+        timers.set(one, float(number % 2))
+        assert len(timers) <= 66
+    assert timers.take_due(1.0) == [one]
+    assert timers.take_due(1.0) == []
+
+
 def test_clearing_out_leaves_those_that_wait_in_their_order() -> None:
     """C4: what others do, however often, loses nobody's time."""
     timers: Timers[Waiting] = Timers()
@@ -115,6 +126,9 @@ class Counting:
 @example([("grow", 60)])
 @example([("grow", 200), ("move", 200), ("shrink", 200)])
 @example([("flicker", 200), ("grow", 200)])
+@example(
+    [("grow", 196), ("move", 121), ("move", 109), ("shrink", 85), ("flicker", 135), ("move", 147), ("flicker", 91)]
+)
 def test_setting_and_clearing_look_at_a_few_entries_each_in_the_long_run(phases: list[tuple[str, int]]) -> None:
     """G7: clearing out is paid for by what made it necessary; more requests in flight make none of them dearer."""
     timers: Timers[Counting] = Timers()

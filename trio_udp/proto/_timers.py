@@ -76,5 +76,6 @@ class Timers(Generic[Waiting]):
         return due
 
     def _clear_out(self) -> None:
-        self._heap = [entry for entry in self._heap if entry[2].due == entry[0]]
+        # One for each that waits: a time that was set, left and set again has two entries that look alike.
+        self._heap = list({entry[2]: entry for entry in self._heap if entry[2].due == entry[0]}.values())
         heapify(self._heap)
