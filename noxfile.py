@@ -109,5 +109,6 @@ def build(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Every benchmark once, briefly: it works, and the core takes no more instructions than it did."""
-    session.install(".", "-r", "benchmarks/peers.txt")
+    session.install(".")
+    session.install("-r", "benchmarks/peers.txt")
     session.run("python", "benchmarks/run.py", "all", "--smoke", *session.posargs)

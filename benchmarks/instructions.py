@@ -24,7 +24,7 @@ from hot_paths import PATHS, reference
 
 BASELINE: Final = children.HERE / "instructions.json"
 TOLERANCE: Final = 0.05
-"""By how much a quotient may grow; between two counts by one interpreter it differs by less than a thousandth."""
+"""By how much a quotient may grow; in two environments of one interpreter it differed by a hundredth."""
 TIMES: Final = 20
 MORE: Final = 100
 LONGEST: Final = 120
