@@ -325,6 +325,7 @@ async def careful(sock: trio.socket.SocketType, server: tuple[str, int]) -> byte
 async def is_fooled(net: SimNet, client: BareClient, plan: Plan) -> bool:
     """Whether it returns anything but the server's answer, or dies, when strangers do this; waiting on is fine."""
     server, host = net.host("server"), net.host("client")
+    net.link(Conditions(latency=1))  # so that what a stranger sends has some time to arrive before the answer
     address = server.addresses[0], SERVER_PORT
 
     async def serve(task_status: trio.TaskStatus[None]) -> None:
