@@ -283,6 +283,7 @@ faults: Final = plans(
 @example(Script(Ask()), Plan(), Plan(Swap(1), Lose(2)), Conditions(), 0)
 @example(Script(Ask()), Plan(Corrupt(1, bit=101)), Plan(Corrupt(1, bit=101)), Conditions(), 0)
 @example(Script(Ask()), Plan(Lose(1), Lose(2), Lose(3), Swap(4)), Plan(), Conditions(), 0)
+@example(Script(Ask(), Ask()), Plan(), Plan(Swap(1)), Conditions(), 0)
 @example(
     Script(Ask(), Ask(client=1, at=0.5)), Plan(Swap(1), IcmpError(after=2)), Plan(Inject(after=1)), Conditions(), 0
 )
