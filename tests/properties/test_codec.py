@@ -100,6 +100,21 @@ def test_every_datagram_that_decodes_is_the_encoding_of_what_it_says(data: bytes
         assert message in (DropReason.MALFORMED, DropReason.WRONG_VERSION)
 
 
+@given(payload=st.binary(max_size=64), ids=ids, attempt=attempts, padding=st.integers(1, 64), data=st.data())
+def test_padding_is_announced_and_there_and_of_zeros_or_there_is_no_message(
+    payload: bytes, ids: bytes, attempt: int, padding: int, data: st.DataObject
+) -> None:
+    """E4, A1: room is all that it can be, so nothing can be said in it, and nothing behind a payload goes unread."""
+    plain = encode_message(Message(MessageType.REQUEST, attempt, ids, payload))
+    padded = encode_message(Message(MessageType.REQUEST, attempt, ids, payload, padding))
+    for flags in {*range(256)} - {padded[2]}:
+        assert decode_message_untrusted(padded[:2] + bytes([flags]) + padded[3:]) is DropReason.MALFORMED
+    assert decode_message_untrusted(padded[: len(plain)]) is DropReason.MALFORMED
+    dirty = bytearray(padded)
+    dirty[data.draw(st.integers(len(plain), len(padded) - 1))] = data.draw(st.integers(1, 255))
+    assert decode_message_untrusted(bytes(dirty)) is DropReason.MALFORMED
+
+
 @given(one=messages(), other=messages())
 def test_different_messages_have_different_encodings(one: Message, other: Message) -> None:
     """Also those that differ in one field."""

@@ -73,6 +73,7 @@ def test_longest_interval_gives_way_to_a_longer_timeout() -> None:
 def test_first_wait_is_the_first_of_the_waits(policy: RetryPolicy, rto: float | None, draw: float) -> None:
     """C3: to the bit; it is all that most requests need."""
     assert policy.first_wait(rto, draw) == next(policy.waits(rto, draw))
+    assert policy.first_wait() == next(policy.waits())
 
 
 def test_final_wait_follows_the_last_attempt_only() -> None:
