@@ -37,6 +37,15 @@ RULES: Final = {
     **{f"{name} does not know the client": Rule(name, CLIENT) for name in SERVER},
     "what works for the server does not know it": Rule(f"{PACKAGE}._answering", (f"{PACKAGE}._server",)),
     "nor do its handlers": Rule(f"{PACKAGE}._handlers", SERVER[:2]),
+    "the rules of chaos know addresses and nothing else": Rule(
+        f"{PACKAGE}._chaos", (PACKAGE, "trio", "socket"), allowed=(f"{PACKAGE}._net",)
+    ),
+    "a simulated network knows no protocol": Rule(
+        f"{PACKAGE}.testing",
+        (PACKAGE,),
+        allowed=tuple(f"{PACKAGE}.{name}" for name in ("testing", "_chaos", "_net", "_random")),
+        exempt=(f"{PACKAGE}.testing._world", f"{PACKAGE}.testing._forger"),  # what `sim` shows, on top of it
+    ),
     "nothing needs the command": Rule(PACKAGE, (f"{PACKAGE}._cli",), exempt=(f"{PACKAGE}.__main__", f"{PACKAGE}._cli")),
     "nothing needs the test kit": Rule(
         PACKAGE, (f"{PACKAGE}.testing",), exempt=(f"{PACKAGE}.testing", f"{PACKAGE}._cli.sim")
@@ -121,6 +130,8 @@ BAD = {
     f"{PACKAGE}._handlers": ["from ._answering import Answering"],
     f"{PACKAGE}._statistics": ["from ._cli import main", "from .testing import SimNet", "from . import testing"],
     f"{PACKAGE}._cli.ping": ["from ..testing import SimNet"],
+    f"{PACKAGE}._chaos": ["import trio", "from .proto import TU1", "from .testing import Host"],
+    f"{PACKAGE}.testing._simnet": ["from ..proto import TU1", "from .._client import open_client"],
     f"{PACKAGE}._cli.serve": ["from ..testing._world import run_world"],
 }
 GOOD = {
