@@ -58,13 +58,14 @@ def _row(condition: Condition, test: str) -> str:
     name, _, case = test.partition("[")
     case = f" ({case.removesuffix(']')})" if case else ""
     part = _code(condition.words) + (f" of {_code(condition.whole)}" if condition.whole != condition.words else "")
+    part = part.replace("|", "\\|")
     return f"| `{condition.function}` | {part} | `{name}`{case} |\n"
 
 
 def _entry(mutant: Mutant, why: str) -> str:
-    changes = "; ".join(_code(change.removeprefix("- ").removeprefix("+ ")) for change in mutant.changes)
-    return f"\n- `{mutant.function}`: {changes}. {why}\n"
+    before, after = (" ".join(_code(line[2:]) for line in mutant.changes if line[0] == sign) for sign in "-+")
+    return f"\n- `{mutant.function}`: {before} → {after}. {why}\n"
 
 
 def _code(text: str) -> str:
-    return "`" + re.sub(r"\s+", " ", text).replace("|", "\\|") + "`"
+    return "`" + re.sub(r"\s+", " ", text) + "`"
