@@ -12,7 +12,7 @@ import pytest
 from trio_udp.proto import TU1, Answer, ClientProtocol, DropReason, Exchange, Failure, RetryPolicy
 
 from . import residual
-from .figures import FIGURES, Figure, compute
+from .figures import FIGURES, ROOT, Figure, compute
 from .report import EVIDENCE, README, read_evidence, table, table_in, write_evidence
 from .simulator import Broken, Simulation
 from .swarm import draw_swarm
@@ -161,8 +161,9 @@ def _count(seed: str, index: int, size: int) -> Counter[str]:
 COUNTING: Final = Figure("counting", (), 95, 10, _count, dict)
 
 
-def test_two_processes_find_what_one_finds() -> None:
+def test_two_processes_find_what_one_finds(monkeypatch: pytest.MonkeyPatch) -> None:
     """In whichever order the chunks are done."""
+    monkeypatch.syspath_prepend(ROOT)  # where the other processes find this module
     entries = [compute(COUNTING, 1, 95, processes=processes, kept=None) for processes in (1, 2)]
     assert entries[0] == entries[1]
     assert entries[0]["result"]["size"] == 95
