@@ -313,7 +313,7 @@ def junk(count: int) -> Iterator[bytes]:
             case 2:
                 yield b"\x09\x81\0\1\0\0" + struct.pack("!H", len(data)) + random.randbytes(16) + data  # a whole REPLY
             case 3:
-                yield b"\x09\x83\0\1\0\0\0\0" + random.randbytes(16)  # a whole BUSY
+                yield b"\x09\x84\0\1\0\0\0\0" + random.randbytes(16)  # a whole BUSY
             case _:
                 yield data
 

@@ -17,7 +17,7 @@ from trio_udp.proto import DropReason, Peer
 
 _HEADER: Final = 24
 _REQUEST: Final = 0x01
-_ANSWERS: Final = (0x81, 0x82, 0x83, 0x84)
+_ANSWERS: Final = (0x81, 0x82, 0x84, 0x87)
 _PADDED: Final = 0x10
 
 

@@ -44,15 +44,18 @@ MAX_PAYLOAD: Final = MAX_DATAGRAM - HEADER_SIZE
 
 
 class MessageType(enum.IntEnum):
-    """The second byte. Bit 7 says who speaks; a server never answers a message that has it set (CVE-2024-2169)."""
+    """The second byte. Bit 7 says who speaks; a server never answers a message that has it set (CVE-2024-2169).
+
+    Any two that a server sends differ in two bits at least, so that one flipped bit makes no empty REPLY of a BUSY.
+    """
 
     REQUEST = 0x01
     REPLY = 0x81
     RETRY = 0x82
     """The reply did not fit what an unproven address may be sent: ask again, with padding."""
-    BUSY = 0x83
+    BUSY = 0x84
     """The server has no room for another request: ask later."""
-    ERROR = 0x84
+    ERROR = 0x87
     """The handler failed."""
 
     @property
