@@ -26,6 +26,31 @@ WRITTEN = {
     "retry": (Message(MessageType.RETRY, 1, IDS), "09 82 00 01 00 00 0000", b""),
     "busy": (Message(MessageType.BUSY, 1, IDS), "09 84 00 01 00 00 0000", b""),
     "error": (Message(MessageType.ERROR, 1, IDS), "09 87 00 01 00 00 0000", b""),
+    "request with a cookie": (
+        Message(MessageType.REQUEST, 1, IDS, b"hi", cookie=b"c" * 16),
+        "09 01 02 01 00 00 0002",
+        b"c" * 16 + b"hi",
+    ),
+    "retry with a cookie, once": (
+        Message(MessageType.RETRY, 1, IDS, cookie=b"c" * 16, once=b"o" * 20),
+        "09 82 06 01 00 00 0000",
+        b"c" * 16 + b"o" * 20,
+    ),
+    "reply with times": (
+        Message(MessageType.REPLY, 1, IDS, b"hi", times=b"t" * 32),
+        "09 81 08 01 00 00 0002",
+        b"t" * 32 + b"hi",
+    ),
+    "busy with a tag": (
+        Message(MessageType.BUSY, 1, IDS, key_id=255, tag=b"s" * 16),
+        "09 84 01 01 FF 00 0000",
+        b"s" * 16,
+    ),
+    "request with everything": (
+        Message(MessageType.REQUEST, 1, IDS, b"hi", 3, b"c" * 16, b"o" * 20, b"t" * 32, 7, b"s" * 16),
+        "09 01 1F 01 07 00 0002",
+        b"c" * 16 + b"o" * 20 + b"t" * 32 + b"hi" + bytes(3) + b"s" * 16,
+    ),
     "longest request": (
         Message(MessageType.REQUEST, 1, IDS, b"x" * MAX_PAYLOAD),
         "09 01 00 01 00 00 FFCB",
@@ -81,6 +106,42 @@ UNSAYABLE = {
     "retry with payload": (Message(MessageType.RETRY, 1, IDS, b"x"), "expected no payload in RETRY, got 1 bytes"),
     "busy with payload": (Message(MessageType.BUSY, 1, IDS, b"xy"), "expected no payload in BUSY, got 2 bytes"),
     "error with payload": (Message(MessageType.ERROR, 1, IDS, b"xyz"), "expected no payload in ERROR, got 3 bytes"),
+    "long cookie": (
+        Message(MessageType.REQUEST, 1, IDS, cookie=bytes(17)),
+        "expected 0 or 16 bytes of cookie in REQUEST, got 17",
+    ),
+    "reply with a cookie": (
+        Message(MessageType.REPLY, 1, IDS, cookie=bytes(16)),
+        "expected 0 bytes of cookie in REPLY, got 16",
+    ),
+    "short once": (
+        Message(MessageType.REQUEST, 1, IDS, once=bytes(19)),
+        "expected 0 or 20 bytes of once in REQUEST, got 19",
+    ),
+    "busy with times": (
+        Message(MessageType.BUSY, 1, IDS, times=bytes(32)),
+        "expected 0 bytes of times in BUSY, got 32",
+    ),
+    "short tag": (
+        Message(MessageType.REPLY, 1, IDS, key_id=1, tag=bytes(15)),
+        "expected 0 or 16 bytes of tag in REPLY, got 15",
+    ),
+    "tag without a key": (
+        Message(MessageType.REPLY, 1, IDS, tag=bytes(16)),
+        "expected a key id from 1 to 255 with a tag and 0 without, got 0",
+    ),
+    "key without a tag": (
+        Message(MessageType.REPLY, 1, IDS, key_id=1),
+        "expected a key id from 1 to 255 with a tag and 0 without, got 1",
+    ),
+    "key id 256": (
+        Message(MessageType.REPLY, 1, IDS, key_id=256, tag=bytes(16)),
+        "expected a key id from 1 to 255 with a tag and 0 without, got 256",
+    ),
+    "too long with extensions": (
+        Message(MessageType.REQUEST, 1, IDS, bytes(MAX_PAYLOAD - 31), times=bytes(32)),
+        "expected at most 65451 bytes of payload and padding, got 65452 and 0",
+    ),
     "padded reply": (Message(MessageType.REPLY, 1, IDS, b"x", 3), "expected no padding in REPLY, got 3 bytes"),
     "padded retry": (Message(MessageType.RETRY, 1, IDS, b"", 3), "expected no padding in RETRY, got 3 bytes"),
 }
@@ -114,8 +175,16 @@ JUNK = {
     "type 0x80": (changed(GOOD, 1, 0x80), DropReason.MALFORMED),
     "type 0x83": (changed(GOOD, 1, 0x83), DropReason.MALFORMED),
     "type 0x85": (changed(GOOD, 1, 0x85), DropReason.MALFORMED),
-    "an unknown flag": (changed(GOOD, 2, 0x01), DropReason.MALFORMED),
-    "a known flag with an unknown one": (changed(GOOD + b"\0", 2, 0x11), DropReason.MALFORMED),
+    "an unknown flag": (changed(GOOD, 2, 0x20), DropReason.MALFORMED),
+    "a known flag with an unknown one": (changed(GOOD + b"\0", 2, 0x30), DropReason.MALFORMED),
+    "a cookie announced and absent": (changed(GOOD, 2, 0x02), DropReason.MALFORMED),
+    "a cookie in a reply": (changed(REPLY, 2, 0x02) + bytes(16), DropReason.MALFORMED),
+    "a tag without a key": (changed(GOOD, 2, 0x01) + bytes(16), DropReason.MALFORMED),
+    "a tag announced and absent": (changed(changed(GOOD, 2, 0x01), 4, 1), DropReason.MALFORMED),
+    "a tag behind dirty padding": (
+        changed(changed(GOOD, 2, 0x11), 4, 1) + bytes([1]) + bytes(16),
+        DropReason.MALFORMED,
+    ),
     "attempt 0": (changed(GOOD, 3, 0), DropReason.MALFORMED),
     "key id 1": (changed(GOOD, 4, 1), DropReason.MALFORMED),
     "reserved 1": (changed(GOOD, 5, 1), DropReason.MALFORMED),

@@ -11,10 +11,13 @@ from trio_udp.proto import (
     Answer,
     AnswerKind,
     DropReason,
+    Message,
+    MessageType,
     Profile,
     ProtocolError,
     Question,
     RetryPolicy,
+    encode_message,
 )
 
 INSTANCE, RANDOM = b"instance", b"randomly"
@@ -58,7 +61,7 @@ def test_request_without_padding_is_read_the_short_way_and_so_is_its_reply_writt
 def test_refusal_is_written_the_short_way(attempt: int) -> None:
     """It is what a server under attack says most."""
     question = QUESTION._replace(attempt=attempt)
-    for kind, code in ((AnswerKind.RETRY, 0x82), (AnswerKind.BUSY, 0x83), (AnswerKind.ERROR, 0x84)):
+    for kind, code in ((AnswerKind.RETRY, 0x82), (AnswerKind.BUSY, 0x84), (AnswerKind.ERROR, 0x87)):
         assert TU1().encode_answer(question, kind, b"") == bytes([9, code, 0, attempt, 0, 0, 0, 0]) + KEY
 
 
@@ -146,3 +149,12 @@ def test_an_answer_to_what_was_no_request_cannot_be_said(change: dict[str, Any])
     """Not every `Question` came out of a datagram."""
     with pytest.raises(ProtocolError):
         TU1().encode_answer(QUESTION._replace(**change), AnswerKind.REPLY, b"")
+
+
+@pytest.mark.parametrize("extension", [{"cookie": bytes(16)}, {"once": bytes(20)}, {"key_id": 1, "tag": bytes(16)}])
+def test_extensions_are_not_spoken_yet(extension: dict[str, Any]) -> None:
+    """A1: what this client and server do not understand they do not believe."""
+    request = encode_message(Message(MessageType.REQUEST, 1, KEY, b"hello", **extension))
+    assert TU1().decode_question_untrusted(request) is DropReason.MALFORMED
+    retry = encode_message(Message(MessageType.RETRY, 1, KEY, **extension))
+    assert TU1().decode_answer_untrusted(retry) is DropReason.MALFORMED

@@ -58,6 +58,8 @@ class TU1:
         message = decode_message_untrusted(data)
         if isinstance(message, DropReason):
             return message
+        if not _is_plain(message):
+            return DropReason.MALFORMED
         kind = _KINDS.get(message.type)
         if kind is None:
             return DropReason.WRONG_DIRECTION
@@ -80,6 +82,8 @@ class TU1:
         message = decode_message_untrusted(data)
         if isinstance(message, DropReason):
             return message
+        if not _is_plain(message):
+            return DropReason.MALFORMED
         if message.type is not MessageType.REQUEST:
             return DropReason.WRONG_DIRECTION
         return Question(message.ids, message.payload, message.attempt, len(data))
@@ -95,3 +99,8 @@ class TU1:
     def reply_budget(self, question: Question) -> int:
         """No more than the request brought (E4)."""
         return question.size
+
+
+def _is_plain(message: Message) -> bool:
+    """Whether it has nothing that is not spoken here yet."""
+    return not (message.cookie or message.once or message.times or message.tag)
