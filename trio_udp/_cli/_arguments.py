@@ -5,6 +5,7 @@ Every error says what is wrong, which value it was, and what was expected.
 
 import argparse
 import errno
+import importlib
 import math
 import os
 import socket
@@ -91,6 +92,15 @@ def add_family(parser: argparse.ArgumentParser) -> None:
             default=socket.AF_UNSPEC,
             help=f"use IPv{digit} only",
         )
+
+
+def needed(module: str, extra: str) -> Any:
+    """A module that not everybody has. It is imported here, where it is used, and missed politely."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        line = f"expected the package {module!r} to be installed, and it is not: pip install 'trio-udp[{extra}]'"
+        raise BadInput(line) from None
 
 
 def explain(exc: OSError, host: str | None, port: int) -> BadInput:
