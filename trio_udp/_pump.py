@@ -9,6 +9,7 @@ What must hold: while anybody is parked somebody has the role, from hand to hand
 can lose it. And what has arrived is looked at before what is due is given up, however late the reader comes to it.
 """
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Final, Protocol, cast
@@ -16,7 +17,7 @@ from typing import Final, Protocol, cast
 import trio
 
 from ._endpoint import Endpoint
-from ._net import Address, Batch
+from ._net import BATCH, Address, Batch
 from .proto import Attempt, ClientProtocol, DropReason, Exchange, RetryPolicy
 
 PAUSE: Final = 0.001
@@ -103,6 +104,25 @@ class Pump:
             error = await self._endpoint.send(attempt.datagram, cast("Address", attempt.peer))
             if error is not None:
                 exchange.take_hint(error)
+
+    async def send_all(self, outbox: dict[Exchange, Attempt]) -> None:
+        """Send these, in as few calls as the kernel allows. Each goes from the dict when it has left.
+
+        Who takes one out meanwhile has it not sent. Checkpoints only where the kernel has no room; if that is
+        cancelled, what is left in the dict was not sent.
+        """
+        most = BATCH
+        while outbox:
+            some = list(itertools.islice(outbox.items(), most))
+            outgoing = [(attempt.datagram, cast("Address", attempt.peer), None) for _, attempt in some]
+            count, error = await self._endpoint.send_some(outgoing)
+            first = some[0][0]
+            if error is not None and first in outbox:  # else it is over, and nobody wants to hear of it
+                first.take_hint(error)
+                self._tell(first)
+            for exchange, _ in some[:count]:
+                outbox.pop(exchange, None)
+            most = BATCH if error is None else 1
 
     async def wait_for_news(self, waiter: Waiter) -> None:
         """Wait until there is something to do for this one; `trio.ClosedResourceError` once closed."""

@@ -9,16 +9,18 @@ forgets the rest at once. Cancelling a wait for a result loses nothing, and one 
 """
 
 import contextlib
-from collections import OrderedDict, deque
+import itertools
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from typing import NamedTuple, Protocol
 
 import trio
 
 from ._errors import UDPError
+from ._net import BATCH
 from ._pump import Pump
 from ._reply import Reply, conclude, counted_as
-from .proto import Exchange, RetryPolicy
+from .proto import Attempt, Exchange, RetryPolicy
 
 
 class Result(NamedTuple):
@@ -162,8 +164,10 @@ class Results:
         self._max_in_flight = max_in_flight
         self._taken = 0
         self._open: dict[Exchange, int] = {}
-        self._to_send: OrderedDict[Exchange, None] = OrderedDict()
+        self._to_send: dict[Exchange, None] = {}
         """Those of the open ones that may have something to send, or nothing more to wait for."""
+        self._outbox: dict[Exchange, Attempt] = {}
+        """What they send now."""
         self._results: deque[Result] = deque()
         self._in_use = False
         self._is_closed = False
@@ -201,12 +205,9 @@ class Results:
                 await self._turns.acquire()  # others have them all, and nothing here could be waited for instead
                 self._turns_in_hand = 1
             await self._pump.read_backlog(self)
-            while self._to_send or self._open_one():
-                exchange = next(iter(self._to_send))
-                await self._pump.transmit(exchange)
-                self._to_send.pop(exchange, None)
-                if exchange.is_over and exchange in self._open:
-                    self._finish(exchange)
+            while self._to_send or self._open_some():
+                self._fill_outbox()
+                await self._pump.send_all(self._outbox)
         except trio.BrokenResourceError:
             await trio.lowlevel.checkpoint()  # if this task is cancelled as well, that is what it has to hear
             raise
@@ -214,6 +215,25 @@ class Results:
             if self._turns_in_hand:
                 self._turns_in_hand = 0
                 self._turns.release()
+
+    def _fill_outbox(self) -> None:
+        """Make the transmissions that are due; those who have none more to make wait from now on, or are over."""
+        now = trio.current_time()
+        for exchange in list(itertools.islice(self._to_send, BATCH)):
+            attempt = exchange.next_attempt(now)
+            if attempt is not None:
+                self._outbox[exchange] = attempt
+            elif exchange.is_over:
+                self._finish(exchange)
+            else:
+                del self._to_send[exchange]
+
+    def _open_some(self) -> bool:
+        """Open as many requests as may leave together, if there are payloads and room; whether there was one."""
+        for opened in range(BATCH):
+            if not self._open_one():
+                return opened > 0
+        return True
 
     def _open_one(self) -> bool:
         """Open a request for the next payload, if there are a payload and room."""
@@ -264,6 +284,7 @@ class Results:
     def _finish(self, exchange: Exchange) -> None:
         number = self._open.pop(exchange)
         self._to_send.pop(exchange, None)
+        self._outbox.pop(exchange, None)
         exchange.close()
         self._turns.release()
         came = conclude(exchange, self._pump.protocol)
@@ -285,5 +306,6 @@ class Results:
             self._counts["cancelled"] += 1
         self._open.clear()
         self._to_send.clear()
+        self._outbox.clear()
         self._results.clear()
         self.interrupt()
