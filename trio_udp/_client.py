@@ -24,6 +24,7 @@ from ._random import RandomBytes, random_source
 from ._reply import Reply, conclude, counted_as, servers_of
 from ._results import Fetched, Given, Result, Results
 from ._statistics import ClientStatistics
+from ._turns import Turns
 from .proto import (
     DEFAULT_MAX_PAYLOAD,
     INSTANCE_SIZE,
@@ -158,8 +159,8 @@ class Client:
         self._protocol = protocol
         self._policy = policy
         in_flight = min(max_in_flight, protocol.profile.max_outstanding or max_in_flight)
-        self._turns = trio.Semaphore(in_flight, max_value=in_flight)
-        self._pump = Pump(endpoint, protocol, random_bytes)
+        self._turns = Turns(in_flight)
+        self._pump = Pump(endpoint, protocol, random_bytes, self._turns)
         self._counts = {"requests": 0, "replies": 0, "no_replies": 0, "remote_errors": 0, "cancelled": 0}
 
     @property
@@ -211,7 +212,7 @@ class Client:
         self._counts["requests"] += 1
         ended = "cancelled"
         try:
-            await self._take_turn()
+            await self._turns.acquire()
             try:
                 self._pump.check_open()  # it may have been closed while this request waited for its turn
                 came = await self._converse(payload, policy or self._policy, on_attempt)
@@ -255,13 +256,12 @@ class Client:
         `TypeError` there.
         """
         limit = self._turns.max_value if max_in_flight is None else max_in_flight
-        if limit is None or limit < 1:
+        if limit < 1:
             raise ValueError(f"expected max_in_flight to be at least 1, got {limit}")
         source = Fetched(payloads) if isinstance(payloads, AsyncIterable) else Given(payloads)
         results = Results(
             self._pump,
             source,
-            turns=self._turns,
             counts=self._counts,
             policy=policy or self._policy,
             max_in_flight=limit,
@@ -273,12 +273,6 @@ class Client:
                 await stack.enter_async_context(source.fetching(nursery, results.interrupt))
             stack.callback(results.close)
             yield results
-
-    async def _take_turn(self) -> None:
-        try:
-            self._turns.acquire_nowait()
-        except trio.WouldBlock:
-            await self._turns.acquire()
 
     async def _converse(
         self, payload: bytes, policy: RetryPolicy, on_attempt: Callable[[Attempt], None] | None
@@ -292,7 +286,7 @@ class Client:
                     await self._pump.wait_for_news(exchange)
             return conclude(exchange, self._protocol)
         finally:
-            exchange.close()
+            self._pump.forget(exchange)
 
     async def aclose(self) -> None:
         """Close the socket. Every request under way ends with `trio.ClosedResourceError`; closing twice is fine."""

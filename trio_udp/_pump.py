@@ -18,6 +18,7 @@ import trio
 
 from ._endpoint import Endpoint
 from ._net import BATCH, Address, Batch
+from ._turns import Leave, Turns
 from .proto import Attempt, ClientProtocol, DropReason, Exchange, RetryPolicy
 
 PAUSE: Final = 0.001
@@ -26,6 +27,11 @@ holds would take a flood of 256,000 a second."""
 BACKLOG: Final = 11_000
 """Datagrams read before sending, at most: as many as the buffer that we ask for holds (8 MiB as the kernel counts, 768
 bytes for a small one). Under a flood the end of them never comes."""
+
+RUSH: Final = 8
+"""Tasks woken together who are worth waiting for, because they may have something to send together."""
+_PASSES: Final = 4
+"""How often the reader lets other tasks run before it sends what they have by then."""
 
 
 class Waiter(Protocol):
@@ -43,35 +49,30 @@ class Owner(Waiter, Protocol):
         """There is something to do for this one."""
 
 
-class Leave:
-    """Called by Trio when a task that is parked is cancelled. An object, because a closure is four times as large."""
-
-    __slots__ = ("_parked", "_waiter")
-
-    def __init__(self, parked: dict[Waiter, trio.lowlevel.Task], waiter: Waiter) -> None:
-        self._parked = parked
-        self._waiter = waiter
-
-    def __call__(self, raise_cancel: object) -> trio.lowlevel.Abort:
-        self._parked.pop(self._waiter, None)
-        return trio.lowlevel.Abort.SUCCEEDED
-
-
 class Pump:
     """What the requests of one client share: its socket, its protocol, and those who wait."""
 
-    def __init__(self, endpoint: Endpoint, protocol: ClientProtocol, random_bytes: Callable[[int], bytes]) -> None:
+    def __init__(
+        self, endpoint: Endpoint, protocol: ClientProtocol, random_bytes: Callable[[int], bytes], turns: Turns
+    ) -> None:
         self.protocol = protocol
         self.parked: dict[Waiter, trio.lowlevel.Task] = {}
         self.reader: Waiter | None = None
         """Whose task reads, or will as soon as it runs."""
         self.is_closed = False
+        self.turns = turns
         self._endpoint = endpoint
         self._random_bytes = random_bytes
         self._read_at = -math.inf
         """When the socket was last read."""
         self._scope = trio.CancelScope()
         """The reader's, with the one timer."""
+        self._awake = 0
+        """Tasks that were woken here, and have not run since."""
+        self._is_rush = False
+        """Whether the reader sends for all before it waits. Then whoever has something to send leaves it to it."""
+        self._outbox: dict[Exchange, Attempt] = {}
+        """What was left to it."""
 
     def open_exchange(self, payload: bytes, policy: RetryPolicy) -> Exchange:
         """Open a request, with random bytes of its own. See `ClientProtocol.open_exchange`."""
@@ -97,10 +98,16 @@ class Pump:
             self._hand_over()
 
     async def transmit(self, exchange: Exchange, on_attempt: Callable[[Attempt], None] | None = None) -> None:
-        """Make the transmissions that are due. Checkpoints only where the kernel has no room for them."""
+        """Make the transmissions that are due, or leave them to the reader. Who calls this waits for news next.
+
+        Checkpoints only where the kernel has no room for them.
+        """
         while (attempt := exchange.next_attempt(trio.current_time())) is not None:
             if on_attempt is not None:
                 on_attempt(attempt)
+            if self._is_rush and exchange not in self._outbox:
+                self._outbox[exchange] = attempt
+                continue
             error = await self._endpoint.send(attempt.datagram, cast("Address", attempt.peer))
             if error is not None:
                 exchange.take_hint(error)
@@ -135,6 +142,7 @@ class Pump:
                     await self._read(waiter)
                 else:
                     await trio.lowlevel.wait_task_rescheduled(self._park(waiter))
+                    self._awake -= 1
         finally:
             if self.reader is waiter:
                 self._hand_over()
@@ -147,12 +155,25 @@ class Pump:
             if overdue:
                 self._scope.deadline = due  # set in here it lets the reader look once at what has arrived
             while not waiter.news:
-                self._take(await self._endpoint.receive())
+                if self._is_rush and not overdue:
+                    await self._send_together()
+                else:
+                    self._take(await self._endpoint.receive())
         if self._scope.cancel_called:
             for exchange in self.protocol.take_due(trio.current_time()):
                 self._tell(exchange)
+            self._is_rush |= self._awake >= RUSH
 
-    def _park(self, waiter: Waiter) -> Callable[[object], trio.lowlevel.Abort]:
+    async def _send_together(self) -> None:
+        """Let those who were woken run, and send what they leave to us."""
+        for _ in range(_PASSES):
+            if not self._awake and not self.turns.awake:
+                break
+            await trio.lowlevel.checkpoint()
+        await self.send_all(self._outbox)
+        self._is_rush = False
+
+    def _park(self, waiter: Waiter) -> Leave[Waiter]:
         """Put this task among those who sleep until woken, for news or to read; gives what undoes that."""
         due = self.protocol.next_due
         if due < self._scope.deadline:  # noqa: PLR1730 - Trio works at every assignment, and this one is rarely needed
@@ -165,7 +186,7 @@ class Pump:
         self.reader = None
         if self.parked:
             self.reader, task = self.parked.popitem()
-            trio.lowlevel.reschedule(task)
+            self._reschedule(task)
 
     def _take(self, batch: Batch) -> None:
         now = self._read_at = trio.current_time()
@@ -179,6 +200,7 @@ class Pump:
                 self._tell(hinted)
         if batch.truncated:
             self.protocol.dropped[DropReason.TRUNCATED] += batch.truncated
+        self._is_rush |= self._awake >= RUSH
 
     def _tell(self, exchange: Exchange) -> None:
         """Wake who waits for this exchange, if there is something to do for it."""
@@ -193,7 +215,11 @@ class Pump:
     def _wake(self, waiter: Waiter) -> None:
         task = self.parked.pop(waiter, None)
         if task is not None:
-            trio.lowlevel.reschedule(task)
+            self._reschedule(task)
+
+    def _reschedule(self, task: trio.lowlevel.Task) -> None:
+        self._awake += 1
+        trio.lowlevel.reschedule(task)
 
     def interrupt(self, waiter: Waiter) -> None:
         """Something has happened to this one, who may be the reader, that did not come from the socket."""
@@ -201,6 +227,11 @@ class Pump:
             self._scope.cancel()
         else:
             self._wake(waiter)
+
+    def forget(self, exchange: Exchange) -> None:
+        """It is over, or nobody wants to know any more: what was not sent is not sent."""
+        exchange.close()
+        self._outbox.pop(exchange, None)
 
     def check_open(self) -> None:
         """Raise `trio.ClosedResourceError` if this client was closed."""
@@ -212,4 +243,4 @@ class Pump:
         self.is_closed = True
         self._endpoint.close()
         while self.parked:
-            trio.lowlevel.reschedule(self.parked.popitem()[1])
+            self._reschedule(self.parked.popitem()[1])

@@ -145,7 +145,6 @@ class Results:
         pump: Pump,
         source: Source,
         *,
-        turns: trio.Semaphore,
         counts: dict[str, int],
         policy: RetryPolicy,
         max_in_flight: int,
@@ -154,8 +153,8 @@ class Results:
         """For the pump: whether there is something to do."""
         self._pump = pump
         self._source = source
-        self._turns = turns
-        self._turns_for_others = 1 if turns.max_value != 1 else 0
+        self._turns = pump.turns
+        self._turns_for_others = 1 if pump.turns.max_value != 1 else 0
         """Left alone while a request is in flight here: whoever takes it reads for us too, even if nobody iterates."""
         self._turns_in_hand = 0
         """Waited for, and not used yet. Not given back before that: it would go to the next who waits."""
@@ -267,7 +266,7 @@ class Results:
         if self._turns_in_hand:
             self._turns_in_hand = 0
         else:
-            self._turns.acquire_nowait()
+            self._turns.value -= 1
         exchange.owner = self
         self._open[exchange] = number
         self._to_send[exchange] = None
