@@ -10,6 +10,8 @@ import enum
 class DropReason(enum.StrEnum):
     """Why a datagram was not believed. Compares and formats as its own lower-case name."""
 
+    __hash__ = str.__hash__  # equal to its name, so the hash has to be too; and the enumeration's own is slow
+
     WRONG_PEER = "wrong_peer"
     """It came from an address nobody here has asked."""
     UNKNOWN_REQUEST = "unknown_request"

@@ -22,6 +22,10 @@ from ._schedule import RetryPolicy
 if TYPE_CHECKING:
     from ._client import ClientProtocol
 
+_REPLY: Final = AnswerKind.REPLY  # these are looked up once, because that is slow
+_DUPLICATE: Final = DropReason.DUPLICATE
+_LATE: Final = DropReason.LATE
+
 SLACK: Final = 1e-9
 """Seconds: a timeout that is over but for a rounding error is over."""
 
@@ -203,7 +207,7 @@ class Exchange:
             return
         for asked in self._asked:
             answered = self.outcome is not None and self.outcome.peer == asked.server.peer
-            reason = DropReason.DUPLICATE if answered else DropReason.LATE
+            reason = _DUPLICATE if answered else _LATE
             self._protocol.exchanges.close(asked.server.peer, asked.key, reason)
         self._asked = ()
         self._protocol.timers.clear(self)
@@ -216,7 +220,7 @@ class Exchange:
 
     def take_answer(self, asked: Asked, answer: Answer, now: float, hop_limit: int | None) -> None:
         """Act on an answer that the accept rule let through."""
-        if answer.kind is AnswerKind.REPLY:
+        if answer.kind is _REPLY:
             self._take_reply(asked, answer, now, hop_limit)
         elif not asked.is_out:  # else the network has reordered, and this was said before its last word
             self._take_refusal(asked, answer)
@@ -237,6 +241,12 @@ class Exchange:
 
     def _next(self) -> tuple[float, Asked | None]:
         """When there is something to do, and which server is to be asked then; none if it is to be given up."""
+        if len(self._asked) == 1 and not self._asked[0].is_out:  # what follows, for one
+            asked = self._asked[0]
+            due = asked.due
+            if due >= self._ends:
+                return self._ends, None
+            return due, None if asked.step == self._steps and not asked.wants_padding else asked
         due, next_one = math.inf, None
         given_up = -math.inf
         for asked in self._asked:
@@ -266,14 +276,16 @@ class Exchange:
         asked.sent += (now,)
         self.attempts += 1
         number = len(asked.sent)
-        return Attempt(number, asked.server.peer, self._protocol.encode(self.payload, asked, number), wait)
+        datagram = self._protocol.encode(self.payload, asked, number)
+        return tuple.__new__(Attempt, (number, asked.server.peer, datagram, wait))
 
     def _take_reply(self, asked: Asked, answer: Answer, now: float, hop_limit: int | None) -> None:
         # Without an echoed number the reply may belong to any transmission: a sample only if there was just one (Karn).
-        rtt = now - asked.sent[max(answer.attempt, 1) - 1]
-        if answer.attempt or len(asked.sent) == 1:
+        _, payload, attempt, _ = answer
+        rtt = now - asked.sent[attempt - 1 if attempt else 0]
+        if attempt or len(asked.sent) == 1:
             asked.server.estimator.update(rtt)
-        self.outcome = Outcome(answer.payload, rtt, self.attempts, asked.server.peer, hop_limit)
+        self.outcome = tuple.__new__(Outcome, (payload, rtt, self.attempts, asked.server.peer, hop_limit))
         self.news = True
 
     def _take_refusal(self, asked: Asked, answer: Answer) -> None:

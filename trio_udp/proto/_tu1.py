@@ -28,8 +28,10 @@ _KINDS: Final = {
 }
 _TYPES: Final = {kind: message_type for message_type, kind in _KINDS.items()}
 _REPLY: Final = AnswerKind.REPLY  # looked up once, because that is slow
+_WRONG_VERSION: Final = DropReason.WRONG_VERSION
 _PLAIN_REQUEST: Final = plain_word(MessageType.REQUEST)
 _PLAIN_ANSWERS: Final = {kind: plain_word(message_type) for kind, message_type in _TYPES.items()}
+_PLAIN_KINDS: Final = {word >> 8: kind for kind, word in _PLAIN_ANSWERS.items()}
 _IDS: Final = slice(HEADER_SIZE - IDS_SIZE, HEADER_SIZE)
 
 
@@ -50,11 +52,24 @@ class TU1:
 
     def encode_request(self, payload: bytes, key: bytes, attempt: int, room: int) -> bytes:
         """A REQUEST, padded to `room` bytes if it is shorter."""
-        padding = max(room - HEADER_SIZE - len(payload), 0)
+        length = len(payload)
+        fits = room <= HEADER_SIZE + length <= MAX_DATAGRAM and 0 < attempt <= MAX_ATTEMPT
+        if fits and len(key) == IDS_SIZE:
+            return PLAIN_HEADER.pack(_PLAIN_REQUEST + attempt, length, key) + payload
+        padding = max(room - HEADER_SIZE - length, 0)
         return encode_message(Message(MessageType.REQUEST, attempt, key, payload, padding))
 
     def decode_answer_untrusted(self, data: bytes) -> Answer | DropReason:
         """Any message with the direction bit."""
+        size = len(data)
+        if HEADER_SIZE <= size <= MAX_DATAGRAM:
+            word, length, ids = PLAIN_HEADER.unpack_from(data)
+            attempt = word & MAX_ATTEMPT
+            plain = _PLAIN_KINDS.get(word >> 8)
+            if plain is not None and attempt and length == size - HEADER_SIZE and (plain is _REPLY or not length):
+                return tuple.__new__(Answer, (ids, data[HEADER_SIZE:], attempt, plain))
+            if word >> 24 != VERSION:  # as most junk
+                return _WRONG_VERSION
         message = decode_message_untrusted(data)
         if isinstance(message, DropReason):
             return message
