@@ -22,7 +22,7 @@ import trio
 from ._endpoint import Endpoint
 from ._handlers import AsyncHandler, Handler, Request, SyncHandler, Waiting, begin, call, go_on, is_async
 from ._net import Address, Datagram, Outgoing
-from .proto import AnswerKind, DropReason, Question, ServerProtocol
+from .proto import AnswerKind, DropReason, Question, ServerProtocol, is_sealed
 
 logger: Final = logging.getLogger("trio_udp")
 
@@ -211,7 +211,7 @@ class Answering:
         local = endpoint.address
         if datagram.ancillary.local is not None:
             local = _address(datagram.ancillary.local, local.port)
-        return tuple.__new__(Request, (question.payload, datagram.peer, local, question.attempt))
+        return tuple.__new__(Request, (question.payload, datagram.peer, local, question.attempt, is_sealed(question)))
 
     def _put(self, role: _Role, datagram: Datagram, kind: AnswerKind, answer: bytes | None) -> None:
         """Keep an answer until the batch is through."""

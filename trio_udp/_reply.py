@@ -30,8 +30,8 @@ def conclude(exchange: Exchange, protocol: ClientProtocol) -> Reply | NoReply | 
     """The reply of an exchange that is over, or the error that is to be raised instead."""
     outcome = exchange.outcome
     if outcome is not None:
-        payload, rtt, attempts, peer, hop_limit = outcome
-        return Reply(payload, rtt, attempts, cast("Address", peer), authenticated=False, hop_limit=hop_limit)
+        payload, rtt, attempts, peer, hop_limit, authenticated = outcome
+        return Reply(payload, rtt, attempts, cast("Address", peer), authenticated, hop_limit)
     servers = servers_of(protocol)
     match exchange.failure:
         case Failure.BUSY:

@@ -68,7 +68,9 @@ def test_a_server_reads_a_plain_request_as_it_reads_any(data: bytes) -> None:
     expected: Question | DropReason
     if isinstance(message, DropReason):
         expected = message
-    elif message.cookie or message.once or message.times or message.tag:
+    elif message.tag:
+        expected = DropReason.BAD_SEAL
+    elif message.cookie or message.once or message.times:
         expected = DropReason.MALFORMED
     elif message.type is MessageType.REQUEST:
         expected = Question(message.ids, message.payload, message.attempt, len(data))

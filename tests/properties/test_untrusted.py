@@ -30,15 +30,19 @@ from trio_udp.proto import (
     Peer,
     Question,
     RetryPolicy,
+    Seal,
+    blake2b_seal,
     decode_message_untrusted,
 )
+from trio_udp.proto._seal import REQUEST, KeyRing, is_sealed_untrusted, open_answer_untrusted
 
 from .forge import datagrams
 
 SERVER: Final[Peer] = ("192.0.2.53", 1060)
 IDS: Final = b"\x01" * 8 + b"\x02" * 8
 BAD_FORM: Final = (DropReason.MALFORMED, DropReason.WRONG_VERSION)
-NOT_FOR_ME: Final = (*BAD_FORM, DropReason.WRONG_DIRECTION)
+NOT_FOR_ME: Final = (*BAD_FORM, DropReason.WRONG_DIRECTION, DropReason.BAD_SEAL)
+SEAL: Final = blake2b_seal(1, bytes(32))
 
 
 class Trial(NamedTuple):
@@ -54,9 +58,9 @@ def returns(kind: type, *reasons: DropReason) -> Callable[[object], bool]:
     return lambda result: isinstance(result, kind) if not isinstance(result, DropReason) else result in reasons
 
 
-def match(data: bytes, peer: Peer) -> object:
+def match(data: bytes, peer: Peer, seal: Seal | None = None) -> object:
     """`_match_untrusted` through the door that datagrams come in by, with a request open to that server and another."""
-    client = ClientProtocol(TU1(), [SERVER, ("192.0.2.54", 1060)], random=IDS[:8] + bytes(8))
+    client = ClientProtocol(TU1(), [SERVER, ("192.0.2.54", 1060)], random=IDS[:8] + bytes(8), seal=seal)
     exchange = client.open_exchange(b"question", RetryPolicy(), bytes(2) + IDS[8:] + bytes(8))
     exchange.next_attempt(0.0)
     found = client.receive_datagram(data, peer, 1.0)
@@ -65,7 +69,21 @@ def match(data: bytes, peer: Peer) -> object:
     return found
 
 
+def match_keyed(data: bytes, peer: Peer) -> object:
+    """The same for a client that has a key."""
+    return match(data, peer, SEAL)
+
+
 one_datagram = datagrams(st.just(IDS) | st.binary(min_size=16, max_size=16)).map(lambda data: (data,))
+some_sealed = st.builds(
+    lambda data, key_id, is_good: (
+        (SEAL.seal(REQUEST, data) if is_good else b"\x09%b%c%b%c%b" % (data[1:2], 1, data[3:4], key_id, data[5:])),
+    ),
+    datagrams().map(lambda data: data.ljust(40, b"x")),
+    st.sampled_from([0, 1, 1, 1, 2, 255]),
+    st.booleans(),
+)
+"""Datagrams with a flag that announces a tag, some of them with a good one."""
 from_somewhere = st.tuples(
     datagrams(st.just(IDS) | st.binary(min_size=16, max_size=16)), st.sampled_from([SERVER, ("192.0.2.9", 9)])
 )
@@ -131,6 +149,29 @@ TRIALS: Final = {
         match,
         from_somewhere,
         returns(object, *NOT_FOR_ME, DropReason.WRONG_PEER, DropReason.UNKNOWN_REQUEST),
+    ),
+    "proto._client.ClientProtocol._open_untrusted": Trial(
+        match_keyed,
+        from_somewhere,
+        returns(object, *NOT_FOR_ME, DropReason.WRONG_PEER, DropReason.UNKNOWN_REQUEST),
+    ),
+    "proto._seal.Seal.open_untrusted": Trial(
+        lambda data: SEAL.open_untrusted(REQUEST, data),
+        some_sealed,
+        lambda result: result is None or isinstance(result, bytes),
+    ),
+    "proto._seal.KeyRing.decode_question_untrusted": Trial(
+        KeyRing([SEAL], TU1().decode_question_untrusted).decode_question_untrusted,
+        one_datagram | some_sealed,
+        returns(Question, *NOT_FOR_ME),
+    ),
+    "proto._seal.is_sealed_untrusted": Trial(
+        is_sealed_untrusted, one_datagram, lambda result: isinstance(result, bool)
+    ),
+    "proto._seal.open_answer_untrusted": Trial(
+        lambda data: open_answer_untrusted(data, [(SEAL, bytes(16))]),
+        some_sealed,
+        returns(bytes, DropReason.BAD_SEAL, DropReason.UNKNOWN_REQUEST),
     ),
     "_net._ancillary.read_error_untrusted": Trial(
         _ancillary.read_error_untrusted, st.tuples(datagrams(), control_messages, sockaddrs), is_hint

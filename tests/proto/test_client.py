@@ -18,6 +18,8 @@ from trio_udp.proto import (
     Peer,
     Question,
     RetryPolicy,
+    ServerProtocol,
+    blake2b_seal,
 )
 
 from .talk import ONCE, PADDED_SIZE, STEADY, STRANGER, A, B, C, Talk
@@ -263,6 +265,39 @@ def test_hint_that_quotes_no_open_request_to_that_peer_is_nobodys(quote: str, pe
     closed.close()
     assert talk.client.receive_hint(quotes[quote], peer, "ECONNREFUSED") is None
     assert (talk.exchange.hint, talk.exchange.news, closed.hint) == (None, False, None)
+
+
+def test_client_with_a_key_believes_only_what_that_vouches_for() -> None:
+    """F1; `test_seal` has the rest. What has no tag is dropped as what it is, if it is no answer either."""
+    old, new = blake2b_seal(1, bytes(16)), blake2b_seal(2, bytes(16))
+    client = ClientProtocol(TU1(), [A], random=bytes(8), seal=old)
+    exchange = client.open_exchange(b"question", STEADY, bytes(10))
+    first, second = exchange.next_attempt(0.0), exchange.next_attempt(1.0)
+    client.set_seal(new)
+    assert first is not None
+    assert second is not None
+    server = ServerProtocol(TU1(), seals=[old])
+    question = server.receive_datagram(second.datagram)
+    assert isinstance(question, Question)
+    without = TU1().encode_answer(question, AnswerKind.REPLY, b"answer")
+    data = server.reply(question, b"answer")[1]
+    assert data is not None
+    receive = client.receive_datagram
+    assert receive(without, A, 1.1) is DropReason.BAD_SEAL
+    assert receive(b"junk", A, 1.1) is DropReason.MALFORMED
+    assert receive(data[:-1] + bytes((data[-1] ^ 1,)), A, 1.1) is DropReason.BAD_SEAL
+    assert receive(data[:9] + b"?" + data[10:], A, 1.1) is DropReason.UNKNOWN_REQUEST
+    assert receive(data, A, 1.1) is exchange
+    assert exchange.outcome is not None
+    assert exchange.outcome.authenticated
+
+
+def test_key_is_refused_where_it_could_do_nothing() -> None:
+    """By a format that has no room for a tag, and by a client that has begun without one."""
+    with pytest.raises(ValueError, match="profile book has no room for a tag"):
+        ClientProtocol(Book(), [A], random=bytes(8), seal=blake2b_seal(1, bytes(16)))
+    with pytest.raises(ValueError, match="expected a client that was opened with a key"):
+        Talk(A).client.set_seal(blake2b_seal(1, bytes(16)))
 
 
 def test_book_request_that_is_not_text_is_refused_and_opens_nothing() -> None:

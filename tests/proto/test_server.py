@@ -18,7 +18,10 @@ from trio_udp.proto import (
     Profile,
     Question,
     ServerProtocol,
+    blake2b_seal,
+    is_sealed,
 )
+from trio_udp.proto._seal import REQUEST
 
 KEY = bytes(range(16))
 LONGEST_SENTENCE = 30
@@ -80,6 +83,31 @@ def test_limit_is_the_formats_unless_a_smaller_one_is_asked_for(profile: Profile
     assert ServerProtocol(profile).max_payload == profile.max_payload
     assert ServerProtocol(profile, max_payload=10).max_payload == 10
     assert ServerProtocol(profile, max_payload=10**6).max_payload == profile.max_payload
+
+
+@pytest.mark.parametrize("allow_unkeyed", [False, True])
+def test_server_with_keys_takes_what_they_vouch_for_and_answers_under_the_same(*, allow_unkeyed: bool) -> None:
+    """F1; `test_seal` has the rest."""
+    seal = blake2b_seal(1, bytes(16))
+    server = ServerProtocol(TU1(), seals=[seal], allow_unkeyed=allow_unkeyed)
+    question = ask(server, seal.seal(REQUEST, request()))
+    assert is_sealed(question)
+    assert [len(server.reply(question, b"world")[1] or b""), len(server.reply(question, b"worlds")[1] or b"")] == [
+        45,
+        40,
+    ]
+    if allow_unkeyed:
+        assert not is_sealed(ask(server, request()))
+    else:
+        assert server.receive_datagram(request()) is DropReason.BAD_SEAL
+    server.set_seals([blake2b_seal(1, bytes(17))])
+    assert server.receive_datagram(seal.seal(REQUEST, request())) is DropReason.BAD_SEAL
+
+
+def test_server_of_a_format_without_room_for_a_tag_takes_no_keys() -> None:
+    """It could not hold what they promise."""
+    with pytest.raises(ValueError, match="profile book has no room for a tag"):
+        ServerProtocol(Book(), seals=[blake2b_seal(1, bytes(16))])
 
 
 # Answers

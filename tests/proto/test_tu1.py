@@ -151,7 +151,15 @@ def test_an_answer_to_what_was_no_request_cannot_be_said(change: dict[str, Any])
         TU1().encode_answer(QUESTION._replace(**change), AnswerKind.REPLY, b"")
 
 
-@pytest.mark.parametrize("extension", [{"cookie": bytes(16)}, {"once": bytes(20)}, {"key_id": 1, "tag": bytes(16)}])
+def test_a_tag_is_not_believed_by_who_has_no_key() -> None:
+    """A1, F1: nor is what it covers."""
+    request = encode_message(Message(MessageType.REQUEST, 1, KEY, b"hello", key_id=1, tag=bytes(16)))
+    assert TU1().decode_question_untrusted(request) is DropReason.BAD_SEAL
+    reply = encode_message(Message(MessageType.REPLY, 1, KEY, b"hello", key_id=1, tag=bytes(16)))
+    assert TU1().decode_answer_untrusted(reply) is DropReason.BAD_SEAL
+
+
+@pytest.mark.parametrize("extension", [{"cookie": bytes(16)}, {"once": bytes(20)}])
 def test_extensions_are_not_spoken_yet(extension: dict[str, Any]) -> None:
     """A1: what this client and server do not understand they do not believe."""
     request = encode_message(Message(MessageType.REQUEST, 1, KEY, b"hello", **extension))

@@ -4,12 +4,12 @@ Every error says what is wrong, which value it was, and what was expected.
 """
 
 import argparse
+import contextlib
 import errno
-import importlib
 import math
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NoReturn
 
 from .. import TU1, Book, Profile
@@ -94,12 +94,13 @@ def add_family(parser: argparse.ArgumentParser) -> None:
         )
 
 
-def needed(module: str, extra: str) -> Any:
-    """A module that not everybody has. It is imported here, where it is used, and missed politely."""
+@contextlib.contextmanager
+def missed_politely(extra: str) -> Iterator[None]:
+    """Import in here what not everybody has; who has not is told how to get it."""
     try:
-        return importlib.import_module(module)
-    except ImportError:
-        line = f"expected the package {module!r} to be installed, and it is not: pip install 'trio-udp[{extra}]'"
+        yield
+    except ImportError as exc:
+        line = f"expected the package {exc.name!r} to be installed, and it is not: pip install 'trio-udp[{extra}]'"
         raise BadInput(line) from None
 
 

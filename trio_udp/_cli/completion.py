@@ -2,7 +2,7 @@
 
 import argparse
 
-from ._arguments import SubParsers, needed
+from ._arguments import SubParsers, missed_politely
 
 
 def add_to(commands: SubParsers) -> None:
@@ -19,7 +19,8 @@ def add_to(commands: SubParsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print it."""
-    shtab = needed("shtab", "shell")
+    with missed_politely("shell"):
+        import shtab
     parser = arguments.describe("trio-udp")  # what is typed; nothing completes `python -m trio_udp`
     print(shtab.complete(parser, arguments.shell), flush=True)
     return 0

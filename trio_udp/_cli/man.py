@@ -2,7 +2,7 @@
 
 import argparse
 
-from ._arguments import SubParsers, needed
+from ._arguments import SubParsers, missed_politely
 
 
 def add_to(commands: SubParsers) -> None:
@@ -18,7 +18,8 @@ def add_to(commands: SubParsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print it."""
-    manpage = needed("argparse_manpage.manpage", "shell")
+    with missed_politely("shell"):
+        from argparse_manpage import manpage
     parser = arguments.describe("trio-udp")
     parser.man_short_description = parser.description
     print(manpage.Manpage(parser), flush=True)

@@ -22,6 +22,7 @@ from ._exchanges import ExchangeTable, Peer
 from ._profile import Answer, AnswerKind, Profile, Question
 from ._rtt import RTTEstimator
 from ._schedule import BOOK, COAP, PRESETS, STUN, RetryPolicy
+from ._seal import Seal, blake2b_seal, hmac_seal, is_sealed, key_id_of
 from ._server import ServerProtocol
 from ._timers import Timers
 from ._tu1 import TU1
@@ -56,9 +57,14 @@ __all__ = [
     "Question",
     "RTTEstimator",
     "RetryPolicy",
+    "Seal",
     "ServerProtocol",
     "Timers",
     "UDPError",
+    "blake2b_seal",
     "decode_message_untrusted",
     "encode_message",
+    "hmac_seal",
+    "is_sealed",
+    "key_id_of",
 ]

@@ -18,13 +18,16 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
+from ._codec import TAG_SIZE
 from ._drop_reason import DropReason
 from ._errors import PayloadTooLarge
 from ._exchange import SLACK, Asked, Exchange, KnownServer
 from ._exchanges import ExchangeTable, Peer
 from ._profile import Answer, Profile
 from ._schedule import RetryPolicy
+from ._seal import IDS, REQUEST, Seal, is_sealed_untrusted, open_answer_untrusted, stamp
 from ._timers import Timers
+from ._tu1 import TU1
 
 DEFAULT_MAX_PAYLOAD: Final = 1200
 """Bytes that fit any Internet path undivided (RFC 9000 section 14)."""
@@ -43,6 +46,7 @@ class ClientProtocol:
         *,
         random: bytes,
         max_payload: int = DEFAULT_MAX_PAYLOAD,
+        seal: Seal | None = None,
     ) -> None:
         """Make the protocol of one client.
 
@@ -51,7 +55,10 @@ class ClientProtocol:
             peers: the servers, in order of preference; each once.
             random: 8 random bytes a server, for the instance ids; `ValueError` for more or fewer.
             max_payload: the longest payload a request may have, in bytes.
+            seal: the key that vouches for requests and answers; `ValueError` if the format has no room for a tag.
         """
+        if seal is not None and not isinstance(profile, TU1):
+            raise ValueError(f"expected no key: profile {profile.name} has no room for a tag")
         if len(random) != INSTANCE_SIZE * len(peers):
             raise ValueError(f"expected {INSTANCE_SIZE * len(peers)} random bytes, got {len(random)}")
         self.profile = profile
@@ -61,7 +68,8 @@ class ClientProtocol:
         self.dropped: Counter[DropReason] = Counter()
         self.random_size = _DRAW_SIZE + profile.random_size * len(peers)
         """Random bytes that `open_exchange` wants."""
-        self.max_payload = min(max_payload, profile.max_payload)
+        self.max_payload = min(max_payload, profile.max_payload - (0 if seal is None else TAG_SIZE))
+        self._seal = seal
         self._servers = [
             KnownServer(peer, random[start : start + INSTANCE_SIZE])
             for peer, start in zip(peers, range(0, len(random), INSTANCE_SIZE), strict=True)
@@ -71,6 +79,12 @@ class ClientProtocol:
     def servers(self) -> tuple[KnownServer, ...]:
         """The servers, the one that answered last first."""
         return tuple(self._servers)
+
+    def set_seal(self, seal: Seal) -> None:
+        """Ask under this key from now on; what was asked before may still be answered under the one before."""
+        if self._seal is None:
+            raise ValueError("expected a client that was opened with a key")
+        self._seal = seal
 
     def open_exchange(self, payload: bytes, policy: RetryPolicy, random: bytes) -> Exchange:
         """Open a request to all servers, each with ids of its own (A8). Close it when it is over, whatever ended it.
@@ -98,7 +112,11 @@ class ClientProtocol:
     def encode(self, payload: bytes, asked: Asked, attempt: int) -> bytes:
         """The datagram of one transmission."""
         room = 0 if asked.padded_from is None else self.profile.overhead + self.max_payload
-        return self.profile.encode_request(payload, asked.key, attempt, room)
+        datagram = self.profile.encode_request(payload, asked.key, attempt, room)
+        if self._seal is not None:
+            datagram = self._seal.seal(REQUEST, datagram)
+            asked.stamps += (stamp(self._seal, datagram),)
+        return datagram
 
     def receive_datagram(
         self, data: bytes, peer: Peer, now: float, hop_limit: int | None = None
@@ -149,6 +167,11 @@ class ClientProtocol:
     def _match_untrusted(self, data: bytes, peer: Peer) -> tuple[Asked, Answer] | DropReason:
         if peer not in self.exchanges:
             return _WRONG_PEER
+        if self._seal is not None:
+            opened = self._open_untrusted(data, peer)
+            if isinstance(opened, DropReason):
+                return opened
+            data = opened
         answer = self._decode(data)
         if not isinstance(answer, Answer):
             return answer
@@ -159,6 +182,14 @@ class ClientProtocol:
         if not made or answer.attempt > made:
             return DropReason.UNKNOWN_REQUEST  # the key is right, yet that attempt was never made
         return asked, answer
+
+    def _open_untrusted(self, data: bytes, peer: Peer) -> bytes | DropReason:
+        """What lies under the tag. Which one that has to be, only the request it answers can say."""
+        if not is_sealed_untrusted(data):
+            answer = self.profile.decode_answer_untrusted(data)
+            return answer if isinstance(answer, DropReason) else DropReason.BAD_SEAL
+        asked = self.exchanges.match(peer, data[IDS])
+        return asked if isinstance(asked, DropReason) else open_answer_untrusted(data, asked.stamps)
 
     def _prefer(self, server: KnownServer) -> None:
         if self._servers[0] is not server:

@@ -18,6 +18,7 @@ from ._exchanges import Peer
 from ._profile import Answer, AnswerKind
 from ._rtt import RTTEstimator
 from ._schedule import RetryPolicy
+from ._seal import Stamp
 
 if TYPE_CHECKING:
     from ._client import ClientProtocol
@@ -53,6 +54,8 @@ class Outcome(NamedTuple):
     peer: Peer
     hop_limit: int | None
     """What was left of the answer's TTL or hop limit, where that is known."""
+    authenticated: bool = False
+    """Whether its tag was checked."""
 
 
 class Failure(enum.Enum):
@@ -92,6 +95,7 @@ class Asked:
         "padded_from",
         "sent",
         "server",
+        "stamps",
         "step",
         "wants_padding",
     )
@@ -102,6 +106,8 @@ class Asked:
         self.key = key
         self.sent: tuple[float, ...] = ()
         """When attempt k was sent, at index k - 1."""
+        self.stamps: tuple[Stamp, ...] = ()
+        """What attempt k was sealed with, at index k - 1; none without a key."""
         self.step = 0
         """Attempts of the schedule that were made; a transmission that was asked for by RETRY is not among them."""
         self.due = -math.inf
@@ -285,7 +291,8 @@ class Exchange:
         rtt = now - asked.sent[attempt - 1 if attempt else 0]
         if attempt or len(asked.sent) == 1:
             asked.server.estimator.update(rtt)
-        self.outcome = tuple.__new__(Outcome, (payload, rtt, self.attempts, asked.server.peer, hop_limit))
+        keyed = bool(asked.stamps)
+        self.outcome = tuple.__new__(Outcome, (payload, rtt, self.attempts, asked.server.peer, hop_limit, keyed))
         self.news = True
 
     def _take_refusal(self, asked: Asked, answer: Answer) -> None:

@@ -7,11 +7,14 @@ each, for every profile.
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Final
 
 from ._drop_reason import DropReason
 from ._errors import PayloadTooLarge
 from ._profile import AnswerKind, Profile, Question
+from ._seal import Decode, KeyRing, Seal, seal_answer
+from ._tu1 import TU1
 
 _REPLY: Final = AnswerKind.REPLY
 """Looked up once: Python's enums take longer for it than the rest of an answer takes."""
@@ -20,11 +23,36 @@ _REPLY: Final = AnswerKind.REPLY
 class ServerProtocol:
     """Reads questions and writes answers for one server."""
 
-    def __init__(self, profile: Profile, *, max_payload: int | None = None) -> None:
+    def __init__(
+        self,
+        profile: Profile,
+        *,
+        max_payload: int | None = None,
+        seals: Iterable[Seal] | None = None,
+        allow_unkeyed: bool = False,
+    ) -> None:
+        """Make the protocol of one server.
+
+        Args:
+            profile: the wire format.
+            max_payload: the longest payload a request may have, in bytes.
+            seals: the keys that are accepted; None for a server without keys.
+            allow_unkeyed: whether a server with keys believes requests that came without one as well.
+        """
         self.profile = profile
         self.max_payload = profile.max_payload if max_payload is None else min(max_payload, profile.max_payload)
-        self._decode = profile.decode_question_untrusted
+        self._allow_unkeyed = allow_unkeyed
+        self._decode: Decode = profile.decode_question_untrusted
+        if seals is not None:
+            self.set_seals(seals)
         self.dropped: Counter[DropReason] = Counter()
+
+    def set_seals(self, seals: Iterable[Seal]) -> None:
+        """Accept these keys from now on, and no others. What was asked under another one is answered under it."""
+        if not isinstance(self.profile, TU1):
+            raise ValueError(f"expected no keys: profile {self.profile.name} has no room for a tag")
+        ring = KeyRing(seals, self.profile.decode_question_untrusted, allow_unkeyed=self._allow_unkeyed)
+        self._decode = ring.decode_question_untrusted
 
     def receive_datagram(self, data: bytes) -> Question | DropReason:
         """The question this datagram asks, or why it must be met with silence, counted."""
@@ -58,4 +86,4 @@ class ServerProtocol:
         if datagram is not None and len(datagram) > self.profile.reply_budget(question):
             self.dropped[DropReason.OVER_BUDGET] += 1
             return None
-        return datagram
+        return None if datagram is None else seal_answer(question, datagram)  # 16 bytes more, as its request has

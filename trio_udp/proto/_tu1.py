@@ -73,8 +73,9 @@ class TU1:
         message = decode_message_untrusted(data)
         if isinstance(message, DropReason):
             return message
-        if not _is_plain(message):
-            return DropReason.MALFORMED
+        unspoken = _unspoken(message)
+        if unspoken is not None:
+            return unspoken
         kind = _KINDS.get(message.type)
         if kind is None:
             return DropReason.WRONG_DIRECTION
@@ -97,8 +98,9 @@ class TU1:
         message = decode_message_untrusted(data)
         if isinstance(message, DropReason):
             return message
-        if not _is_plain(message):
-            return DropReason.MALFORMED
+        unspoken = _unspoken(message)
+        if unspoken is not None:
+            return unspoken
         if message.type is not MessageType.REQUEST:
             return DropReason.WRONG_DIRECTION
         return Question(message.ids, message.payload, message.attempt, len(data))
@@ -116,6 +118,8 @@ class TU1:
         return question.size
 
 
-def _is_plain(message: Message) -> bool:
-    """Whether it has nothing that is not spoken here yet."""
-    return not (message.cookie or message.once or message.times or message.tag)
+def _unspoken(message: Message) -> DropReason | None:
+    """Why this message is none of those that are spoken here; what has a tag is opened before it comes here."""
+    if message.tag:
+        return DropReason.BAD_SEAL
+    return DropReason.MALFORMED if message.cookie or message.once or message.times else None
