@@ -212,9 +212,12 @@ class Client:
         self._counts["requests"] += 1
         ended = "cancelled"
         try:
-            await self._turns.acquire()
+            waits = not self._turns.acquire_nowait()
+            if waits:
+                await self._turns.acquire()
             try:
-                self._pump.check_open()  # it may have been closed while this request waited for its turn
+                if waits:
+                    self._pump.check_open()  # it may have been closed meanwhile
                 came = await self._converse(payload, policy or self._policy, on_attempt)
             finally:
                 self._turns.release()
@@ -279,7 +282,8 @@ class Client:
     ) -> Reply | NoReply | RemoteError:
         exchange = self._pump.open_exchange(payload, policy)
         try:
-            await self._pump.read_backlog(exchange)
+            if self._pump.reader is None:
+                await self._pump.read_backlog(exchange)
             while not exchange.is_over:
                 await self._pump.transmit(exchange, on_attempt)
                 if not exchange.is_over:

@@ -60,6 +60,8 @@ class Pump:
         self.reader: Waiter | None = None
         """Whose task reads, or will as soon as it runs."""
         self.is_closed = False
+        self._receive_datagram = protocol.receive_datagram
+        self._earliest = protocol.timers.earliest
         self.turns = turns
         self._endpoint = endpoint
         self._random_bytes = random_bytes
@@ -67,6 +69,8 @@ class Pump:
         """When the socket was last read."""
         self._scope = trio.CancelScope()
         """The reader's, with the one timer."""
+        self._deadline = math.inf
+        """The timer's; Trio works at every look at its own."""
         self._awake = 0
         """Tasks that were woken here, and have not run since."""
         self._is_rush = False
@@ -149,7 +153,7 @@ class Pump:
 
     async def _read(self, waiter: Waiter) -> None:
         """Read for all, until the first of the timers or until there is something to do for the reader."""
-        due = self.protocol.next_due
+        self._deadline = due = self._earliest()
         overdue = due <= trio.current_time()
         with trio.CancelScope(deadline=math.inf if overdue else due) as self._scope:
             if overdue:
@@ -175,9 +179,9 @@ class Pump:
 
     def _park(self, waiter: Waiter) -> Leave[Waiter]:
         """Put this task among those who sleep until woken, for news or to read; gives what undoes that."""
-        due = self.protocol.next_due
-        if due < self._scope.deadline:  # noqa: PLR1730 - Trio works at every assignment, and this one is rarely needed
-            self._scope.deadline = due
+        due = self._earliest()
+        if due < self._deadline:
+            self._deadline = self._scope.deadline = due
         self.parked[waiter] = trio.lowlevel.current_task()
         return Leave(self.parked, waiter)
 
@@ -191,8 +195,8 @@ class Pump:
     def _take(self, batch: Batch) -> None:
         now = self._read_at = trio.current_time()
         for data, peer, ancillary in batch.datagrams:
-            found = self.protocol.receive_datagram(data, peer, now, ancillary.hop_limit)
-            if not isinstance(found, DropReason):
+            found = self._receive_datagram(data, peer, now, ancillary.hop_limit)
+            if isinstance(found, Exchange):
                 self._tell(found)
         for peer, quote, error in batch.hints:
             hinted = self.protocol.receive_hint(quote, peer, error)

@@ -181,9 +181,9 @@ class Results:
         try:
             if not self._results:
                 await self._wait_for_results()
-            return self._results.popleft()
         finally:
             self._in_use = False
+        return self._results.popleft()
 
     async def _wait_for_results(self) -> None:
         await self._work()
@@ -236,7 +236,8 @@ class Results:
 
     def _open_one(self) -> bool:
         """Open a request for the next payload, if there are a payload and room."""
-        self._check_open()
+        if self._is_closed or self._pump.is_closed:
+            self._check_open()
         while (room := self._max_in_flight - len(self._open) - len(self._results)) > 0:
             left = self._turns_for_others if self._open else 0
             if self._turns.value + self._turns_in_hand <= left or self._source.exhausted:
@@ -289,7 +290,7 @@ class Results:
         came = conclude(exchange, self._pump.protocol)
         self._counts[counted_as(came)] += 1
         reply, error = (came, None) if isinstance(came, Reply) else (None, came)
-        self._results.append(Result(number, exchange.payload, reply, error))
+        self._results.append(tuple.__new__(Result, (number, exchange.payload, reply, error)))
 
     def interrupt(self) -> None:
         """Something has happened that is no answer, and our task may be waiting for answers."""

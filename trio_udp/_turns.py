@@ -40,11 +40,15 @@ class Turns:
         """Tasks that were given a turn in line, and have not run since."""
         self._line: OrderedDict[trio.lowlevel.Task, trio.lowlevel.Task] = OrderedDict()
 
+    def acquire_nowait(self) -> bool:
+        """Take a turn, if there is one; whether there was."""
+        if not self.value:
+            return False
+        self.value -= 1
+        return True
+
     async def acquire(self) -> None:
-        """Take a turn, when there is one. Checkpoints only if it waits."""
-        if self.value:
-            self.value -= 1
-            return
+        """Stand in line until there is a turn, and take it."""
         task = trio.lowlevel.current_task()
         self._line[task] = task
         await trio.lowlevel.wait_task_rescheduled(Leave(self._line, task))
