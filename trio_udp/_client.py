@@ -17,7 +17,6 @@ from typing import Final
 import trio
 
 from ._endpoint import Endpoint
-from ._errors import NoReply, RemoteError
 from ._net import Address, loopback_of, normalise, open_client_socket, resolve
 from ._pump import Pump
 from ._random import RandomBytes, random_source
@@ -218,7 +217,17 @@ class Client:
             try:
                 if waits:
                     self._pump.check_open()  # it may have been closed meanwhile
-                came = await self._converse(payload, policy or self._policy, on_attempt)
+                exchange = self._pump.open_exchange(payload, policy or self._policy)
+                try:
+                    if self._pump.reader is None:
+                        await self._pump.read_backlog(exchange)
+                    while not exchange.is_over:
+                        await self._pump.transmit(exchange, on_attempt)
+                        if not exchange.is_over:
+                            await self._pump.wait_for_news(exchange)
+                    came = conclude(exchange, self._protocol)
+                finally:
+                    self._pump.forget(exchange)
             finally:
                 self._turns.release()
             ended = counted_as(came)
@@ -276,21 +285,6 @@ class Client:
                 await stack.enter_async_context(source.fetching(nursery, results.interrupt))
             stack.callback(results.close)
             yield results
-
-    async def _converse(
-        self, payload: bytes, policy: RetryPolicy, on_attempt: Callable[[Attempt], None] | None
-    ) -> Reply | NoReply | RemoteError:
-        exchange = self._pump.open_exchange(payload, policy)
-        try:
-            if self._pump.reader is None:
-                await self._pump.read_backlog(exchange)
-            while not exchange.is_over:
-                await self._pump.transmit(exchange, on_attempt)
-                if not exchange.is_over:
-                    await self._pump.wait_for_news(exchange)
-            return conclude(exchange, self._protocol)
-        finally:
-            self._pump.forget(exchange)
 
     async def aclose(self) -> None:
         """Close the socket. Every request under way ends with `trio.ClosedResourceError`; closing twice is fine."""

@@ -106,7 +106,8 @@ class Pump:
 
         Checkpoints only where the kernel has no room for them.
         """
-        while (attempt := exchange.next_attempt(trio.current_time())) is not None:
+        now = trio.current_time()
+        while (attempt := exchange.next_attempt(now)) is not None:
             if on_attempt is not None:
                 on_attempt(attempt)
             if self._is_rush and exchange not in self._outbox:
@@ -115,6 +116,7 @@ class Pump:
             error = await self._endpoint.send(attempt.datagram, cast("Address", attempt.peer))
             if error is not None:
                 exchange.take_hint(error)
+            now = trio.current_time()
 
     async def send_all(self, outbox: dict[Exchange, Attempt]) -> None:
         """Send these, in as few calls as the kernel allows. Each goes from the dict when it has left.
@@ -130,7 +132,8 @@ class Pump:
             first = some[0][0]
             if error is not None and first in outbox:  # else it is over, and nobody wants to hear of it
                 first.take_hint(error)
-                self._tell(first)
+                if first.news:
+                    self._tell(first)
             for exchange, _ in some[:count]:
                 outbox.pop(exchange, None)
             most = BATCH if error is None else 1
@@ -196,25 +199,24 @@ class Pump:
         now = self._read_at = trio.current_time()
         for data, peer, ancillary in batch.datagrams:
             found = self._receive_datagram(data, peer, now, ancillary.hop_limit)
-            if isinstance(found, Exchange):
+            if isinstance(found, Exchange) and found.news:
                 self._tell(found)
         for peer, quote, error in batch.hints:
             hinted = self.protocol.receive_hint(quote, peer, error)
-            if hinted is not None:
+            if hinted is not None and hinted.news:
                 self._tell(hinted)
         if batch.truncated:
             self.protocol.dropped[DropReason.TRUNCATED] += batch.truncated
         self._is_rush |= self._awake >= RUSH
 
     def _tell(self, exchange: Exchange) -> None:
-        """Wake who waits for this exchange, if there is something to do for it."""
-        if exchange.news:
-            if exchange.owner is None:
-                self._wake(exchange)
-            else:
-                owner = cast("Owner", exchange.owner)
-                owner.take(exchange)
-                self._wake(owner)
+        """There is something to do for this exchange: wake who waits for it."""
+        if exchange.owner is None:
+            self._wake(exchange)
+        else:
+            owner = cast("Owner", exchange.owner)
+            owner.take(exchange)
+            self._wake(owner)
 
     def _wake(self, waiter: Waiter) -> None:
         task = self.parked.pop(waiter, None)

@@ -33,6 +33,7 @@ DEFAULT_MAX_PAYLOAD: Final = 1200
 """Bytes that fit any Internet path undivided (RFC 9000 section 14)."""
 INSTANCE_SIZE: Final = 8
 _DRAW_SIZE: Final = 2
+_LARGEST_DRAW: Final = 256**_DRAW_SIZE - 1
 _WRONG_PEER: Final = DropReason.WRONG_PEER  # looked up once, because that is slow
 
 
@@ -96,7 +97,7 @@ class ClientProtocol:
             raise TypeError(f"expected the payload to be bytes, got {type(payload).__name__}")
         if len(payload) > self.max_payload:
             raise PayloadTooLarge(len(payload), self.max_payload)
-        draw = int.from_bytes(random[:_DRAW_SIZE], "big") / (256**_DRAW_SIZE - 1)
+        draw = int.from_bytes(random[:_DRAW_SIZE], "big") / _LARGEST_DRAW
         size = self.profile.random_size
         exchange = Exchange(self, payload, policy, self._rto(policy), draw)
         start = _DRAW_SIZE
@@ -130,7 +131,8 @@ class ClientProtocol:
         exchange = asked.exchange
         exchange.take_answer(asked, answer, now, hop_limit)
         if exchange.outcome is not None:
-            self._prefer(asked.server)
+            if asked.server is not self._servers[0]:
+                self._prefer(asked.server)
             exchange.close()
         return exchange
 
@@ -192,6 +194,5 @@ class ClientProtocol:
         return asked if isinstance(asked, DropReason) else open_answer_untrusted(data, asked.stamps)
 
     def _prefer(self, server: KnownServer) -> None:
-        if self._servers[0] is not server:
-            self._servers.remove(server)
-            self._servers.insert(0, server)
+        self._servers.remove(server)
+        self._servers.insert(0, server)

@@ -192,6 +192,7 @@ class Exchange:
             return None
         if not self.attempts:
             self._line_up(now)
+            return self._transmit(self._asked[0], now)
         due, asked = self._next()
         soon = now + SLACK
         if due > soon:
