@@ -9,7 +9,7 @@ The protocol itself, without I/O, is `trio_udp.proto`.
 """
 
 from ._client import Client, open_client
-from ._errors import NoReply, PayloadTooLarge, ProtocolError, RemoteError, ServerBusy, UDPError
+from ._errors import NoReply, OutcomeUnknown, PayloadTooLarge, ProtocolError, RemoteError, ServerBusy, UDPError
 from ._net import Address
 from ._reply import Reply
 from ._results import Result
@@ -33,6 +33,7 @@ __all__ = [
     "EndpointStatistics",
     "Handler",
     "NoReply",
+    "OutcomeUnknown",
     "PayloadTooLarge",
     "Profile",
     "ProtocolError",

@@ -22,7 +22,7 @@ import trio
 from ._endpoint import Endpoint
 from ._handlers import AsyncHandler, Handler, Request, SyncHandler, Waiting, begin, call, go_on, is_async
 from ._net import Address, Datagram, Outgoing
-from .proto import AnswerKind, DropReason, Question, ServerProtocol, is_sealed
+from .proto import AnswerKind, DropReason, Question, ServerProtocol, Turned, is_sealed
 
 logger: Final = logging.getLogger("trio_udp")
 
@@ -39,6 +39,7 @@ _COUNTERS: Final = {
     AnswerKind.RETRY: "retries",
     AnswerKind.BUSY: "busy",
     AnswerKind.ERROR: "errors",
+    AnswerKind.OUTCOME_UNKNOWN: "outcome_unknown",
 }
 
 
@@ -89,7 +90,7 @@ class Answering:
         self.requests = 0
         self.handlers = 0
         """Async handlers that wait, or run in somebody else's nursery."""
-        self.ended = dict.fromkeys((*_COUNTERS.values(), "unanswered"), 0)
+        self.ended = dict.fromkeys((*_COUNTERS.values(), "absorbed", "unanswered"), 0)
 
     def start_in(self, nursery: trio.Nursery, handler_nursery: trio.Nursery | None) -> None:
         """Begin to read."""
@@ -162,10 +163,10 @@ class Answering:
                 for datagram in role.rest:
                     question = self._protocol.receive_datagram(datagram.data)
                     if isinstance(question, Question):
-                        waiting = self._take(role, datagram, question)
-                        if waiting is not None:
+                        begun = self._take(role, datagram, question)
+                        if begun is not None:
                             self.handlers += 1
-                            return _Turn(role.endpoint, datagram, question), waiting
+                            return begun
                         if perf_counter() > latest:
                             await self._send_all(role)
                             latest = perf_counter() + PATIENCE
@@ -180,10 +181,16 @@ class Answering:
             self._end_all(role.kinds, range(len(role.kinds)))
             raise
 
-    def _take(self, role: _Role, datagram: Datagram, question: Question) -> Waiting | None:
+    def _take(self, role: _Role, datagram: Datagram, question: Question) -> tuple[_Turn, Waiting] | None:
         """Run the handler, and put its answer to the others; or say that it waits."""
+        may_run = not self.draining and self.handlers < self._max_handlers
+        if question.extensions is not None:
+            admitted = self._admit(role, datagram, question, may_run=may_run)
+            if admitted is None:
+                return None
+            question = admitted
         self.requests += 1
-        if self.draining or self.handlers >= self._max_handlers:
+        if not may_run:
             self._put(role, datagram, AnswerKind.BUSY, self._protocol.refuse(question, AnswerKind.BUSY))
             return None
         request = self._request(role.endpoint, datagram, question)
@@ -194,16 +201,30 @@ class Answering:
             if self._handler_is_async:
                 payload = begin(cast("AsyncHandler", self._handler), request, self._context.copy())
                 if isinstance(payload, Waiting):
-                    return payload
+                    return _Turn(role.endpoint, datagram, question), payload
             else:
                 payload = cast("SyncHandler", self._handler)(request)
-            kind, answer = self._encode(question, payload)
+            kind, answer = self._encode(datagram, question, payload)
         except Exception:
             kind, answer = AnswerKind.ERROR, self._fail(datagram, question)
         except BaseException:
             self._end("unanswered")
             raise
         self._put(role, datagram, kind, answer)
+        return None
+
+    def _admit(self, role: _Role, datagram: Datagram, question: Question, *, may_run: bool) -> Question | None:
+        """The question for the handler; None if it is not for the handler, and dealt with."""
+        turn = _Turn(role.endpoint, datagram, question)
+        admitted = self._protocol.admit(question, datagram.peer, trio.current_time(), turn, may_run=may_run)
+        if isinstance(admitted, Question):
+            return admitted
+        if isinstance(admitted, Turned):
+            self.requests += 1
+            if admitted.kind is None:
+                self._end("absorbed")
+            else:
+                self._put(role, datagram, admitted.kind, admitted.datagram)
         return None
 
     def _request(self, endpoint: Endpoint, datagram: Datagram, question: Question) -> Request:
@@ -255,16 +276,27 @@ class Answering:
     async def _finish(self, turn: _Turn, result: Awaitable[bytes | None]) -> None:
         """Wait for the handler's end, and answer."""
         try:
-            kind, answer = self._encode(turn.question, await result)
+            payload = await result
+            turn = self._newest(turn)
+            kind, answer = self._encode(turn.datagram, turn.question, payload)
         except Exception:
+            turn = self._newest(turn)
             await self._send(turn, AnswerKind.ERROR, self._fail(turn.datagram, turn.question))
         except BaseException as exc:
+            self._protocol.settle(turn.question, AnswerKind.ERROR)
             self._end("unanswered")
             raise _without_errors(exc, turn.datagram.peer) from None
         else:
             await self._send(turn, kind, answer)
         finally:
             self.handlers -= 1
+
+    def _newest(self, turn: _Turn) -> _Turn:
+        """The attempt to answer: the newest one, of a request that must not run twice."""
+        if turn.question.extensions is None:
+            return turn
+        question, newest = self._protocol.newest(turn.question, turn)
+        return cast("_Turn", newest)._replace(question=question)
 
     async def _send(self, turn: _Turn, kind: AnswerKind, answer: bytes | None) -> None:
         """Send one answer, if there is one, and count the request under what became of it."""
@@ -280,19 +312,24 @@ class Answering:
 
     # What becomes of a request
 
-    def _encode(self, question: Question, payload: object) -> tuple[AnswerKind, bytes | None]:
+    def _encode(self, datagram: Datagram, question: Question, payload: object) -> tuple[AnswerKind, bytes | None]:
         """What to send for what the handler returned."""
         if payload is None:
+            self._protocol.settle(question, _REPLY, None)
             return _REPLY, None
         if not isinstance(payload, bytes):
             if inspect.iscoroutine(payload):
                 payload.close()  # a plain function's: it will never be awaited
             raise TypeError(f"expected the handler to return bytes or None, got {type(payload).__name__}")
-        return self._protocol.reply(question, payload)
+        kind, answer = self._protocol.reply(question, payload)
+        if kind is not _REPLY:
+            answer = self._protocol.retry(question, datagram.peer, trio.current_time(), payload)
+        return kind, answer
 
     def _fail(self, datagram: Datagram, question: Question) -> bytes | None:
         """What to send for a handler that is raising."""
         logger.exception("handler failed for a request from %s", datagram.peer)
+        self._protocol.settle(question, AnswerKind.ERROR)
         return self._protocol.refuse(question, AnswerKind.ERROR)
 
     def _end(self, counter: str) -> None:

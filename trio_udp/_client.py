@@ -50,6 +50,7 @@ async def open_client(
     # How to ask
     profile: Profile | None = None,
     policy: RetryPolicy | None = None,
+    at_most_once: bool = False,
     # Limits
     max_payload: int = DEFAULT_MAX_PAYLOAD,
     max_in_flight: int = DEFAULT_MAX_IN_FLIGHT,
@@ -68,6 +69,7 @@ async def open_client(
             Possible with one address only, and the default then; pass False to have strangers counted as `wrong_peer`.
         profile: the wire format, `TU1()` by default.
         policy: the retransmission schedule, the profile's by default.
+        at_most_once: whether requests run at most once, unless one says otherwise: see `Client.exchange`.
         max_payload: the longest payload of a request in bytes, and the most that a request is padded to when a server
             says that its reply is longer than the request; the default fits any Internet path.
         max_in_flight: requests under way at a time; others wait for their turn.
@@ -90,6 +92,7 @@ async def open_client(
         endpoint,
         protocol,
         policy=policy or profile.policy,
+        at_most_once=at_most_once,
         max_in_flight=max_in_flight,
         random_bytes=random_bytes,
     )
@@ -151,16 +154,19 @@ class Client:
         protocol: ClientProtocol,
         *,
         policy: RetryPolicy,
+        at_most_once: bool,
         max_in_flight: int,
         random_bytes: RandomBytes,
     ) -> None:
         self._endpoint = endpoint
+        self._at_most_once = at_most_once
         self._protocol = protocol
         self._policy = policy
         in_flight = min(max_in_flight, protocol.profile.max_outstanding or max_in_flight)
         self._turns = Turns(in_flight)
         self._pump = Pump(endpoint, protocol, random_bytes, self._turns)
         self._counts = {"requests": 0, "replies": 0, "no_replies": 0, "remote_errors": 0, "cancelled": 0}
+        self._counts["outcome_unknown"] = 0
 
     @property
     def address(self) -> Address:
@@ -177,33 +183,43 @@ class Client:
         """The wire format."""
         return self._protocol.profile
 
-    async def request(self, payload: bytes, *, policy: RetryPolicy | None = None) -> bytes:
+    async def request(
+        self, payload: bytes, *, policy: RetryPolicy | None = None, at_most_once: bool | None = None
+    ) -> bytes:
         """Ask, and return the reply's payload. See `exchange`, which says more about the reply."""
-        return (await self.exchange(payload, policy=policy)).payload
+        return (await self.exchange(payload, policy=policy, at_most_once=at_most_once)).payload
 
     async def exchange(
         self,
         payload: bytes,
         *,
         policy: RetryPolicy | None = None,
+        at_most_once: bool | None = None,
         on_attempt: Callable[[Attempt], None] | None = None,
     ) -> Reply:
         """Ask, retransmit until the schedule ends, and return the one reply that belongs to this request.
 
-        The server's handler may run once for each attempt. Deadlines are Trio's: `with trio.fail_after(2): …`. When
-        cancelled, the request is forgotten at once, and an answer that still comes is counted as `late`.
+        The server's handler may run once for each attempt, unless `at_most_once` is asked for. Deadlines are Trio's:
+        `with trio.fail_after(2): …`. When cancelled, the request is forgotten at once, and an answer that still comes
+        is counted as `late`.
 
         Args:
             payload: at most `max_payload` bytes; may be empty.
             policy: a schedule for this request only.
+            at_most_once: whether the handler may not run twice for this request, the client's choice by default. It
+                goes to one server then, the first one that is there. When it ends without an answer, by `NoReply` or by
+                cancellation, it may have run or not. At most 64 from the oldest on that has not ended are under way at
+                a time to a server; others wait. It costs 36 bytes, and now and then a round trip.
             on_attempt: called before each transmission.
 
         Raises:
             NoReply: the schedule ended without an answer; also a `trio.TooSlowError`.
             ServerBusy: no server had room for the request until the schedule ended.
             RemoteError: the server's handler failed, or its reply does not fit.
+            OutcomeUnknown: the server cannot tell whether this at-most-once request has run: it has started again since
+                the request was first sent, or the request has been under way for more than 5 minutes.
             PayloadTooLarge: the payload is longer than `max_payload`; nothing was sent.
-            ValueError: the profile cannot carry this payload; nothing was sent.
+            ValueError: the profile cannot carry this payload, or not at most once; nothing was sent.
             TypeError: the payload is not `bytes`.
             trio.ClosedResourceError: the client is closed, or was closed meanwhile.
         """
@@ -217,7 +233,8 @@ class Client:
             try:
                 if waits:
                     self._pump.check_open()  # it may have been closed meanwhile
-                exchange = self._pump.open_exchange(payload, policy or self._policy)
+                once = self._at_most_once if at_most_once is None else at_most_once
+                exchange = self._pump.open_exchange(payload, policy or self._policy, at_most_once=once)
                 try:
                     if self._pump.reader is None:
                         await self._pump.read_backlog(exchange)
@@ -243,6 +260,7 @@ class Client:
         payloads: Iterable[bytes] | AsyncIterable[bytes],
         *,
         policy: RetryPolicy | None = None,
+        at_most_once: bool | None = None,
         max_in_flight: int | None = None,
         nursery: trio.Nursery | None = None,
     ) -> AsyncIterator[AsyncIterator[Result]]:
@@ -255,6 +273,7 @@ class Client:
         Args:
             payloads: at most `max_payload` bytes each.
             policy: a schedule for these requests only.
+            at_most_once: as for `exchange`.
             max_in_flight: requests of this call under way at a time, the client's own limit by default. They count
                 among the client's, and leave one of its turns to others.
             nursery: for payloads that come from an async iterable: where the task runs that waits for them. If it is a
@@ -276,6 +295,7 @@ class Client:
             source,
             counts=self._counts,
             policy=policy or self._policy,
+            at_most_once=self._at_most_once if at_most_once is None else at_most_once,
             max_in_flight=limit,
         )
         async with contextlib.AsyncExitStack() as stack:

@@ -78,9 +78,20 @@ class Pump:
         self._outbox: dict[Exchange, Attempt] = {}
         """What was left to it."""
 
-    def open_exchange(self, payload: bytes, policy: RetryPolicy) -> Exchange:
+    def open_exchange(self, payload: bytes, policy: RetryPolicy, *, at_most_once: bool = False) -> Exchange:
         """Open a request, with random bytes of its own. See `ClientProtocol.open_exchange`."""
-        return self.protocol.open_exchange(payload, policy, self._random_bytes(self.protocol.random_size))
+        random = self._random_bytes(self.protocol.random_size)
+        return self.protocol.open_exchange(payload, policy, random, at_most_once=at_most_once)
+
+    def close_exchange(self, exchange: Exchange) -> None:
+        """Forget a request; and if others may go now because it is over, tell them."""
+        exchange.close()
+        if exchange.once is not None:
+            for released in self.protocol.take_released():
+                owner = cast("Owner | None", released.owner)
+                if owner is not None:
+                    owner.take(released)
+                self.interrupt(owner or released)
 
     async def read_backlog(self, waiter: Waiter) -> None:
         """Before something is sent after a pause: make room for its answer.
@@ -236,7 +247,7 @@ class Pump:
 
     def forget(self, exchange: Exchange) -> None:
         """It is over, or nobody wants to know any more: what was not sent is not sent."""
-        exchange.close()
+        self.close_exchange(exchange)
         self._outbox.pop(exchange, None)
 
     def check_open(self) -> None:

@@ -147,6 +147,7 @@ class Results:
         *,
         counts: dict[str, int],
         policy: RetryPolicy,
+        at_most_once: bool,
         max_in_flight: int,
     ) -> None:
         self.news = False
@@ -160,6 +161,7 @@ class Results:
         """Waited for, and not used yet. Not given back before that: it would go to the next who waits."""
         self._counts = counts
         self._policy = policy
+        self._at_most_once = at_most_once
         self._max_in_flight = max_in_flight
         self._taken = 0
         self._open: dict[Exchange, int] = {}
@@ -259,7 +261,7 @@ class Results:
         self._taken += 1
         self._counts["requests"] += 1
         try:
-            exchange = self._pump.open_exchange(payload, self._policy)
+            exchange = self._pump.open_exchange(payload, self._policy, at_most_once=self._at_most_once)
         except ValueError as exc:
             self._counts["cancelled"] += 1
             self._results.append(Result(number, payload, None, exc))
@@ -285,7 +287,7 @@ class Results:
         number = self._open.pop(exchange)
         self._to_send.pop(exchange, None)
         self._outbox.pop(exchange, None)
-        exchange.close()
+        self._pump.close_exchange(exchange)
         self._turns.release()
         came = conclude(exchange, self._pump.protocol)
         self._counts[counted_as(came)] += 1
@@ -301,7 +303,7 @@ class Results:
         """Forget what is in flight, at once."""
         self._is_closed = True
         for exchange in self._open:
-            exchange.close()
+            self._pump.close_exchange(exchange)
             self._turns.release()
             self._counts["cancelled"] += 1
         self._open.clear()

@@ -13,8 +13,9 @@ from ._answering import Answering
 from ._endpoint import Endpoint
 from ._handlers import Handler, Request
 from ._net import Address, open_server_sockets, resolve
+from ._random import random_source
 from ._statistics import ServerStatistics
-from .proto import TU1, Profile, ServerProtocol
+from .proto import DEFAULT_MAX_BYTES, DEFAULT_MAX_CLIENTS, TU1, VALIDATION_SIZE, Profile, ServerProtocol, Validation
 
 __all__ = ["Handler", "Request", "Server", "serve"]
 
@@ -35,6 +36,8 @@ async def serve(
     # Limits
     max_payload: int | None = None,
     max_handlers: int = DEFAULT_MAX_HANDLERS,
+    max_clients: int = DEFAULT_MAX_CLIENTS,
+    max_reply_bytes: int = DEFAULT_MAX_BYTES,
     # Tasks, as for trio.serve_tcp
     handler_nursery: trio.Nursery | None = None,
     task_status: trio.TaskStatus["Server"] = trio.TASK_STATUS_IGNORED,
@@ -44,7 +47,8 @@ async def serve(
     Args:
         handler: called with each `Request`; its bytes are the reply, None is silence. A plain function runs in the
             task that reads the socket; an `async def` function runs in a task of its own and may wait. It may be
-            called more than once for one request: clients retransmit. If it raises, the client is told so, the error
+            called more than once for one request, because clients retransmit, unless the client asks for at most once;
+            then a retransmission is given the same answer again. If it raises, the client is told so, the error
             is logged with its traceback, and serving goes on.
         port: 0 to 65535; 0 takes a free one, see `Server.address`.
         host: name or address to listen on; all addresses of this host by default, or when empty.
@@ -56,6 +60,10 @@ async def serve(
         profile: the wire format, `TU1()` by default.
         max_payload: longest request payload taken, in bytes; what the format can carry by default.
         max_handlers: async handlers running at a time; further requests are answered BUSY.
+        max_clients: clients of at-most-once requests that are remembered at a time, each for 6 to 7 minutes after its
+            last one; requests of further ones are answered BUSY. 0: no at-most-once request is taken.
+        max_reply_bytes: memory for all that is remembered of them; when it is full, BUSY too. 64 replies a client at
+            most, each until the client says that it has it.
         handler_nursery: where async handlers run, in a task each from the start; the server's own nursery by default.
         task_status: for `nursery.start`, which returns the `Server`.
 
@@ -67,9 +75,15 @@ async def serve(
         raise ValueError(f"expected max_handlers to be at least 1, got {max_handlers}")
     if max_payload is not None and max_payload < 0:
         raise ValueError(f"expected max_payload to be at least 0, got {max_payload}")
+    for name, limit in (("max_clients", max_clients), ("max_reply_bytes", max_reply_bytes)):
+        if limit < 0:
+            raise ValueError(f"expected {name} to be at least 0, got {limit}")
     sockets = await open_server_sockets(await resolve(host or None, port, family), reuse_port=reuse_port)
-    protocol = ServerProtocol(profile or TU1(), max_payload=max_payload)
-    server = Server(handler, [Endpoint(sock, hears_errors=False) for sock in sockets], protocol, max_handlers)
+    random = random_source()(VALIDATION_SIZE)
+    validation = Validation(random, max_clients=max_clients, max_bytes=max_reply_bytes)
+    protocol = ServerProtocol(profile or TU1(), max_payload=max_payload, validation=validation)
+    endpoints = [Endpoint(sock, hears_errors=False) for sock in sockets]
+    server = Server(handler, endpoints, protocol, validation, max_handlers)
     await server._run(handler_nursery, task_status)  # noqa: SLF001 - this function is the server's other half
 
 
@@ -77,10 +91,16 @@ class Server:
     """A running server. Made by `serve`, which gives it to `task_status`."""
 
     def __init__(
-        self, handler: Handler, endpoints: list[Endpoint], protocol: ServerProtocol, max_handlers: int
+        self,
+        handler: Handler,
+        endpoints: list[Endpoint],
+        protocol: ServerProtocol,
+        validation: Validation,
+        max_handlers: int,
     ) -> None:
         self._endpoints = endpoints
         self._protocol = protocol
+        self._validation = validation
         self._answering = Answering(handler, endpoints, protocol, max_handlers)
         self._stopped = trio.Event()
         self._scope = trio.CancelScope()
@@ -112,10 +132,16 @@ class Server:
 
     def statistics(self) -> ServerStatistics:
         """The counters so far."""
+        validation = self._validation
         return ServerStatistics(
             requests=self._answering.requests,
             **self._answering.ended,
             handlers=self._answering.handlers,
+            repeated=self._protocol.repeated,
+            cookies_granted=validation.granted,
+            cookies_accepted=validation.accepted,
+            clients_held=validation.replies.clients_held,
+            reply_bytes_held=validation.replies.bytes_held,
             dropped=dict(self._protocol.dropped),
             endpoints={endpoint.address: endpoint.statistics() for endpoint in self._endpoints},
         )

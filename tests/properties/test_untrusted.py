@@ -27,12 +27,14 @@ from trio_udp.proto import (
     ClientProtocol,
     DropReason,
     Message,
+    Once,
     Peer,
     Question,
     RetryPolicy,
     Seal,
     blake2b_seal,
     decode_message_untrusted,
+    read_once_untrusted,
 )
 from trio_udp.proto._seal import REQUEST, KeyRing, is_sealed_untrusted, open_answer_untrusted
 
@@ -123,6 +125,9 @@ def is_hint(result: object) -> bool:
 
 TRIALS: Final = {
     "proto._codec.decode_message_untrusted": Trial(decode_message_untrusted, one_datagram, returns(Message, *BAD_FORM)),
+    "proto._once.read_once_untrusted": Trial(
+        read_once_untrusted, st.tuples(st.binary(min_size=20, max_size=20)), lambda result: isinstance(result, Once)
+    ),
     "proto._tu1.TU1.decode_answer_untrusted": Trial(
         TU1().decode_answer_untrusted, one_datagram, returns(Answer, *NOT_FOR_ME)
     ),

@@ -12,6 +12,7 @@ from trio_udp.proto import (
     HEADER_SIZE,
     MAX_PAYLOAD,
     TU1,
+    VALIDATION_SIZE,
     AnswerKind,
     Attempt,
     Book,
@@ -24,6 +25,8 @@ from trio_udp.proto import (
     RetryPolicy,
     Seal,
     ServerProtocol,
+    Turned,
+    Validation,
     blake2b_seal,
     decode_message_untrusted,
     encode_message,
@@ -442,3 +445,32 @@ def test_no_answer_under_a_key_is_longer_than_its_request(asked: int, replied: i
     assert kind is (AnswerKind.REPLY if replied <= asked else AnswerKind.RETRY)
     answers = [answer, *(pair.server.refuse(question, kind) for kind in AnswerKind)]
     assert all(data is not None and HEADER_SIZE + TAG_SIZE <= len(data) <= len(sent.datagram) for data in answers)
+
+
+def test_at_most_once_and_cookies_go_under_the_key_like_all_else() -> None:
+    """E1, F1: RETRY, cookie, the one run and the repeated answer are sealed with the key that the request came with."""
+    seal = blake2b_seal(7, bytes(32))
+    validation = Validation(bytes([1]) * VALIDATION_SIZE)
+    server = ServerProtocol(TU1(), validation=validation, seals=[seal])
+    client = ClientProtocol(TU1(), [("192.0.2.53", 1060)], random=bytes(8), seal=seal)
+    exchange = client.open_exchange(b"once", RetryPolicy(), bytes(client.random_size), at_most_once=True)
+    runs, answers = 0, []
+    while (attempt := exchange.next_attempt(1.0)) is not None:
+        for _ in range(2):  # each transmission twice
+            question = server.receive_datagram(attempt.datagram)
+            assert isinstance(question, Question)
+            admitted = server.admit(question, ("192.0.2.1", 9), 1.0)
+            if isinstance(admitted, Question):
+                runs += 1
+                _, datagram = server.reply(admitted, b"done")
+            else:
+                assert isinstance(admitted, Turned)
+                datagram = admitted.datagram
+            assert datagram is not None
+            answers.append(datagram)
+        client.receive_datagram(answers[-2], ("192.0.2.53", 1060), 1.0)
+    assert runs == 1
+    assert all(answer[4] == 7 and answer[2] & 0x01 for answer in answers)
+    assert answers[-1] == answers[-2]
+    assert exchange.outcome is not None
+    assert (exchange.outcome.payload, exchange.outcome.authenticated) == (b"done", True)

@@ -15,40 +15,51 @@ from ._codec import (
     decode_message_untrusted,
     encode_message,
 )
+from ._cookie import Cookies
 from ._drop_reason import DropReason
 from ._errors import PayloadTooLarge, ProtocolError, UDPError
 from ._exchange import Attempt, Exchange, Failure, Outcome
 from ._exchanges import ExchangeTable, Peer
-from ._profile import Answer, AnswerKind, Profile, Question
+from ._once import Once, read_once_untrusted
+from ._profile import Answer, AnswerKind, Extensions, Profile, Question, Validating
+from ._reply_cache import DEFAULT_MAX_BYTES, DEFAULT_MAX_CLIENTS, ReplyCache
 from ._rtt import RTTEstimator
 from ._schedule import BOOK, COAP, PRESETS, STUN, RetryPolicy
 from ._seal import Seal, blake2b_seal, hmac_seal, is_sealed, key_id_of
-from ._server import ServerProtocol
+from ._server import PROVEN_BUDGET, ServerProtocol, Turned
 from ._timers import Timers
 from ._tu1 import TU1
+from ._validation import VALIDATION_SIZE, Validation
 
 __all__ = [
     "BOOK",
     "COAP",
+    "DEFAULT_MAX_BYTES",
+    "DEFAULT_MAX_CLIENTS",
     "DEFAULT_MAX_PAYLOAD",
     "HEADER_SIZE",
     "INSTANCE_SIZE",
     "MAX_DATAGRAM",
     "MAX_PAYLOAD",
     "PRESETS",
+    "PROVEN_BUDGET",
     "STUN",
     "TU1",
+    "VALIDATION_SIZE",
     "Answer",
     "AnswerKind",
     "Attempt",
     "Book",
     "ClientProtocol",
+    "Cookies",
     "DropReason",
     "Exchange",
     "ExchangeTable",
+    "Extensions",
     "Failure",
     "Message",
     "MessageType",
+    "Once",
     "Outcome",
     "PayloadTooLarge",
     "Peer",
@@ -56,15 +67,20 @@ __all__ = [
     "ProtocolError",
     "Question",
     "RTTEstimator",
+    "ReplyCache",
     "RetryPolicy",
     "Seal",
     "ServerProtocol",
     "Timers",
+    "Turned",
     "UDPError",
+    "Validating",
+    "Validation",
     "blake2b_seal",
     "decode_message_untrusted",
     "encode_message",
     "hmac_seal",
     "is_sealed",
     "key_id_of",
+    "read_once_untrusted",
 ]

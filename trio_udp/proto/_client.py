@@ -14,7 +14,8 @@ exchanges whose news are set. Who has one exchange only may wait for its own `ne
 What must hold: an answer reaches the exchange it belongs to only if `ClientProtocol.receive_datagram` matched it (A1).
 """
 
-from collections import Counter
+import math
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
@@ -23,7 +24,8 @@ from ._drop_reason import DropReason
 from ._errors import PayloadTooLarge
 from ._exchange import SLACK, Asked, Exchange, KnownServer
 from ._exchanges import ExchangeTable, Peer
-from ._profile import Answer, Profile
+from ._once import OnceState
+from ._profile import Answer, Profile, Validating
 from ._schedule import RetryPolicy
 from ._seal import IDS, REQUEST, Seal, is_sealed_untrusted, open_answer_untrusted, stamp
 from ._timers import Timers
@@ -67,6 +69,10 @@ class ClientProtocol:
         self.exchanges: ExchangeTable[Asked] = ExchangeTable(peers)
         self.timers: Timers[Exchange] = Timers()
         self.dropped: Counter[DropReason] = Counter()
+        self.held: OrderedDict[Exchange, None] = OrderedDict()
+        """At-most-once requests that wait for a number."""
+        self._released: list[Exchange] = []
+        self._validating = profile if isinstance(profile, Validating) else None
         self.random_size = _DRAW_SIZE + profile.random_size * len(peers)
         """Random bytes that `open_exchange` wants."""
         self.max_payload = min(max_payload, profile.max_payload - (0 if seal is None else TAG_SIZE))
@@ -87,8 +93,13 @@ class ClientProtocol:
             raise ValueError("expected a client that was opened with a key")
         self._seal = seal
 
-    def open_exchange(self, payload: bytes, policy: RetryPolicy, random: bytes) -> Exchange:
+    def open_exchange(
+        self, payload: bytes, policy: RetryPolicy, random: bytes, *, at_most_once: bool = False
+    ) -> Exchange:
         """Open a request to all servers, each with ids of its own (A8). Close it when it is over, whatever ended it.
+
+        One that must run at most once goes to all of them only to ask if they are there, and then to one. `ValueError`
+        where the profile has no word for it.
 
         Raises `PayloadTooLarge` (G1), `ValueError` where the profile cannot carry the payload, and `TypeError` for what
         is not `bytes`: a buffer that changes between two transmissions is two requests.
@@ -97,9 +108,12 @@ class ClientProtocol:
             raise TypeError(f"expected the payload to be bytes, got {type(payload).__name__}")
         if len(payload) > self.max_payload:
             raise PayloadTooLarge(len(payload), self.max_payload)
+        if at_most_once and self._validating is None:
+            raise ValueError(f"expected a profile that can say at most once, got {self.profile.name}")
         draw = int.from_bytes(random[:_DRAW_SIZE], "big") / _LARGEST_DRAW
         size = self.profile.random_size
         exchange = Exchange(self, payload, policy, self._rto(policy), draw)
+        exchange.once = OnceState() if at_most_once else None
         start = _DRAW_SIZE
         try:
             for server in self._servers:
@@ -113,11 +127,20 @@ class ClientProtocol:
     def encode(self, payload: bytes, asked: Asked, attempt: int) -> bytes:
         """The datagram of one transmission."""
         room = 0 if asked.padded_from is None else self.profile.overhead + self.max_payload
-        datagram = self.profile.encode_request(payload, asked.key, attempt, room)
+        datagram = self._encode_in_clear(payload, asked, attempt, room)
         if self._seal is not None:
             datagram = self._seal.seal(REQUEST, datagram)
             asked.stamps += (stamp(self._seal, datagram),)
         return datagram
+
+    def _encode_in_clear(self, payload: bytes, asked: Asked, attempt: int, room: int) -> bytes:
+        server, once = asked.server, asked.exchange.once
+        if self._validating is not None and (once is not None or server.needs_cookie):
+            extension = b"" if once is None else once.extension()
+            return self._validating.encode_extended(
+                payload, asked.key, attempt, room, cookie=server.cookie, once=extension
+            )
+        return self.profile.encode_request(payload, asked.key, attempt, room)
 
     def receive_datagram(
         self, data: bytes, peer: Peer, now: float, hop_limit: int | None = None
@@ -156,6 +179,28 @@ class ClientProtocol:
         for exchange in due:
             exchange.news = True
         return due
+
+    def hold(self, exchange: Exchange, ends: float) -> None:
+        """Have it wait for a number, until that time."""
+        self.held[exchange] = None
+        if ends < math.inf:
+            self.timers.set(exchange, ends)
+        else:
+            self.timers.clear(exchange)
+
+    def release(self, exchange: Exchange) -> None:
+        """An at-most-once request is over. It may have made room for others: those have news, see `take_released`."""
+        self.held.pop(exchange, None)
+        room = max(server.ledger.room for server in self._servers)
+        for _ in range(min(room, len(self.held))):
+            released, _ = self.held.popitem(last=False)
+            released.news = True
+            self._released.append(released)
+
+    def take_released(self) -> list[Exchange]:
+        """The exchanges that have something to do because others are over, since the last time."""
+        released, self._released = self._released, []
+        return released
 
     def _rto(self, policy: RetryPolicy) -> float | None:
         """The slowest server's, so that the first turns are spread for it too; None while nothing was measured."""

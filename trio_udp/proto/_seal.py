@@ -13,7 +13,7 @@ import abc
 import hashlib
 import hmac
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from ._codec import AUTHENTICATED, HEADER_SIZE, IDS_SIZE, MAX_KEY_ID, TAG_SIZE, VERSION
 from ._drop_reason import DropReason
@@ -126,6 +126,12 @@ class SealedQuestion(Question):
     seal: Seal
     tag: bytes
     """The request's."""
+
+    def _replace(self, **changes: Any) -> "SealedQuestion":  # the one of a named tuple would lose the seal
+        changed = super()._replace(**changes)
+        changed.seal = self.seal
+        changed.tag = self.tag
+        return changed
 
 
 class KeyRing:

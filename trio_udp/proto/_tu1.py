@@ -3,6 +3,7 @@
 from typing import Final, Literal
 
 from ._codec import (
+    COOKIE_SIZE,
     HEADER_SIZE,
     IDS_SIZE,
     MAX_ATTEMPT,
@@ -17,7 +18,7 @@ from ._codec import (
     plain_word,
 )
 from ._drop_reason import DropReason
-from ._profile import Answer, AnswerKind, Question
+from ._profile import Answer, AnswerKind, Extensions, Question
 from ._schedule import RetryPolicy
 
 _KINDS: Final = {
@@ -25,6 +26,7 @@ _KINDS: Final = {
     MessageType.RETRY: AnswerKind.RETRY,
     MessageType.BUSY: AnswerKind.BUSY,
     MessageType.ERROR: AnswerKind.ERROR,
+    MessageType.OUTCOME_UNKNOWN: AnswerKind.OUTCOME_UNKNOWN,
 }
 _TYPES: Final = {kind: message_type for message_type, kind in _KINDS.items()}
 _REPLY: Final = AnswerKind.REPLY  # looked up once, because that is slow
@@ -59,6 +61,14 @@ class TU1:
         padding = max(room - HEADER_SIZE - length, 0)
         return encode_message(Message(MessageType.REQUEST, attempt, key, payload, padding))
 
+    def encode_extended(
+        self, payload: bytes, key: bytes, attempt: int, room: int, *, cookie: bytes, once: bytes
+    ) -> bytes:
+        """A REQUEST with a cookie, or that must not run twice, or both. Never too short for a RETRY that gives both."""
+        room = max(room, HEADER_SIZE + COOKIE_SIZE + len(once))
+        padding = max(room - HEADER_SIZE - len(cookie) - len(once) - len(payload), 0)
+        return encode_message(Message(MessageType.REQUEST, attempt, key, payload, padding, cookie, once))
+
     def decode_answer_untrusted(self, data: bytes) -> Answer | DropReason:
         """Any message with the direction bit."""
         size = len(data)
@@ -67,7 +77,7 @@ class TU1:
             attempt = word & MAX_ATTEMPT
             plain = _PLAIN_KINDS.get(word >> 8)
             if plain is not None and attempt and length == size - HEADER_SIZE and (plain is _REPLY or not length):
-                return tuple.__new__(Answer, (ids, data[HEADER_SIZE:], attempt, plain))
+                return tuple.__new__(Answer, (ids, data[HEADER_SIZE:], attempt, plain, None))
             if word >> 24 != VERSION:  # as most junk
                 return _WRONG_VERSION
         message = decode_message_untrusted(data)
@@ -79,7 +89,8 @@ class TU1:
         kind = _KINDS.get(message.type)
         if kind is None:
             return DropReason.WRONG_DIRECTION
-        return Answer(message.ids, message.payload, message.attempt, kind)
+        more = message if message.cookie or message.once else None
+        return Answer(message.ids, message.payload, message.attempt, kind, more)
 
     def decode_quote_untrusted(self, data: bytes) -> bytes | None:
         """The ids of a quoted REQUEST; routers may quote as little as its first 8 bytes, which is too little."""
@@ -94,7 +105,7 @@ class TU1:
             word, length, ids = PLAIN_HEADER.unpack_from(data)
             attempt = word - _PLAIN_REQUEST
             if length == size - HEADER_SIZE and 0 < attempt <= MAX_ATTEMPT:
-                return tuple.__new__(Question, (ids, data[HEADER_SIZE:], attempt, size))
+                return tuple.__new__(Question, (ids, data[HEADER_SIZE:], attempt, size, None))
         message = decode_message_untrusted(data)
         if isinstance(message, DropReason):
             return message
@@ -103,15 +114,20 @@ class TU1:
             return unspoken
         if message.type is not MessageType.REQUEST:
             return DropReason.WRONG_DIRECTION
-        return Question(message.ids, message.payload, message.attempt, len(data))
+        more = Extensions(message) if message.cookie or message.once else None
+        return Question(message.ids, message.payload, message.attempt, len(data), more)
 
     def encode_answer(self, question: Question, kind: AnswerKind, payload: bytes) -> bytes:
         """A message that repeats the request's ids and attempt."""
-        key, _, attempt, _ = question
+        key, _, attempt, _, _ = question
         fits = len(payload) <= (MAX_PAYLOAD if kind is _REPLY else 0) and 0 < attempt <= MAX_ATTEMPT
         if fits and len(key) == IDS_SIZE:
             return PLAIN_HEADER.pack(_PLAIN_ANSWERS[kind] + attempt, len(payload), key) + payload
         return encode_message(Message(_TYPES[kind], attempt, key, payload))  # which says what is wrong
+
+    def encode_retry(self, question: Question, cookie: bytes, once: bytes) -> bytes:
+        """A RETRY that gives something to ask again with."""
+        return encode_message(Message(MessageType.RETRY, question.attempt, question.key, cookie=cookie, once=once))
 
     def reply_budget(self, question: Question) -> int:
         """No more than the request brought (E4)."""
@@ -122,4 +138,4 @@ def _unspoken(message: Message) -> DropReason | None:
     """Why this message is none of those that are spoken here; what has a tag is opened before it comes here."""
     if message.tag:
         return DropReason.BAD_SEAL
-    return DropReason.MALFORMED if message.cookie or message.once or message.times else None
+    return DropReason.MALFORMED if message.times else None
