@@ -38,8 +38,9 @@ RULES: Final = {
     "what works for the server does not know it": Rule(f"{PACKAGE}._answering", (f"{PACKAGE}._server",)),
     "nor do its handlers": Rule(f"{PACKAGE}._handlers", SERVER[:2]),
     "the rules of chaos know addresses and nothing else": Rule(
-        f"{PACKAGE}._chaos", (PACKAGE, "trio", "socket"), allowed=(f"{PACKAGE}._net",)
+        f"{PACKAGE}._chaos", (PACKAGE, "trio", "socket"), allowed=(f"{PACKAGE}._net", f"{PACKAGE}._words")
     ),
+    "their words are text": Rule(f"{PACKAGE}._words", (PACKAGE, *IMPURE)),
     "a simulated network knows no protocol": Rule(
         f"{PACKAGE}.testing",
         (PACKAGE,),
