@@ -52,7 +52,7 @@ BOOTSTRAP: Final = re.compile(r"python -m (?:pip install|nox)\b[^&\n]*?(?= && |$
 
 PYTHON: Final = """#!/bin/sh
 case "$1 $2 $3" in
-    "-m trio_udp sim") exec {python} "$@";;
+    "-m trio_udp sim"|"-m trio_udp relay") exec {python} "$@";;
     "-m trio_udp "?*) command=$3; shift 3; exec {python} -m trio_udp "$command" -p {port} "$@";;
     *) exec {python} "$@";;
 esac
@@ -254,6 +254,7 @@ def test_reference_says_all_about_every_public_name(name: str) -> None:
 
 
 GIVEN: Final = (
+    *("Copy", "DirectionStatistics", "FaultySockets", "Passage", "Relay", "RelayStatistics"),
     *("CaseResult", "Delivery", "Ending", "Fate", "Forged", "Held", "Host", "Icmp", "Nat", "Packet", "Record"),
     *("Report", "SimSocket", "SimUDP", "Trace", "Verdict"),
 )
@@ -275,7 +276,7 @@ def test_reference_has_every_name_of_the_test_kit(module: ModuleType, name: str)
             assert any(re.search(rf"\b{parameter}\b", row) for row in rows), parameter
 
 
-@pytest.mark.parametrize("command", ["serve", "ping", "ask", "sim"])
+@pytest.mark.parametrize("command", ["serve", "ping", "ask", "sim", "relay"])
 def test_reference_has_every_option_of_the_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """As `--help` lists them, and no other."""
     with pytest.raises(SystemExit):

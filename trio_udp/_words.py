@@ -42,12 +42,12 @@ def read_words(text: str) -> Fields:
     return fields
 
 
-def read_share(what: str, text: str) -> float:
-    """`5%` or `0.05`."""
+def read_share(text: str, what: str = "") -> float:
+    """`5%` or `0.05`. `what` it is about stands in the error."""
     found = re.fullmatch(rf"{_NUMBER} ?(%?)", text, re.ASCII)
     share = _EXACT.scaleb(Decimal(found[1]), -2 if found[2] else 0) if found else Decimal(2)
     if share > 1:
-        raise ValueError(f"expected {what} to be a share such as 5% or 0.05, at most 100%, got {text!r}")
+        raise ValueError(f"expected {what and f'{what} to be '}a share such as 5% or 0.05, at most 100%, got {text!r}")
     return float(share)
 
 
@@ -69,7 +69,7 @@ def _read_delay(what: str, text: str) -> Fields:
 
 def _read_reorder(what: str, text: str) -> Fields:
     share, colon, late = text.partition(":")
-    fields: Fields = {"reorder": read_share(what, share.strip())}
+    fields: Fields = {"reorder": read_share(share.strip(), what)}
     if colon:
         fields["reorder_by"] = float(_read_seconds(f"{what}'s delay", late.strip()))
     return fields
@@ -81,7 +81,7 @@ def _read_burst(what: str, text: str) -> Fields:
     if not 2 <= len(shares) <= 4:
         form = "gilbert(ENTER,LEAVE) or gilbert(ENTER,LEAVE,LOSS WHEN BAD,LOSS WHEN GOOD)"
         raise ValueError(f"expected {what} to be {form}, such as gilbert(1%,30%), got {text!r}")
-    return {"burst": tuple(read_share(what, share.strip()) for share in shares)}
+    return {"burst": tuple(read_share(share.strip(), what) for share in shares)}
 
 
 def _read_rate(what: str, text: str) -> Fields:
@@ -98,7 +98,7 @@ def _read_mtu(what: str, text: str) -> Fields:
 
 
 def _share_of(field: str) -> Callable[[str, str], Fields]:
-    return lambda what, text: {field: read_share(what, text)}
+    return lambda what, text: {field: read_share(text, what)}
 
 
 _READ: Final[dict[str, Callable[[str, str], Fields]]] = {

@@ -8,7 +8,7 @@ import trio
 
 from .command import run_command
 
-COMMANDS = ("serve", "ping", "ask", "sim", "completion", "man")
+COMMANDS = ("serve", "ping", "ask", "sim", "relay", "completion", "man")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])

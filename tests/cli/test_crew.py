@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from trio_udp import DropReason
+from trio_udp._chaos import Conditions
 from trio_udp._cli import _workers, main
 from trio_udp._cli._figures import Figures, figures_from_json, report, total
 from trio_udp._cli._orders import Orders
@@ -264,12 +265,24 @@ def test_messages_are_whole_lines(chunks: list[bytes]) -> None:
 def arguments(**changes: object) -> argparse.Namespace:
     """Of the command that starts the workers."""
     usual = {"profile": "tu1", "drop": 0.25, "seed": 7, "family": socket.AF_UNSPEC, "interface": ""}
-    return argparse.Namespace(**{**usual, **changes})
+    faults = dict.fromkeys(("chaos", "chaos_up", "chaos_down"))
+    return argparse.Namespace(**{**usual, **faults, **changes})
 
 
 def after(command: Sequence[str], option: str) -> str:
     """An option's value."""
     return command[command.index(option) + 1]
+
+
+def test_workers_have_the_faults_that_the_command_was_given() -> None:
+    """In the words that are read as the same."""
+    said = Conditions.parse("delay=10ms±3ms,drop=5%,burst=gilbert(1%,30%)")
+    command = _workers._command(arguments(chaos=said, chaos_down=Conditions()), 9, 1)
+    found = [word.partition("=") for word in command if word.startswith("--chaos")]
+    assert [(option, Conditions.parse(text)) for option, _, text in found] == [
+        ("--chaos", said),
+        ("--chaos-down", Conditions()),
+    ]
 
 
 def test_workers_lose_different_requests_but_the_same_again() -> None:

@@ -73,6 +73,7 @@ def arguments(**changes: object) -> argparse.Namespace:
     values = {
         "hosts": ["127.0.0.1"], "count": None, "interval": 1.0, "wait": 10.0, "deadline": math.inf, "size": 56,
         "port": 1060, "quiet": False, "verbose": False, "family": socket.AF_UNSPEC,
+        "chaos": None, "chaos_up": None, "chaos_down": None,
     }  # fmt: skip
     return argparse.Namespace(**(values | changes))
 

@@ -66,6 +66,8 @@ def _command(arguments: argparse.Namespace, port: int, number: int) -> list[str]
     safe = [] if {"", os.getcwd()} & set(sys.path) else ["-P"]
     family = {socket.AF_INET: ["-4"], socket.AF_INET6: ["-6"]}.get(arguments.family, [])
     losses = ["--drop", repr(arguments.drop)]
+    for option, said in (("", arguments.chaos), ("-up", arguments.chaos_up), ("-down", arguments.chaos_down)):
+        losses += [] if said is None else [f"--chaos{option}={said}"]
     if arguments.seed is not None:
         losses += ["--seed", str(_seed_of(arguments.seed, number))]
     program = [sys.executable, *safe, "-m", "trio_udp", "serve", "--as-worker"]

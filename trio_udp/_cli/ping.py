@@ -19,6 +19,7 @@ from .. import TU1, Client, NoReply, RemoteError, RetryPolicy, Server, open_clie
 from .._net import resolve
 from ..proto import MAX_PAYLOAD
 from ._arguments import SubParsers, add_family, add_port, explain, number
+from ._chaos import add_chaos, add_seed, announce, faults_on_sockets
 from ._ping_report import Tally, headline, reply_line, summary
 from ._signals import cancel_at_next_signal
 
@@ -60,20 +61,26 @@ def add_to(commands: SubParsers) -> None:
     add("-q", "--quiet", action="store_true", help="only the first line and the summary")
     add("-v", "--verbose", action="store_true", help="say also which probes were lost, and why")
     add_family(parser)
+    add_chaos(parser)
+    add_seed(parser, "--chaos")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """0 when every host replied, 1 when one did not, or replied less often than `-c` within `-w` asks."""
+    announce(arguments)
     return trio.run(_ping, arguments)
 
 
 async def _ping(arguments: argparse.Namespace) -> int:
+    about_chaos: list[str] = []
     async with contextlib.AsyncExitStack() as stack:
         if arguments.hosts:
+            await stack.enter_async_context(faults_on_sockets(arguments, sending="up", say=about_chaos.append))
             runs = [_Run(host, await _open(stack, host, arguments), arguments) for host in arguments.hosts]
         else:
             server = await stack.enter_async_context(_embedded_server())
+            await stack.enter_async_context(faults_on_sockets(arguments, sending="up", say=about_chaos.append))
             client = await stack.enter_async_context(_client(*server.address, arguments))
             runs = [_Run("localhost", client, arguments)]
         # From here on; a name that takes long to resolve is interrupted as any program is.
@@ -81,6 +88,8 @@ async def _ping(arguments: argparse.Namespace) -> int:
             await _ping_all(runs, signals)
     for one in runs:
         print("\n".join(one.summary()), flush=True)
+    for line in about_chaos:
+        print(line, flush=True)
     return 0 if all(one.is_good for one in runs) else 1
 
 

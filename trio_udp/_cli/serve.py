@@ -12,6 +12,7 @@ import trio
 from .. import Address, Request, Server, serve
 from .._chaos import Conditions, Packet, Rule
 from ._arguments import PROFILES, BadInput, SubParsers, add_family, add_port, add_profile, explain, first_of, number
+from ._chaos import add_chaos, add_seed, announce, faults_on_sockets
 from ._figures import Figures, figures_of, report
 from ._orders import Orders, orders_from_user
 from ._pipe import ToParent, orders_from_parent
@@ -45,7 +46,8 @@ def add_to(commands: SubParsers) -> None:
         metavar="FRACTION",
         help="pretend to lose this share of the requests, 0 to 1",
     )
-    parser.add_argument("--seed", type=int, metavar="N", help="make --drop repeatable")
+    add_chaos(parser)
+    add_seed(parser, "--drop and --chaos")
     # What a parent says to its workers, and nobody else.
     parser.add_argument("--as-worker", action="store_true", help=argparse.SUPPRESS)
     parser.set_defaults(run=run)
@@ -58,10 +60,11 @@ def run(arguments: argparse.Namespace) -> int:
     if PROFILES[arguments.profile]().verified == "weak":
         line = f"profile {arguments.profile}, verified: weak: anyone may forge it; not for the Internet"
         print(line, file=sys.stderr)
+    announce(arguments)
     if arguments.workers > 1:
         trio.run(supervise, arguments, ToUser().listening)
     else:
-        trio.run(_serve, arguments, ToUser(), orders_from_user)
+        trio.run(_serve_as_asked, arguments, ToUser(), orders_from_user)
     return 0
 
 
@@ -69,7 +72,7 @@ def _run_as_worker(arguments: argparse.Namespace) -> int:
     parent = ToParent()
     code = 0
     try:
-        trio.run(_serve, arguments, parent, orders_from_parent)
+        trio.run(_serve_as_asked, arguments, parent, orders_from_parent)
     except* BadInput as group:
         parent.fail(str(first_of(group)))
         code = 2
@@ -91,6 +94,16 @@ class ToUser:
     def report(self, figures: Figures) -> None:
         """What was counted, at the end."""
         print("\n".join(report(figures)), flush=True)
+
+
+async def _serve_as_asked(
+    arguments: argparse.Namespace,
+    voice: ToUser | ToParent,
+    open_orders: Callable[[], contextlib.AbstractAsyncContextManager[Orders]],
+) -> None:
+    """With faults on what goes through the sockets, if that is asked for."""
+    async with faults_on_sockets(arguments, sending="down", say=voice.say):
+        await _serve(arguments, voice, open_orders)
 
 
 async def _serve(
