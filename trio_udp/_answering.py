@@ -8,6 +8,7 @@ What must hold: a handler that raises hurts its own request only (E8); there are
 (E9), datagrams of a batch, and a few spare ones; and each request ends under one counter, whatever is cancelled when.
 """
 
+import contextlib
 import contextvars
 import inspect
 import logging
@@ -87,6 +88,8 @@ class Answering:
         self._max_handlers = max_handlers
         self._context = contextvars.copy_context()
         self._spare: list[trio.lowlevel.Task] = []
+        self._late = {endpoint: _Role(endpoint, reads=False) for endpoint in endpoints}
+        """Answers of handlers that have waited, until the end of this pass of Trio's loop."""
         self._roles: deque[_Role] = deque()
         """For the spare tasks that have been woken."""
         self.draining = False
@@ -305,16 +308,24 @@ class Answering:
         return cast("_Turn", newest)._replace(question=question)
 
     async def _send(self, turn: _Turn, kind: AnswerKind, answer: bytes | None) -> None:
-        """Send one answer, if there is one, and count the request under what became of it."""
-        counter = _FAILED[kind]
-        peer, source = turn.datagram.peer, turn.datagram.ancillary.local
-        try:
-            if answer is not None and await turn.endpoint.send(answer, peer, source, may_wait=False) is None:
-                counter = _COUNTERS[kind]
-        except trio.ClosedResourceError:
-            pass  # a handler in a nursery of the user's may outlive the server
-        finally:
-            self._end(counter)
+        """Send one answer, if there is one, with those of the other handlers that end in this pass of Trio's loop.
+
+        The task of the first of them waits for the end of the pass, whatever is cancelled, and sends for all.
+        """
+        if answer is None:
+            self._end(_FAILED[kind])
+            return
+        late = self._late[turn.endpoint]
+        late.answers.append((answer, turn.datagram.peer, turn.datagram.ancillary.local))
+        late.kinds.append(kind)
+        if len(late.answers) > 1:
+            return
+        with contextlib.suppress(trio.ClosedResourceError):  # a handler in a user's nursery may outlive the server
+            try:
+                if self.handlers > 1:
+                    await trio.lowlevel.cancel_shielded_checkpoint()
+            finally:
+                await self._send_all(late)
 
     # What becomes of a request
 
