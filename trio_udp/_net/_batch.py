@@ -106,14 +106,20 @@ class PortableTransport:
         self._family = sock.family
         self._largest = _LARGEST
         self._blocked = trio.StrictFIFOLock()
+        self._was_full = False
+        """Behind a full batch there mostly is another: to look at once costs less than to be told so."""
 
     async def receive(self, *, may_wait: bool = True) -> Batch:
         """See `Transport.receive`."""
         while True:
             self._check_open()
-            if may_wait:
+            if may_wait and self._was_full:
+                await trio.lowlevel.checkpoint()
+                self._check_open()
+            elif may_wait:
                 await trio.lowlevel.wait_readable(self.socket)
             batch = self._drain()
+            self._was_full = len(batch.datagrams) == BATCH
             if any(batch) or not may_wait:
                 return batch
 
