@@ -214,7 +214,7 @@ def test_one_flipped_bit_anywhere_in_a_request_is_a_counted_drop(
         assert len(datagram) == HEADER_SIZE + 12 + TAG_SIZE
     for count, data in enumerate(flipped(datagram), start=1):
         assert isinstance(pair.server.receive_datagram(data), DropReason)
-        assert pair.server.dropped.total() == count
+        assert sum(pair.server.dropped.values()) == count
     assert isinstance(pair.server.receive_datagram(datagram), Question)
 
 
