@@ -115,15 +115,19 @@ class Endpoint:
     async def send_some(self, outgoing: Sequence[Outgoing], *, may_wait: bool = True) -> tuple[int, str | None]:
         """Send the first of these, as by `send`, and as many of the next as will leave in the same call.
 
-        How many of them are done with, and why the first was lost, if it was.
+        How many of them are done with, and why the first was lost, if it was. Only the first is waited for: nobody
+        knows what becomes of the others meanwhile.
         """
         if self._connected:
             outgoing = [(data, None, source) for data, _, source in outgoing]
         for tries_left in reversed(range(_TRIES)):
             try:
-                sent = await self._transport.send_batch(outgoing, may_wait=may_wait)
+                sent = await self._transport.send_batch(outgoing, may_wait=may_wait and len(outgoing) == 1)
                 break
             except OSError as exc:
+                if may_wait and len(outgoing) > 1 and isinstance(exc, BlockingIOError):
+                    outgoing = outgoing[:1]
+                    continue
                 if not tries_left or exc.errno not in self._may_be_pending:
                     return 1, self._count_send_error(exc)
                 outgoing = outgoing[:1]

@@ -5,6 +5,9 @@ wakes those who have news by them, and wakes those whose time has come; so it is
 has one for all. Everybody else is parked until woken. A reader who leaves, whatever made it leave, hands the role to
 one of those who are parked.
 
+Those who are woken together are likely to ask again together. So the reader lets them run before it reads again, and
+what they leave to it goes out in one burst.
+
 What must hold: while anybody is parked somebody has the role, from hand to hand without a gap, so that no cancellation
 can lose it. And what has arrived is looked at before what is due is given up, however late the reader comes to it.
 """
@@ -132,8 +135,8 @@ class Pump:
     async def send_all(self, outbox: dict[Exchange, Attempt]) -> None:
         """Send these, in as few calls as the kernel allows. Each goes from the dict when it has left.
 
-        Who takes one out meanwhile has it not sent. Checkpoints only where the kernel has no room; if that is
-        cancelled, what is left in the dict was not sent.
+        Who takes one out meanwhile has it not sent, but for the first, which may be on its way. Checkpoints only where
+        the kernel has no room; if that is cancelled, what is left in the dict was not sent.
         """
         most = BATCH
         while outbox:

@@ -105,6 +105,36 @@ def test_client_reads_an_answer_which_repeats_key_and_attempt(kind: AnswerKind) 
     assert TU1().decode_question_untrusted(data) is DropReason.WRONG_DIRECTION
 
 
+@pytest.mark.parametrize("size", [0, 1, MAX_PAYLOAD])
+def test_request_is_written_and_a_plain_answer_read_the_short_way(size: int, request: pytest.FixtureRequest) -> None:
+    """Whatever its length and its attempt; the properties of the codec say that the long way comes to the same."""
+    payload = bytes(size)
+    request.getfixturevalue("no_long_way")
+    for attempt in ATTEMPTS:
+        header = bytes([9, 0x01, 0, attempt, 0, 0, *size.to_bytes(2, "big")]) + KEY
+        assert TU1().encode_request(payload, KEY, attempt, 0) == header + payload
+        for kind in AnswerKind if not size else (AnswerKind.REPLY,):
+            answer = TU1().encode_answer(QUESTION._replace(attempt=attempt), kind, payload)
+            assert TU1().decode_answer_untrusted(answer) == Answer(KEY, payload, attempt, kind)
+    assert TU1().decode_answer_untrusted(bytes(24)) is DropReason.WRONG_VERSION
+
+
+@pytest.mark.parametrize(
+    ("code", "attempt", "length", "rest"),
+    [(0x81, 1, 5, b"hello\0"), (0x81, 1, 6, b"hello"), (0x81, 0, 5, b"hello"), (0x84, 1, 5, b"hello")],
+)
+def test_what_is_no_plain_answer_is_not_taken_for_one(code: int, attempt: int, length: int, rest: bytes) -> None:
+    """A1: too long, too short, without an attempt, or a payload where there is none."""
+    data = bytes([9, code, 0, attempt, 0, 0, 0, length]) + KEY + rest
+    assert TU1().decode_answer_untrusted(data) is DropReason.MALFORMED
+
+
+def test_client_that_is_sent_an_answer_with_a_tag_drops_it() -> None:
+    """Nothing here vouches for it."""
+    tagged = encode_message(Message(MessageType.REPLY, 1, KEY, b"hello", key_id=1, tag=bytes(16)))
+    assert TU1().decode_answer_untrusted(tagged) is DropReason.MALFORMED
+
+
 def test_client_that_is_sent_a_request_drops_it() -> None:
     """A1: wrong direction; its own request, reflected, is no answer."""
     assert TU1().decode_answer_untrusted(REQUEST) is DropReason.WRONG_DIRECTION
