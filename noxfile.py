@@ -9,7 +9,7 @@ from pathlib import Path
 import nox
 
 nox.options.error_on_missing_interpreters = False
-nox.options.sessions = ["lint", "types", "tests", "coverage", "properties", "build", "bench"]
+nox.options.sessions = ["lint", "types", "tests", "coverage", "properties", "netns", "build", "bench"]
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PYPROJECT)
@@ -73,6 +73,14 @@ def properties(session: nox.Session) -> None:
     """The property tests again, with many more examples."""
     session.install(".[test]")
     session.run("pytest", "--hypothesis-profile=deep", "tests/properties", *session.posargs)
+
+
+@nox.session
+def netns(session: nox.Session) -> None:
+    """Real kernels, forgers and other people's programs, in network namespaces; skips, with the reason, without root."""
+    session.install(".[test]")
+    session.run("python", "-m", "pip", "install", "-r", "tests/netns/peers.txt", success_codes=[0, 1])  # may lack some
+    session.run("pytest", "-m", "", "tests/netns", *session.posargs)
 
 
 @nox.session

@@ -1,7 +1,7 @@
 """Hosts: network namespaces with addresses of their own, joined by a veth pair, for the length of a block.
 
 A socket belongs to the namespace that its thread was in when it was made, so it is made in a thread that goes there,
-and used anywhere. Inside `with host.here():`, a Trio program gets such sockets, which are real ones of Trio's, so that the
+and used anywhere. Inside `with host.here():`, a Trio program gets such sockets. They are Trio's own, so that the
 package reads them by its fastest way.
 """
 
@@ -93,7 +93,7 @@ class HostSockets(trio.abc.SocketFactory):
 
 def run_ip(command: str) -> None:
     """`ip`, with these words; `OSError` with what it says when it fails."""
-    done = subprocess.run(["ip", *command.split()], capture_output=True, text=True, check=False)  # noqa: S603, S607 - ours
+    done = subprocess.run(["ip", *command.split()], capture_output=True, text=True, check=False)
     if done.returncode:
         raise OSError(f"ip {command}: {done.stderr.strip()}")
 

@@ -17,6 +17,8 @@ from ..networks import reply_to
 from .programs import PORT, SERVERS, cabled
 from .scene import Scene, forgeries, scene
 
+pytestmark = pytest.mark.usefixtures("hosts")
+
 ROOT: Final = Path(__file__).parent.parent.parent
 STRANGERS: Final = {False: "192.0.2.66", True: "2001:db8::66"}
 """By whether it is version 6. Nobody lives there."""
@@ -84,7 +86,7 @@ async def test_forged_icmp_of_every_kind_is_a_hint(host: str, connect: bool, kin
 def test_an_ordinary_user_can_forge_all_of_it_on_a_loopback_of_their_own() -> None:
     """A1, A2, G4, G5: without any privilege, as in `unshare -Urn`. Nothing of it is believed or ends anything."""
     program = [sys.executable, "-m", "tests.netns.ordinary_user"]
-    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603 - ours
+    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     if done.returncode == 2:
         pytest.skip(done.stderr.strip())
     assert done.stderr == ""

@@ -8,6 +8,8 @@ from trio_udp import Client, NoReply, Request, RetryPolicy
 from .namespaces import Host
 from .programs import OTHER, SERVER, asking, cabled, serving, upper
 
+pytestmark = pytest.mark.usefixtures("hosts")
+
 
 async def until_failed(client: Client, error: str) -> None:
     """Wait until an attempt has failed like that."""

@@ -12,6 +12,8 @@ from .namespaces import Host
 from .programs import PORT, QUICK, CountingHandler, asking, serving
 from .wire import RIGHT, STRANGER, Nat, wire
 
+pytestmark = pytest.mark.usefixtures("hosts")
+
 TERRIBLE = Conditions(loss=0.2, duplicate=0.1, reorder=0.1, latency=0.002, jitter=0.002)
 PERSISTENT = RetryPolicy(initial=0.2, adaptive=False, multiplier=1, attempts=60)
 """Sends again and again, and does not give up."""
@@ -57,6 +59,7 @@ async def test_every_request_gets_its_own_answer_over_a_terrible_wire(host: str)
     assert handler.runs.total() > 500, "the wire lost no answer and doubled no request"
 
 
+@pytest.mark.long
 async def test_ten_thousand_requests_are_answered_over_a_terrible_wire() -> None:
     """A1, A3: ten thousand right answers. How often the handler ran is no promise yet: see at-most-once, E1."""
     handler = CountingHandler()
