@@ -28,6 +28,9 @@ T = TypeVar("T")
 _CLONE_NEWNET: Final = 0x40000000
 _SIOCSIFFLAGS: Final = 0x8914
 _UP: Final = 1
+_TUN: Final = Path("/dev/net/tun")
+_TUNSETIFF: Final = 0x400454CA
+_IFF_TUN_NO_PI: Final = 0x1001
 _DIRECTORY: Final = Path("/run/netns")
 _numbers: Final = itertools.count(1)
 _here: Final[contextvars.ContextVar["Host | None"]] = contextvars.ContextVar("host", default=None)
@@ -56,6 +59,13 @@ class Host:
         sock = self.inside(functools.partial(socket.socket, family, kind, proto))
         sock.setblocking(False)
         return sock
+
+    def tun(self, device: str) -> int:
+        """A descriptor that reads what this host sends through a device of that name, and writes what it receives.
+
+        Non-blocking, and packets as they are.
+        """
+        return self.inside(functools.partial(_open_tun, device))
 
     @contextlib.contextmanager
     def here(self) -> Iterator[None]:
@@ -134,6 +144,17 @@ def loopback_up() -> None:
         fcntl.ioctl(sock, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", _UP))
 
 
+def _open_tun(device: str) -> int:
+    """In this thread's namespace."""
+    descriptor = os.open(_TUN, os.O_RDWR | os.O_NONBLOCK)
+    try:
+        fcntl.ioctl(descriptor, _TUNSETIFF, struct.pack("16sH22x", device.encode(), _IFF_TUN_NO_PI))
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
 def _believe_forgers() -> None:
     """Some systems drop what comes from where no route leads."""
     for device in ("all", "default"):
@@ -148,6 +169,7 @@ def why_not() -> str | None:
     try:
         with cable(("192.0.2.1/24",), ("192.0.2.2/24",)) as (one, _):
             one.socket().close()
+            os.close(one.tun("wire0"))
     except OSError as exc:
-        return f"making hosts needs root, network namespaces and veth: {exc}"
+        return f"making hosts needs root, network namespaces, veth and TUN devices: {exc}"
     return None

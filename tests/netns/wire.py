@@ -11,13 +11,10 @@ on both ends are real. ICMP errors that they send, and fragments, pass as they a
 
 import contextlib
 import errno
-import fcntl
 import itertools
 import os
-import struct
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager
-from pathlib import Path
 from random import Random
 from typing import Final
 
@@ -37,8 +34,6 @@ ROUTER: Final = {False: "10.77.0.254", True: "fd77::fe"}
 STRANGER: Final = "10.77.0.66"
 """Nobody lives there, and what is sent there is on the wire."""
 
-_TUNSETIFF: Final = 0x400454CA
-_IFF_TUN_NO_PI: Final = 0x1001
 _LONGEST: Final = 65_575
 _AT_ONCE: Final = 64
 """Packets read from one end before the other has its turn."""
@@ -52,7 +47,7 @@ class End:
     def __init__(self, on: Host, addresses: tuple[str, str]) -> None:
         self.host: Final = on
         self.addresses: Final = addresses
-        self.tun: Final = on.inside(_open_tun)
+        self.tun: Final = on.tun("wire0")
         self.link: Rule = _perfect
         """What becomes of the packets that it sends."""
         set_up(on, "wire0", (f"{addresses[0]}/24", f"{addresses[1]}/64"))
@@ -207,17 +202,6 @@ async def wire(seed: int = 1) -> AsyncIterator[Wire]:
                 nursery.cancel_scope.cancel()
     finally:
         trio.socket.set_custom_socket_factory(earlier)
-
-
-def _open_tun() -> int:
-    """`wire0`, in this thread's namespace. Non-blocking, and packets as they are."""
-    descriptor = os.open(Path("/dev/net/tun"), os.O_RDWR | os.O_NONBLOCK)
-    try:
-        fcntl.ioctl(descriptor, _TUNSETIFF, struct.pack("16sH22x", b"wire0", _IFF_TUN_NO_PI))
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
 
 
 def _perfect(packet: Packet) -> Verdict:
