@@ -38,14 +38,16 @@ PAGE: Final = ROOT / "docs" / "explanation" / "attacks.md"
 PORT: Final = 1060
 HELD: Final = 0.15
 """Seconds for which the true answer is held back."""
-QUIET: Final = 0.02
+LONGEST: Final = 30
+"""Seconds for which a program may say nothing."""
+QUIET: Final = 0.05
 """Seconds in which a server answers, if it does."""
 FLOOD: Final = 10_000
 WARM_UP: Final = 1_000
 STEADY: Final = 2**20
 """Bytes: what memory may grow by without being called growth."""
 CHUNK: Final = 50
-LOOPING: Final = 50
+LOOPING: Final = 20
 """Datagrams after one: enough to say that it will not end."""
 
 Forge = Callable[[bytes, bytes], bytes]
@@ -158,7 +160,8 @@ class Running:
         """The next line it prints; empty when it has ended."""
         assert self.process.stdout is not None
         while b"\n" not in self._unread:
-            chunk = await self.process.stdout.receive_some()
+            with trio.fail_after(LONGEST):
+                chunk = await self.process.stdout.receive_some()
             if not chunk:
                 return ""
             self._unread += chunk
@@ -341,7 +344,7 @@ async def loop(place: Ring) -> str:
         for data in (place.question, place.answer, JUNK["nothing"], JUNK["FAKE"]):
             before = sent.count
             place.wire.inject(data, other, Address(RIGHT[0], PORT))
-            await trio.sleep(0.1)
+            await trio.sleep(0.2)
             if sent.count - before > LOOPING:
                 before = sent.count
                 await trio.sleep(1)
@@ -398,23 +401,27 @@ async def share_for_strangers(place: Ring) -> float:
 
 
 def beginnings(data: bytes) -> list[bytes]:
-    """It, and the first bytes of it."""
+    """The first bytes of it, and all, the fewest first: an answer that comes late is held against a longer one."""
     return [*(data[:length] for length in range(1, min(len(data), 64))), data]
 
 
 async def answers_to(place: Ring, data: bytes, source: Address) -> list[bytes]:
     """What the server sends there after this, in a while."""
     answers: list[bytes] = []
+    first = trio.Event()
 
     def note(packet: Packet) -> Verdict | None:
         if packet.source.port != PORT or packet.destination != source:
             return None
         answers.append(packet.data)
+        first.set()
         return drop("seen")
 
     with place.wire.rule(note):
         place.wire.inject(data, source, Address(RIGHT[0], PORT))
-        await trio.sleep(QUIET)
+        with trio.move_on_after(QUIET):
+            await first.wait()
+            await trio.sleep(QUIET / 10)  # for others
     return answers
 
 
