@@ -30,12 +30,13 @@ from trio_udp.testing import Packet, Verdict, delay, drop
 
 from ..networks import reply_to
 from .namespaces import Host, why_not
-from .programs_of_others import dns_answer
+from .programs_of_others import BUSY, QUESTION, dns_answer
 from .wire import LEFT, RIGHT, STRANGER, Wire, wire
 
 ROOT: Final = Path(__file__).parent.parent.parent
 PAGE: Final = ROOT / "docs" / "explanation" / "attacks.md"
 PORT: Final = 1060
+BUSY_PORT: Final = 1061
 HELD: Final = 0.15
 """Seconds for which the true answer is held back."""
 LONGEST: Final = 30
@@ -44,6 +45,7 @@ QUIET: Final = 0.05
 """Seconds in which a server answers, if it does."""
 FLOOD: Final = 10_000
 WARM_UP: Final = 1_000
+BURST: Final = 5_000
 STEADY: Final = 2**20
 """Bytes: what memory may grow by without being called growth."""
 CHUNK: Final = 50
@@ -129,6 +131,7 @@ ROWS: Final = (
     "answers loop between servers",
     "bytes out for a byte in, at most",
     f"memory, {FLOOD:,} requests from as many sources",
+    f"{BURST:,} requests while it is busy",
     "a byte 0x80",
 )
 
@@ -174,6 +177,21 @@ class Running:
         await self.process.stdin.send_all(b"\n")
         return dict(json.loads(await self.line()))
 
+    async def go_on(self) -> None:
+        """Let one that is busy have time."""
+        assert self.process.stdin is not None
+        await self.process.stdin.send_all(b"\n")
+
+    async def has_read_all(self) -> None:
+        """Wait until the kernel holds no datagrams for it."""
+        with trio.fail_after(LONGEST):
+            while any(int(line.split()[4].partition(":")[2], 16) for line in self._sockets()):
+                await trio.sleep(0.001)
+
+    def _sockets(self) -> list[str]:
+        """Those of its host."""
+        return Path(f"/proc/{self.process.pid}/net/udp").read_text().splitlines()[1:]
+
     @property
     def memory(self) -> int:
         """Bytes."""
@@ -182,9 +200,9 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def running(on: Host, what: str, name: str, server: str) -> AsyncIterator[Running]:
+async def running(on: Host, what: str, name: str, server: str, port: int = PORT) -> AsyncIterator[Running]:
     """A program on this host, for the length of the block."""
-    words = [sys.executable, "-m", "tests.netns.programs_of_others", what, name, server, str(PORT)]
+    words = [sys.executable, "-m", "tests.netns.programs_of_others", what, name, server, str(port)]
     pipe = subprocess.PIPE
     process = await trio.lowlevel.open_process(
         on.command(*words), stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, cwd=ROOT
@@ -445,13 +463,43 @@ async def requests_from_everywhere(place: Ring, numbers: range) -> None:
 
     with place.wire.rule(note):
         for number in numbers:
-            source = Address(f"10.78.{number >> 8}.{number & 255}", 1024 + number)
-            place.wire.inject(place.sent[0], source, Address(RIGHT[0], PORT))
+            place.wire.inject(place.sent[0], source_of(number), Address(RIGHT[0], PORT))
             if number % CHUNK == CHUNK - 1:
                 wanted = number - numbers.start + 1
                 with trio.move_on_after(0.2):
                     while answered < wanted:
                         await trio.sleep(0.001)
+
+
+def source_of(number: int) -> Address:
+    """One of many who do not exist."""
+    return Address(f"10.78.{number >> 8}.{number & 255}", 1024 + number)
+
+
+async def burst(place: Ring) -> str:
+    """No faster than they are taken off the socket; then the program has time for them, and the answers are counted."""
+    if place.name not in BUSY:
+        return "not tried"
+    answers: list[bytes] = []
+
+    def note(packet: Packet) -> Verdict | None:
+        if packet.source.port == BUSY_PORT:
+            answers.append(packet.data)
+        return drop("seen")
+
+    async with running(place.wire.right, "busy", place.name, RIGHT[0], BUSY_PORT) as server:
+        with place.wire.rule(note):
+            for number in range(BURST):
+                place.wire.inject(place.question, source_of(number), Address(RIGHT[0], BUSY_PORT))
+                if number % CHUNK == CHUNK - 1:
+                    await server.has_read_all()
+            await server.go_on()
+            count = -1
+            while count != (count := len(answers)):
+                await trio.sleep(0.5)
+    right = sum(QUESTION.upper().encode() in answer for answer in answers)
+    kept = "all" if right == BURST else f"{right:,}"
+    return f"keeps {kept}" + (f", refuses {len(answers) - right:,}" if len(answers) > right else "")
 
 
 async def one_byte(place: Ring) -> str:
@@ -464,7 +512,7 @@ async def one_byte(place: Ring) -> str:
 MEASURES: Final[dict[str, Callable[[Ring], Awaitable[str]]]] = dict(
     zip(
         ROWS,
-        (strangers_datagram, junk_from_the_server, wrong_id, forged_icmp, loop, amplification, flood, one_byte),
+        (strangers_datagram, junk_from_the_server, wrong_id, forged_icmp, loop, amplification, flood, burst, one_byte),
         strict=True,
     )
 )

@@ -2,6 +2,7 @@
 
     … ask NAME HOST PORT     asks once for each line of input, and prints what came of it, as JSON
     … serve NAME HOST PORT   prints `ready`, and serves
+    … busy NAME HOST PORT    the same, but has something else to do until there is a line of input
 
 Each does what its documentation shows, and nothing beside it. Where it has no time limit of its own, it gets one here.
 """
@@ -52,16 +53,27 @@ async def ask_us(host: str, port: int) -> str:
         return str((await client.request(QUESTION.encode())).decode())
 
 
-def serve_us(host: str, port: int) -> None:
-    """`serve`, as the command runs it."""
+def serve_us(host: str, port: int, *, busy: bool = False) -> None:
+    """`serve`, as the command runs it; when busy, its handlers wait."""
+    trio, trio_udp = module("trio"), module("trio_udp")
 
     async def main() -> None:
-        trio, trio_udp = module("trio"), module("trio_udp")
-        async with trio.open_nursery() as nursery:
-            await nursery.start(partial(trio_udp.serve, lambda request: request.payload.upper(), port, host=host))
-            ready()
+        go = trio.Event()
 
-    module("trio").run(main)
+        def answer(request: Any) -> bytes:
+            return bytes(request.payload.upper())
+
+        async def answer_later(request: Any) -> bytes:
+            await go.wait()
+            return answer(request)
+
+        async with trio.open_nursery() as nursery:
+            await nursery.start(partial(trio_udp.serve, answer_later if busy else answer, port, host=host))
+            ready()
+            await trio.to_thread.run_sync(sys.stdin.readline)
+            go.set()
+
+    trio.run(main)
 
 
 def with_trio(ask: Callable[[str, int], Awaitable[str]]) -> Callable[[str, int], str]:
@@ -192,12 +204,14 @@ async def ask_anyio(host: str, port: int) -> str:
         return str((await udp.receive()).decode(errors="replace"))
 
 
-def serve_anyio(host: str, port: int) -> None:
+def serve_anyio(host: str, port: int, *, busy: bool = False) -> None:
     """An unconnected socket."""
 
     async def main() -> None:
         async with await module("anyio").create_udp_socket(local_host=host, local_port=port) as udp:
             ready()
+            if busy:
+                await asyncio.to_thread(sys.stdin.readline)
             async for packet, (peer, peer_port) in udp:
                 await udp.sendto(packet.upper(), peer, peer_port)
 
@@ -274,12 +288,14 @@ async def ask_asyncudp(host: str, port: int) -> str:
         sock.close()
 
 
-def serve_asyncudp(host: str, port: int) -> None:
+def serve_asyncudp(host: str, port: int, *, busy: bool = False) -> None:
     """A socket with a local address."""
 
     async def main() -> None:
         sock = await module("asyncudp").create_socket(local_addr=(host, port))
         ready()
+        if busy:
+            await asyncio.to_thread(sys.stdin.readline)
         while True:
             data, peer = await sock.recvfrom()
             sock.sendto(data.upper(), peer)
@@ -384,6 +400,13 @@ SERVE: Final[dict[str, Callable[[str, int], None]]] = {
     "book, remote": serve_book,
 }
 
+BUSY: Final[dict[str, Callable[[str, int], None]]] = {
+    "trio_udp": partial(serve_us, busy=True),
+    "anyio": partial(serve_anyio, busy=True),
+    "asyncudp": partial(serve_asyncudp, busy=True),
+}
+"""Those that take datagrams off the socket while the program does something else."""
+
 
 def answer_or_error(ask: Callable[[str, int], str], host: str, port: int) -> dict[str, str]:
     """What came of asking once."""
@@ -401,8 +424,8 @@ def answer_or_error(ask: Callable[[str, int], str], host: str, port: int) -> dic
 def main() -> None:
     """Ask or serve."""
     what, name, host, port = sys.argv[1:]
-    if what == "serve":
-        SERVE[name](host, int(port))
+    if what != "ask":
+        {"serve": SERVE, "busy": BUSY}[what][name](host, int(port))
         return
     ready()
     for _ in sys.stdin:

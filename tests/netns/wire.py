@@ -50,6 +50,7 @@ class End:
         self.tun: Final = on.tun("wire0")
         self.link: Rule = _perfect
         """What becomes of the packets that it sends."""
+        on.ip("link set wire0 txqueuelen 10000")  # what it sends while this program does something else
         set_up(on, "wire0", (f"{addresses[0]}/24", f"{addresses[1]}/64"))
         for default in ("route", "-6 route"):
             on.ip(f"{default} add default dev wire0")
