@@ -77,7 +77,7 @@ def properties(session: nox.Session) -> None:
 
 @nox.session
 def netns(session: nox.Session) -> None:
-    """Real kernels, forgers and other people's programs, in network namespaces; skips, with the reason, without root."""
+    """Real kernels, forgers and other people's programs, in namespaces; skips, with the reason, without root."""
     session.install(".[test]")
     session.run("python", "-m", "pip", "install", "-r", "tests/netns/peers.txt", success_codes=[0, 1])  # may lack some
     session.run("pytest", "-m", "", "tests/netns", *session.posargs)
