@@ -170,6 +170,11 @@ TRIALS: Final = {
         one_datagram | some_sealed,
         returns(Question, *NOT_FOR_ME),
     ),
+    "proto._seal.KeyRing._decode_any_untrusted": Trial(
+        KeyRing([SEAL], TU1().decode_question_untrusted)._decode_any_untrusted,
+        one_datagram | some_sealed,
+        returns(Question, *NOT_FOR_ME),
+    ),
     "proto._seal.is_sealed_untrusted": Trial(
         is_sealed_untrusted, one_datagram, lambda result: isinstance(result, bool)
     ),

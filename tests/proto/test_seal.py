@@ -5,7 +5,7 @@ import hmac
 from collections.abc import Callable
 
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from trio_udp.proto import (
@@ -21,6 +21,7 @@ from trio_udp.proto import (
     Exchange,
     Message,
     MessageType,
+    ProtocolError,
     Question,
     RetryPolicy,
     Seal,
@@ -34,7 +35,7 @@ from trio_udp.proto import (
     is_sealed,
     key_id_of,
 )
-from trio_udp.proto._seal import ANSWER, REQUEST
+from trio_udp.proto._seal import ANSWER, REQUEST, KeyRing, SealedQuestion
 
 Maker = Callable[[int, bytes], Seal]
 
@@ -188,6 +189,50 @@ def test_what_was_sealed_opens_to_what_it_was(  # noqa: PLR0917 - all of a messa
     assert seal.open_untrusted(ANSWER if direction is REQUEST else REQUEST, data, bound) is None
     assert seal.open_untrusted(direction, data, bound + b"x") is None
     assert MAKERS[algorithm](key_id, OTHER_SECRET).open_untrusted(direction, data, bound) is None
+
+
+@given(
+    allow_unkeyed=st.booleans(),
+    key_id=st.sampled_from([1, 2, 3]),
+    message=st.builds(
+        Message,
+        st.sampled_from(MessageType),
+        st.sampled_from([1, 2, 255]),
+        st.binary(min_size=16, max_size=16),
+        st.binary(max_size=40),
+        st.integers(0, 20),
+        st.sampled_from([b"", bytes(16)]),
+    ),
+    spoil=st.none() | st.integers(0, 1000),
+)
+def test_the_short_way_to_read_a_sealed_request_comes_to_the_same_as_the_long_one(
+    allow_unkeyed: bool, key_id: int, message: Message, spoil: int | None
+) -> None:
+    """For whatever has a good tag, and for what has one bit turned."""
+    try:
+        plain = encode_message(message)
+    except ProtocolError:
+        assume(False)
+    ring = KeyRing(
+        [blake2b_seal(1, SECRET), hmac_seal(2, SECRET)], TU1().decode_question_untrusted, allow_unkeyed=allow_unkeyed
+    )
+    data = (blake2b_seal if key_id == 1 else hmac_seal)(key_id, SECRET).seal(REQUEST, plain)
+    if spoil is not None:
+        data = flipped(data)[spoil % (8 * len(data))]
+    short, long = ring.decode_question_untrusted(data), ring._decode_any_untrusted(data)
+    assert short == long
+    assert short.__class__ is long.__class__
+    if isinstance(short, SealedQuestion) and isinstance(long, SealedQuestion):
+        assert short.stamp == long.stamp == (ring._seals[key_id], data[-TAG_SIZE:])
+
+
+def test_a_question_under_a_key_stays_so_when_it_is_changed() -> None:
+    """Whoever replaces a field still has the key that the answer has to be sealed with."""
+    pair = Pair(blake2b_seal(3, SECRET), blake2b_seal(3, SECRET))
+    question = pair.question(pair.send().datagram)
+    changed = question._replace(payload=b"")
+    assert (changed.payload, key_id_of(changed)) == (b"", 3)
+    assert pair.server.refuse(changed, AnswerKind.BUSY) == pair.server.refuse(question, AnswerKind.BUSY)
 
 
 # One flipped bit
