@@ -10,6 +10,8 @@ The protocol itself, without I/O, is `trio_udp.proto`.
 
 from ._client import Client, open_client
 from ._errors import NoReply, OutcomeUnknown, PayloadTooLarge, ProtocolError, RemoteError, ServerBusy, UDPError
+from ._key_file import load_keys
+from ._keys import Key
 from ._net import Address
 from ._reply import Reply
 from ._results import Result
@@ -32,6 +34,7 @@ __all__ = [
     "DropReason",
     "EndpointStatistics",
     "Handler",
+    "Key",
     "NoReply",
     "OutcomeUnknown",
     "PayloadTooLarge",
@@ -47,6 +50,7 @@ __all__ = [
     "ServerStatistics",
     "UDPError",
     "__version__",
+    "load_keys",
     "open_client",
     "serve",
 ]

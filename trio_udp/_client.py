@@ -17,6 +17,7 @@ from typing import Final
 import trio
 
 from ._endpoint import Endpoint
+from ._keys import Key
 from ._net import Address, loopback_of, normalise, open_client_socket, resolve
 from ._pump import Pump
 from ._random import RandomBytes, random_source
@@ -32,6 +33,7 @@ from .proto import (
     ClientProtocol,
     Profile,
     RetryPolicy,
+    check_sealable,
 )
 
 DEFAULT_MAX_IN_FLIGHT: Final = 128
@@ -51,6 +53,8 @@ async def open_client(
     profile: Profile | None = None,
     policy: RetryPolicy | None = None,
     at_most_once: bool = False,
+    # Keys
+    key: Key | None = None,
     # Limits
     max_payload: int = DEFAULT_MAX_PAYLOAD,
     max_in_flight: int = DEFAULT_MAX_IN_FLIGHT,
@@ -70,6 +74,8 @@ async def open_client(
         profile: the wire format, `TU1()` by default.
         policy: the retransmission schedule, the profile's by default.
         at_most_once: whether requests run at most once, unless one says otherwise: see `Client.exchange`.
+        key: vouches for requests and replies; what comes without its tag is dropped as `bad_seal`. The server needs it
+            too. `TU1` only.
         max_payload: the longest payload of a request in bytes, and the most that a request is padded to when a server
             says that its reply is longer than the request; the default fits any Internet path.
         max_in_flight: requests under way at a time; others wait for their turn.
@@ -82,12 +88,20 @@ async def open_client(
     if max_in_flight < 1:
         raise ValueError(f"expected max_in_flight to be at least 1, got {max_in_flight}")
     profile = profile or TU1()
+    if key is not None:
+        check_sealable(profile)
     if max_payload < 0:
         raise ValueError(f"expected max_payload to be at least 0, got {max_payload}")
     peers = await _resolve_all(_servers(host, port, servers), family)
     endpoint, peers = await _open_endpoint(peers, connect)
     random_bytes = random_source()
-    protocol = ClientProtocol(profile, peers, random=random_bytes(INSTANCE_SIZE * len(peers)), max_payload=max_payload)
+    protocol = ClientProtocol(
+        profile,
+        peers,
+        random=random_bytes(INSTANCE_SIZE * len(peers)),
+        max_payload=max_payload,
+        seal=None if key is None else key.seal,
+    )
     client = Client(
         endpoint,
         protocol,
@@ -182,6 +196,18 @@ class Client:
     def profile(self) -> Profile:
         """The wire format."""
         return self._protocol.profile
+
+    @property
+    def authenticated(self) -> bool:
+        """Whether it has a key, so that every reply is authenticated."""
+        return self._protocol.is_keyed
+
+    def set_key(self, key: Key) -> None:
+        """Ask under this key from now on, retransmissions too. What went out under the one before may be answered.
+
+        Raises `ValueError` for a client that was opened without a key.
+        """
+        self._protocol.set_seal(key.seal)
 
     async def request(
         self, payload: bytes, *, policy: RetryPolicy | None = None, at_most_once: bool | None = None

@@ -5,6 +5,7 @@ longer.
 """
 
 import socket
+from collections.abc import Iterable
 from typing import Final
 
 import trio
@@ -12,6 +13,7 @@ import trio
 from ._answering import Answering
 from ._endpoint import Endpoint
 from ._handlers import Handler, Request
+from ._keys import Key, seals_of
 from ._net import Address, open_server_sockets, resolve
 from ._random import random_source
 from ._statistics import ServerStatistics
@@ -33,6 +35,9 @@ async def serve(
     reuse_port: bool = False,
     # What to speak
     profile: Profile | None = None,
+    # Keys
+    keys: Iterable[Key] | None = None,
+    allow_unkeyed: bool = False,
     # Limits
     max_payload: int | None = None,
     max_handlers: int = DEFAULT_MAX_HANDLERS,
@@ -58,6 +63,9 @@ async def serve(
             until one comes or goes: then some clients move, and a retransmission may reach another server than the
             request did. Port 0 takes one that is shared with nobody yet.
         profile: the wire format, `TU1()` by default.
+        keys: those that requests may come under; each is answered under the same. What comes without one is dropped as
+            `bad_seal`. `TU1` only.
+        allow_unkeyed: with keys, take requests without one too; `Request.authenticated` says which they are.
         max_payload: longest request payload taken, in bytes; what the format can carry by default.
         max_handlers: async handlers running at a time; further requests are answered BUSY.
         max_clients: clients of at-most-once requests that are remembered at a time, each for 6 to 7 minutes after its
@@ -78,10 +86,16 @@ async def serve(
     for name, limit in (("max_clients", max_clients), ("max_reply_bytes", max_reply_bytes)):
         if limit < 0:
             raise ValueError(f"expected {name} to be at least 0, got {limit}")
-    sockets = await open_server_sockets(await resolve(host or None, port, family), reuse_port=reuse_port)
     random = random_source()(VALIDATION_SIZE)
     validation = Validation(random, max_clients=max_clients, max_bytes=max_reply_bytes)
-    protocol = ServerProtocol(profile or TU1(), max_payload=max_payload, validation=validation)
+    protocol = ServerProtocol(
+        profile or TU1(),
+        max_payload=max_payload,
+        validation=validation,
+        seals=None if keys is None else seals_of(keys),
+        allow_unkeyed=allow_unkeyed,
+    )
+    sockets = await open_server_sockets(await resolve(host or None, port, family), reuse_port=reuse_port)
     endpoints = [Endpoint(sock, hears_errors=False) for sock in sockets]
     server = Server(handler, endpoints, protocol, validation, max_handlers)
     await server._run(handler_nursery, task_status)  # noqa: SLF001 - this function is the server's other half
@@ -114,6 +128,13 @@ class Server:
     def address(self) -> Address:
         """Where it listens, the first of `addresses`. `open_client(*server.address)` reaches it from this host."""
         return self._endpoints[0].address
+
+    def set_keys(self, keys: Iterable[Key]) -> None:
+        """Accept these keys from now on, and no others. To lose no request, keep the old one until nobody asks with it.
+
+        Raises `ValueError` for none at all, for two of one id, and for a profile without room for a tag.
+        """
+        self._protocol.set_seals(seals_of(keys))
 
     async def drain(self) -> None:
         """Stop gently: answer BUSY to new requests, let running handlers finish, then close the sockets.

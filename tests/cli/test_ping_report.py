@@ -19,8 +19,12 @@ def reply(payload: bytes = bytes(56), rtt: float = 0.000089, hop_limit: int | No
 
 def test_headline_counts_the_headers_of_both_ip_versions() -> None:
     """In brackets: payload, our header, UDP's and IP's."""
-    assert headline("localhost", HERE, 56, 24) == "PING localhost (127.0.0.1:1060) 56(108) bytes of data."
-    assert headline("::1", Address("::1", 7), 56, 24) == "PING ::1 ([::1]:7) 56(128) bytes of data."
+    assert headline("localhost", HERE, 56, 24, is_keyed=False) == (
+        "PING localhost (127.0.0.1:1060) 56(108) bytes of data. authenticated: false"
+    )
+    assert headline("::1", Address("::1", 7), 56, 40, is_keyed=True) == (
+        "PING ::1 ([::1]:7) 56(144) bytes of data. authenticated: true"
+    )
 
 
 @pytest.mark.parametrize(

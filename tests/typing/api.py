@@ -15,6 +15,7 @@ def plain(request: trio_udp.Request) -> bytes:
     assert_type(request.peer, trio_udp.Address)
     assert_type(request.local, trio_udp.Address)
     assert_type(request.attempt, int)
+    assert_type(request.authenticated, bool)
     return request.payload
 
 

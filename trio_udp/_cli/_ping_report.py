@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from .. import Address, DropReason, Reply
 from ._arguments import counted
+from ._keys import authenticated
 
 _IP_HEADERS = {4: 20, 6: 40}
 _UDP_HEADER = 8
@@ -46,10 +47,10 @@ class Tally:
         return math.sqrt(max(self.rtt_sum_of_squares / self.received - mean * mean, 0.0))
 
 
-def headline(host: str, address: Address, size: int, overhead: int) -> str:
-    """The first line; the number in brackets is the size of the IP packet."""
+def headline(host: str, address: Address, size: int, overhead: int, *, is_keyed: bool) -> str:
+    """The first line; the number in brackets is the size of the IP packet. Behind the usual words: F8."""
     packet = size + overhead + _UDP_HEADER + _IP_HEADERS[6 if ":" in address.host else 4]
-    return f"PING {host} ({address}) {size}({packet}) bytes of data."
+    return f"PING {host} ({address}) {size}({packet}) bytes of data. {authenticated(is_keyed)}"
 
 
 def reply_line(host: str, sequence: int, reply: Reply, overhead: int, *, corrupted: bool = False) -> str:

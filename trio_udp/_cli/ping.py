@@ -15,11 +15,12 @@ from typing import Final
 
 import trio
 
-from .. import TU1, Client, NoReply, RemoteError, RetryPolicy, Server, open_client, serve
+from .. import TU1, Client, Key, NoReply, RemoteError, RetryPolicy, Server, open_client, serve
 from .._net import resolve
-from ..proto import MAX_PAYLOAD
+from ..proto import MAX_PAYLOAD, TAG_SIZE
 from ._arguments import SubParsers, add_family, add_port, explain, number
 from ._chaos import add_chaos, add_seed, announce, faults_on_sockets
+from ._keys import add_key_file, keys_from
 from ._ping_report import Tally, headline, reply_line, summary
 from ._signals import cancel_at_next_signal
 
@@ -58,6 +59,7 @@ def add_to(commands: SubParsers) -> None:
         "-s", "--size", type=number(int, 0, MAX_PAYLOAD), default=56, metavar="SIZE", help="payload bytes (default: 56)"
     )
     add_port(parser, least=1)
+    add_key_file(parser)
     add("-q", "--quiet", action="store_true", help="only the first line and the summary")
     add("-v", "--verbose", action="store_true", help="say also which probes were lost, and why")
     add_family(parser)
@@ -73,15 +75,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _ping(arguments: argparse.Namespace) -> int:
+    keys = keys_from(arguments)
     about_chaos: list[str] = []
     async with contextlib.AsyncExitStack() as stack:
         if arguments.hosts:
             await stack.enter_async_context(faults_on_sockets(arguments, sending="up", say=about_chaos.append))
-            runs = [_Run(host, await _open(stack, host, arguments), arguments) for host in arguments.hosts]
+            runs = [_Run(host, await _open(stack, host, arguments, keys), arguments) for host in arguments.hosts]
         else:
-            server = await stack.enter_async_context(_embedded_server())
+            server = await stack.enter_async_context(_embedded_server(keys))
             await stack.enter_async_context(faults_on_sockets(arguments, sending="up", say=about_chaos.append))
-            client = await stack.enter_async_context(_client(*server.address, arguments))
+            client = await stack.enter_async_context(_client(*server.address, arguments, keys))
             runs = [_Run("localhost", client, arguments)]
         # From here on; a name that takes long to resolve is interrupted as any program is.
         with trio.open_signal_receiver(signal.SIGINT) as signals:
@@ -93,24 +96,36 @@ async def _ping(arguments: argparse.Namespace) -> int:
     return 0 if all(one.is_good for one in runs) else 1
 
 
-async def _open(stack: contextlib.AsyncExitStack, host: str, arguments: argparse.Namespace) -> Client:
+async def _open(
+    stack: contextlib.AsyncExitStack, host: str, arguments: argparse.Namespace, keys: list[Key] | None
+) -> Client:
     """A client for the first address of a host, as ping does it: one path is measured, not several."""
     try:
         addresses = await resolve(host, arguments.port, arguments.family)
-        return await stack.enter_async_context(_client(*addresses[0], arguments))
+        return await stack.enter_async_context(_client(*addresses[0], arguments, keys))
     except OSError as exc:
         raise explain(exc, host, arguments.port) from None
 
 
-def _client(host: str, port: int, arguments: argparse.Namespace) -> contextlib.AbstractAsyncContextManager[Client]:
+def _client(
+    host: str, port: int, arguments: argparse.Namespace, keys: list[Key] | None
+) -> contextlib.AbstractAsyncContextManager[Client]:
     # Not connected, so that what strangers send is seen, counted and reported.
-    return open_client(host, port, connect=False, max_payload=arguments.size, max_in_flight=_MOST_UNDER_WAY)
+    return open_client(
+        host,
+        port,
+        connect=False,
+        key=keys[0] if keys else None,
+        max_payload=arguments.size,
+        max_in_flight=_MOST_UNDER_WAY,
+    )
 
 
 @contextlib.asynccontextmanager
-async def _embedded_server() -> AsyncIterator[Server]:
+async def _embedded_server(keys: list[Key] | None) -> AsyncIterator[Server]:
     async with trio.open_nursery() as nursery:
-        yield await nursery.start(functools.partial(serve, lambda request: request.payload, 0, host=_EMBEDDED_HOST))
+        start = functools.partial(serve, lambda request: request.payload, 0, host=_EMBEDDED_HOST, keys=keys)
+        yield await nursery.start(start)
         nursery.cancel_scope.cancel()
 
 
@@ -137,6 +152,7 @@ class _Run:
         self._size: int = arguments.size
         self._quiet: bool = arguments.quiet
         self._verbose: bool = arguments.verbose
+        self._overhead = TU1.overhead + (TAG_SIZE if client.authenticated else 0)
         self._policy = RetryPolicy(initial=self._wait, adaptive=False, jitter=0.0, attempts=1)
         self._tally = Tally()
         self._began = self._ended = trio.current_time()
@@ -149,7 +165,10 @@ class _Run:
 
     async def ping(self) -> None:
         """Send all probes and wait for what comes back."""
-        print(headline(self._host, self._client.servers[0], self._size, TU1.overhead), flush=True)
+        line = headline(
+            self._host, self._client.servers[0], self._size, self._overhead, is_keyed=self._client.authenticated
+        )
+        print(line, flush=True)
         self._began = trio.current_time()
         try:
             with trio.move_on_after(self._deadline):
@@ -188,7 +207,7 @@ class _Run:
             else:
                 self._tally.add_reply(reply.rtt)
             if not self._quiet:
-                print(reply_line(self._host, sequence, reply, TU1.overhead, corrupted=corrupted), flush=True)
+                print(reply_line(self._host, sequence, reply, self._overhead, corrupted=corrupted), flush=True)
 
     def _say_if_verbose(self, line: str, hint: str | None) -> None:
         if self._verbose and not self._quiet:

@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 
 import trio
 
-from .. import Address, Request, Server, serve
+from .. import Address, Key, Request, Server, serve
 from .._chaos import Conditions, Packet, Rule
 from ._arguments import PROFILES, BadInput, SubParsers, add_family, add_port, add_profile, explain, first_of, number
 from ._chaos import add_chaos, add_seed, announce, faults_on_sockets
 from ._figures import Figures, figures_of, report
+from ._keys import add_key_file, keys_from, names_of, reload_keys
 from ._orders import Orders, orders_from_user
 from ._pipe import ToParent, orders_from_parent
 from ._workers import MOST_WORKERS, supervise
@@ -33,6 +34,7 @@ def add_to(commands: SubParsers) -> None:
     add_port(parser, least=0)
     add_family(parser)
     add_profile(parser)
+    add_key_file(parser)
     parser.add_argument(
         "--workers",
         type=number(int, 1, MOST_WORKERS),
@@ -63,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(line, file=sys.stderr)
     announce(arguments)
     if arguments.workers > 1:
-        trio.run(supervise, arguments, ToUser().listening)
+        trio.run(supervise, arguments, ToUser())
     else:
         trio.run(_serve_as_asked, arguments, ToUser(), orders_from_user)
     return 0
@@ -88,6 +90,11 @@ class ToUser:
         for address in addresses:
             print(f"listening on {address}", flush=True)
 
+    def accepting(self, keys: list[Key] | None) -> None:
+        """Which keys requests may come under, if they need one."""
+        if keys:
+            print(f"accepting keys: {names_of(keys)}", flush=True)
+
     def say(self, line: str) -> None:
         """One line of output."""
         print(line, flush=True)
@@ -110,8 +117,9 @@ async def _serve_as_asked(
 async def _serve(
     arguments: argparse.Namespace,
     voice: ToUser | ToParent,
-    open_orders: Callable[[], contextlib.AbstractAsyncContextManager[Orders]],
+    open_orders: Callable[..., contextlib.AbstractAsyncContextManager[Orders]],
 ) -> None:
+    keys = keys_from(arguments)
     losses = Conditions(loss=arguments.drop).rule(random.Random(arguments.seed))  # noqa: S311 - losses, not secrets
     start = functools.partial(
         serve,
@@ -121,18 +129,32 @@ async def _serve(
         family=arguments.family,
         reuse_port=arguments.as_worker,
         profile=PROFILES[arguments.profile](),
+        keys=keys,
     )
     async with trio.open_nursery() as nursery:
         try:
             server: Server = await nursery.start(start)
         except OSError as exc:
             raise explain(exc, arguments.interface or "any interface", arguments.port) from None
+        except ValueError as exc:  # keys for a format that has no room for their tags
+            raise BadInput(str(exc)) from None
         # From here on; a name that takes long to resolve is interrupted as any program is.
-        async with open_orders() as orders:
+        async with open_orders(reloads=arguments.key_file is not None) as orders:
+            nursery.start_soon(_reload_keys, server, orders, arguments, voice)
+            voice.accepting(keys)
             voice.listening(server.addresses)
             await orders.drain.wait()
             await _drain(server, orders)
+            nursery.cancel_scope.cancel()
     voice.report(figures_of(server.statistics()))
+
+
+async def _reload_keys(server: Server, orders: Orders, arguments: argparse.Namespace, voice: ToUser | ToParent) -> None:
+    def use(keys: list[Key]) -> None:
+        server.set_keys(keys)
+        voice.accepting(keys)
+
+    await reload_keys(orders.reload, arguments, use)
 
 
 async def _drain(server: Server, orders: Orders) -> None:

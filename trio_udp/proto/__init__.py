@@ -9,11 +9,14 @@ from ._client import DEFAULT_MAX_PAYLOAD, INSTANCE_SIZE, ClientProtocol
 from ._codec import (
     HEADER_SIZE,
     MAX_DATAGRAM,
+    MAX_KEY_ID,
     MAX_PAYLOAD,
+    TAG_SIZE,
     Message,
     MessageType,
     decode_message_untrusted,
     encode_message,
+    payload_start,
 )
 from ._cookie import Cookies
 from ._drop_reason import DropReason
@@ -25,7 +28,7 @@ from ._profile import Answer, AnswerKind, Extensions, Profile, Question, Validat
 from ._reply_cache import DEFAULT_MAX_BYTES, DEFAULT_MAX_CLIENTS, ReplyCache
 from ._rtt import RTTEstimator
 from ._schedule import BOOK, COAP, PRESETS, STUN, RetryPolicy
-from ._seal import Seal, blake2b_seal, hmac_seal, is_sealed, key_id_of
+from ._seal import SECRET_SIZES, Seal, blake2b_seal, check_sealable, hmac_seal, is_sealed, key_id_of
 from ._server import PROVEN_BUDGET, ServerProtocol, Turned
 from ._timers import Timers
 from ._tu1 import TU1
@@ -40,10 +43,13 @@ __all__ = [
     "HEADER_SIZE",
     "INSTANCE_SIZE",
     "MAX_DATAGRAM",
+    "MAX_KEY_ID",
     "MAX_PAYLOAD",
     "PRESETS",
     "PROVEN_BUDGET",
+    "SECRET_SIZES",
     "STUN",
+    "TAG_SIZE",
     "TU1",
     "VALIDATION_SIZE",
     "Answer",
@@ -77,10 +83,12 @@ __all__ = [
     "Validating",
     "Validation",
     "blake2b_seal",
+    "check_sealable",
     "decode_message_untrusted",
     "encode_message",
     "hmac_seal",
     "is_sealed",
     "key_id_of",
+    "payload_start",
     "read_once_untrusted",
 ]

@@ -27,9 +27,8 @@ from ._exchanges import ExchangeTable, Peer
 from ._once import OnceState
 from ._profile import Answer, Profile, Validating
 from ._schedule import RetryPolicy
-from ._seal import IDS, REQUEST, Seal, is_sealed_untrusted, open_answer_untrusted, stamp
+from ._seal import IDS, REQUEST, Seal, check_sealable, is_sealed_untrusted, open_answer_untrusted, stamp
 from ._timers import Timers
-from ._tu1 import TU1
 
 DEFAULT_MAX_PAYLOAD: Final = 1200
 """Bytes that fit any Internet path undivided (RFC 9000 section 14)."""
@@ -60,8 +59,8 @@ class ClientProtocol:
             max_payload: the longest payload a request may have, in bytes.
             seal: the key that vouches for requests and answers; `ValueError` if the format has no room for a tag.
         """
-        if seal is not None and not isinstance(profile, TU1):
-            raise ValueError(f"expected no key: profile {profile.name} has no room for a tag")
+        if seal is not None:
+            check_sealable(profile)
         if len(random) != INSTANCE_SIZE * len(peers):
             raise ValueError(f"expected {INSTANCE_SIZE * len(peers)} random bytes, got {len(random)}")
         self.profile = profile
@@ -86,6 +85,11 @@ class ClientProtocol:
     def servers(self) -> tuple[KnownServer, ...]:
         """The servers, the one that answered last first."""
         return tuple(self._servers)
+
+    @property
+    def is_keyed(self) -> bool:
+        """Whether it has a key."""
+        return self._seal is not None
 
     def set_seal(self, seal: Seal) -> None:
         """Ask under this key from now on; what was asked before may still be answered under the one before."""

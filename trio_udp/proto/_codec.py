@@ -148,6 +148,12 @@ _LAYOUTS: Final = {
 }
 
 
+def payload_start(data: bytes) -> int | None:
+    """Where the payload begins in a datagram with this header, the beginning of which may be a lie; None if nowhere."""
+    layout = _LAYOUTS.get((data[1], data[2])) if len(data) >= HEADER_SIZE else None
+    return None if layout is None else HEADER_SIZE + layout.cookie + layout.once + layout.times
+
+
 def encode_message(message: Message) -> bytes:
     """The one datagram that says this message; raises `ProtocolError` where the format has no way to say it."""
     _check(message)

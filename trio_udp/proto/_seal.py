@@ -30,7 +30,8 @@ from ._codec import (
     plain_word,
 )
 from ._drop_reason import DropReason
-from ._profile import Question
+from ._profile import Profile, Question
+from ._tu1 import TU1
 
 LEAST_SIZE: Final = HEADER_SIZE + TAG_SIZE
 """Bytes of the smallest datagram with a tag."""
@@ -101,6 +102,12 @@ class Seal(abc.ABC):
 def _unmark(datagram: bytes) -> bytes:
     first, second = _MARKS.unpack_from(datagram)
     return _MARKS.pack(first & ~_SEALED, second & _UNMARKED) + datagram[_BEHIND_MARKS:]
+
+
+def check_sealable(profile: Profile) -> None:
+    """Raise `ValueError` for a format that has no room for a tag."""
+    if not isinstance(profile, TU1):
+        raise ValueError(f"expected no key: profile {profile.name} has no room for a tag")
 
 
 class MACSeal(Seal):

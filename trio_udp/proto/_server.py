@@ -19,8 +19,7 @@ from ._errors import PayloadTooLarge
 from ._exchanges import Peer
 from ._profile import AnswerKind, Profile, Question, Validating
 from ._reply_cache import Kept
-from ._seal import Decode, KeyRing, Seal, seal_answer
-from ._tu1 import TU1
+from ._seal import Decode, KeyRing, Seal, check_sealable, seal_answer
 from ._validation import Validation
 
 _REPLY: Final = AnswerKind.REPLY
@@ -75,8 +74,7 @@ class ServerProtocol:
 
     def set_seals(self, seals: Iterable[Seal]) -> None:
         """Accept these keys from now on, and no others. What was asked under another one is answered under it."""
-        if not isinstance(self.profile, TU1):
-            raise ValueError(f"expected no keys: profile {self.profile.name} has no room for a tag")
+        check_sealable(self.profile)
         ring = KeyRing(seals, self.profile.decode_question_untrusted, allow_unkeyed=self._allow_unkeyed)
         self._decode = ring.decode_question_untrusted
 
