@@ -13,6 +13,7 @@ that port as default, because somebody may be serving on 1060. And `python -m pi
 left out, because they would run this test; they must be what .ci/run and noxfile.py do.
 """
 
+import importlib.util
 import inspect
 import os
 import random
@@ -99,6 +100,8 @@ def skip_where_impossible(text: str) -> None:
                 probe.bind(("::1", 0))
         except OSError:
             pytest.skip("this block needs IPv6, which this host does not have")
+    if "OpenSSL" in text and importlib.util.find_spec("OpenSSL") is None:
+        pytest.skip("this block needs the package pyopenssl, which is not installed")
     if re.search(r"\bss -", text) and shutil.which("ss") is None:
         pytest.skip("this block needs the command ss of iproute2, which this host does not have")
 

@@ -264,7 +264,7 @@ def test_messages_are_whole_lines(chunks: list[bytes]) -> None:
 
 def arguments(**changes: object) -> argparse.Namespace:
     """Of the command that starts the workers."""
-    usual = {"profile": "tu1", "drop": 0.25, "seed": 7, "family": socket.AF_UNSPEC, "interface": ""}
+    usual = {"profile": "tu1", "drop": 0.25, "seed": 7, "family": socket.AF_UNSPEC, "interface": "", "key_file": None}
     faults = dict.fromkeys(("chaos", "chaos_up", "chaos_down"))
     return argparse.Namespace(**{**usual, **faults, **changes})
 

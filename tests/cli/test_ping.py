@@ -24,7 +24,7 @@ async def test_ping_without_a_host_pings_its_own_server() -> None:
     """The main job on its embedded default."""
     code, out, err = await run_command("ping", "-c", "3", "-i", "0.01")
     assert (code, err) == (0, [])
-    assert re.fullmatch(r"PING localhost \(127\.0\.0\.1:\d+\) 56\(108\) bytes of data\.", out[0])
+    assert re.fullmatch(r"PING localhost \(127\.0\.0\.1:\d+\) 56\(108\) bytes of data\. authenticated: false", out[0])
     assert [match[1] for match in map(REPLY.fullmatch, out[1:4]) if match] == ["1", "2", "3"]
     assert out[5] == "--- localhost ping statistics ---"
     assert re.fullmatch(r"3 packets transmitted, 3 received, 0% packet loss, time \d+ms", out[6])
@@ -72,7 +72,7 @@ def arguments(**changes: object) -> argparse.Namespace:
     """What argparse would make of a command line."""
     values = {
         "hosts": ["127.0.0.1"], "count": None, "interval": 1.0, "wait": 10.0, "deadline": math.inf, "size": 56,
-        "port": 1060, "quiet": False, "verbose": False, "family": socket.AF_UNSPEC,
+        "port": 1060, "quiet": False, "verbose": False, "family": socket.AF_UNSPEC, "key_file": None,
         "chaos": None, "chaos_up": None, "chaos_down": None,
     }  # fmt: skip
     return argparse.Namespace(**(values | changes))
