@@ -53,7 +53,7 @@ BOOTSTRAP: Final = re.compile(r"python -m (?:pip install|nox)\b[^&\n]*?(?= && |$
 
 PYTHON: Final = """#!/bin/sh
 case "$1 $2 $3" in
-    "-m trio_udp sim"|"-m trio_udp relay") exec {python} "$@";;
+    "-m trio_udp sim" | "-m trio_udp relay" | "-m trio_udp keygen") exec {python} "$@";;
     "-m trio_udp "?*) command=$3; shift 3; exec {python} -m trio_udp "$command" -p {port} "$@";;
     *) exec {python} "$@";;
 esac
@@ -279,7 +279,7 @@ def test_reference_has_every_name_of_the_test_kit(module: ModuleType, name: str)
             assert any(re.search(rf"\b{parameter}\b", row) for row in rows), parameter
 
 
-@pytest.mark.parametrize("command", ["serve", "ping", "ask", "sim", "relay"])
+@pytest.mark.parametrize("command", ["serve", "ping", "ask", "keygen", "sim", "relay"])
 def test_reference_has_every_option_of_the_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """As `--help` lists them, and no other."""
     with pytest.raises(SystemExit):
