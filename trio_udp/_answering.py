@@ -305,7 +305,7 @@ class Answering:
         if turn.question.extensions is None:
             return turn
         question, newest = self._protocol.newest(turn.question, turn)
-        return cast("_Turn", newest)._replace(question=question)
+        return newest._replace(question=question)
 
     async def _send(self, turn: _Turn, kind: AnswerKind, answer: bytes | None) -> None:
         """Send one answer, if there is one, with those of the other handlers that end in this pass of Trio's loop.

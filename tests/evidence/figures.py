@@ -18,6 +18,7 @@ from random import Random
 from typing import Any, Final, NamedTuple
 
 from . import forgeries, residual
+from .once import OnceSimulation, draw_faults
 from .simulator import Broken, Simulation
 from .swarm import draw_swarm
 
@@ -28,7 +29,7 @@ _SOURCES: Final = (
     "trio_udp/proto",
     "trio_udp/_chaos.py",
     "tests/properties/forge.py",
-    *(f"tests/evidence/{name}.py" for name in ("figures", "forgeries", "residual", "simulator", "swarm")),
+    *(f"tests/evidence/{name}.py" for name in ("figures", "forgeries", "once", "residual", "simulator", "swarm")),
 )
 _A_RUN: Final = 200
 """Requests of one simulated client."""
@@ -76,6 +77,19 @@ def _requests(seed: str, index: int, size: int) -> Counter[str]:
     return counts
 
 
+def _once(seed: str, index: int, size: int) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for run in range(0, size, _A_RUN):
+        name = f"{seed} {index} {run}"
+        random = Random(name)
+        try:
+            counts.update(OnceSimulation(min(_A_RUN, size - run), draw_faults(random), random).run())
+        except Broken as exc:
+            counts["violations"] += 1
+            print(f"run {name!r}: {exc}", file=sys.stderr, flush=True)
+    return counts
+
+
 def _residual(seed: str, index: int, size: int) -> Counter[str]:
     return residual.ask(Random(f"{seed} {index}"), size, *residual.CELLS[index % len(residual.CELLS)])
 
@@ -103,6 +117,16 @@ FIGURES: Final = {
             20_000,
             _requests,
             _named("requests", "runs", "transmissions", "corrupted", "hints", "violations", *_ENDS),
+        ),
+        Figure(
+            "once",
+            ("E1", "E2", "E3", "E4", "F6"),
+            1_000_000,
+            10_000,
+            _once,
+            _named(
+                "requests", "runs", "again", "restarts", "rebound", "stolen", "violations", *_ENDS, "outcome_unknown"
+            ),
         ),
         Figure("residual", ("C7",), 1_200_000, 20_000, _residual, residual.result),
     )

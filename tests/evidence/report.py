@@ -28,6 +28,13 @@ def _requests(result: Entry) -> tuple[str, str]:
     return tried, f"{came_out}, {result['transmissions']:,} transmissions"
 
 
+def _once(result: Entry) -> tuple[str, str]:
+    tried = f"{result['requests']:,} simulated at-most-once requests, {result['restarts']:,} restarts of the server"
+    tried += f", {result['rebound']:,} changes of address, {result['stolen']:,} replays"
+    came_out = f"{result['violations']:,} runs in which a handler ran twice or anything else did not hold"
+    return tried, f"{came_out}; {result['again']:,} arrivals of what was running or had run"
+
+
 def _residual(result: Entry) -> tuple[str, str]:
     asked = sum(cell[2] for cell in result["cells"])
     tried = f"{asked:,} requests, failures against (1 - (1 - p)²)ⁿ for {len(result['cells'])} pairs of p and n"
@@ -40,6 +47,7 @@ def _residual(result: Entry) -> tuple[str, str]:
 _SAY: Final[dict[str, Callable[[Entry], tuple[str, str]]]] = {
     "forgeries": _forgeries,
     "requests": _requests,
+    "once": _once,
     "residual": _residual,
 }
 

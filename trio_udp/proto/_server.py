@@ -11,7 +11,7 @@ wants a longer reply says so with a request that is as long.
 
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Final, NamedTuple, cast
+from typing import Final, NamedTuple, TypeVar, cast
 
 from ._codec import HEADER_SIZE
 from ._drop_reason import DropReason
@@ -26,6 +26,9 @@ _REPLY: Final = AnswerKind.REPLY
 """Looked up once: Python's enums take longer for it than the rest of an answer takes."""
 PROVEN_BUDGET: Final = HEADER_SIZE + 1200
 """Bytes of an answer to a proven address, however short its request: as many as a request has at most by default."""
+
+
+Turn = TypeVar("Turn")
 
 
 class Turned(NamedTuple):
@@ -121,12 +124,12 @@ class ServerProtocol:
             return self._go_on(question, kept, turn)
         return self._turn_away(question, kept, peer, now)
 
-    def newest(self, question: Question, turn: object) -> tuple[Question, object]:
+    def newest(self, question: Question, turn: Turn) -> tuple[Question, Turn]:
         """The attempt to answer, with its turn, of a request that the handler has been running for: the newest."""
         kept = question.extensions and question.extensions.kept
         if not kept or kept.newest is None:
             return question, turn
-        return cast("tuple[Question, object]", kept.newest)
+        return cast("tuple[Question, Turn]", kept.newest)
 
     def reply(self, question: Question, payload: bytes) -> tuple[AnswerKind, bytes | None]:
         """The datagram to send for this reply, and what it is: a RETRY where the reply would be over budget.
