@@ -22,7 +22,7 @@ from trio_udp.proto import (
     blake2b_seal,
 )
 
-from .talk import ONCE, PADDED_SIZE, STEADY, STRANGER, A, B, C, Talk
+from .talk import ONCE, PADDED_SIZE, STEADY, STRANGER, A, B, C, Honest, Talk
 
 
 def test_measured_round_trip_shortens_the_next_requests_first_wait() -> None:
@@ -307,3 +307,56 @@ def test_book_request_that_is_not_text_is_refused_and_opens_nothing() -> None:
     with pytest.raises(ValueError, match="ASCII"):
         talk.ask(payload=b"\xff")
     assert len(talk.client.exchanges) == 0
+
+
+# At most once
+
+
+def test_format_without_a_word_for_it_cannot_ask_at_most_once() -> None:
+    """Nothing is opened."""
+    honest = Honest(A, profile=Book())
+    with pytest.raises(ValueError, match="expected a profile that can say at most once, got book"):
+        honest.ask()
+    assert len(honest.client.exchanges) == 0
+
+
+def test_cookie_is_shown_where_it_was_asked_for_and_in_requests_that_must_not_run_twice() -> None:
+    """It takes 16 bytes: others do without."""
+    honest = Honest(A)
+    honest.converse(honest.ask(), 0.0)
+    plain, once = honest.ask(at_most_once=False), honest.ask()
+    sizes = [len(exchange.next_attempt(1.0).datagram) for exchange in (plain, once)]  # type: ignore[union-attr]  # sent
+    assert sizes == [HEADER_SIZE + 8, HEADER_SIZE + 36 + 8]
+    honest.converse(honest.ask(b"a longer question", at_most_once=False), 2.0, bytes(500))
+    again = honest.ask(at_most_once=False).next_attempt(3.0)
+    assert again is not None
+    assert len(again.datagram) == HEADER_SIZE + 16 + 8
+
+
+@pytest.mark.parametrize("give_up_after", [None, 9.0])
+def test_request_over_the_limit_is_held_and_released_by_the_oldest(give_up_after: float | None) -> None:
+    """E2: at most 64 from the oldest on; who is released has news, and is told of once."""
+    honest = Honest(A)
+    honest.converse(honest.ask(), 0.0)
+    exchanges = [honest.ask(policy=RetryPolicy(give_up_after=give_up_after)) for _ in range(66)]
+    assert [exchange.next_attempt(1.0) is None for exchange in exchanges] == [False] * 64 + [True] * 2
+    assert honest.client.next_due == (math.inf if give_up_after is None else 10.0)
+    for exchange in exchanges[:2]:
+        exchange.close()
+    assert honest.client.take_released() == exchanges[-2:]
+    assert (honest.client.take_released(), len(honest.client.held)) == ([], 0)
+    assert all(exchange.next_attempt(2.0) for exchange in exchanges[-2:])
+
+
+def test_payload_that_leaves_no_room_for_extensions_is_refused_or_goes_without() -> None:
+    """G1: 36 bytes less than the format carries at most once; an ordinary request has no need of a cookie then."""
+    honest = Honest(A)
+    honest.converse(honest.ask(b"a longer question", at_most_once=False), 0.0, bytes(500))
+    honest.client.max_payload = MAX_PAYLOAD
+    with pytest.raises(PayloadTooLarge, match=f"at most {MAX_PAYLOAD - 36} bytes, got {MAX_PAYLOAD - 35}"):
+        honest.ask(bytes(MAX_PAYLOAD - 35))
+    longest = honest.ask(bytes(MAX_PAYLOAD - 36)).next_attempt(1.0)
+    ordinary = honest.ask(bytes(MAX_PAYLOAD), at_most_once=False).next_attempt(1.0)
+    assert longest is not None
+    assert ordinary is not None
+    assert len(longest.datagram) == len(ordinary.datagram) == HEADER_SIZE + MAX_PAYLOAD

@@ -190,3 +190,25 @@ def test_extensions_are_not_spoken_yet(extension: dict[str, Any]) -> None:
     assert TU1().decode_question_untrusted(request) is DropReason.MALFORMED
     reply = encode_message(Message(MessageType.REPLY, 1, KEY, **extension))
     assert TU1().decode_answer_untrusted(reply) is DropReason.MALFORMED
+
+
+def test_extensions_are_read_where_there_are_any() -> None:
+    """And cost nothing where there are none."""
+    cookie, once = bytes(range(16)), bytes(range(20))
+    request = TU1().encode_extended(b"hello", KEY, 3, 0, cookie=cookie, once=once)
+    assert request == encode_message(Message(MessageType.REQUEST, 3, KEY, b"hello", cookie=cookie, once=once))
+    question = TU1().decode_question_untrusted(request)
+    assert isinstance(question, Question)
+    assert question.extensions is not None
+    assert (question.extensions.message.cookie, question.extensions.message.once) == (cookie, once)
+    retry = TU1().encode_retry(question, cookie, once)
+    answer = TU1().decode_answer_untrusted(retry)
+    assert isinstance(answer, Answer)
+    assert answer.message == Message(MessageType.RETRY, 3, KEY, cookie=cookie, once=once)
+    assert len(retry) == HEADER_SIZE + 36 <= len(request)
+
+
+@pytest.mark.parametrize(("room", "size"), [(0, 60), (60, 60), (100, 100)])
+def test_request_without_a_cookie_is_padded_for_a_retry_with_one(room: int, size: int) -> None:
+    """E4: or the server could not give it."""
+    assert len(TU1().encode_extended(b"", KEY, 1, room, cookie=b"", once=bytes(20))) == size

@@ -19,7 +19,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
-from ._codec import TAG_SIZE
+from ._codec import COOKIE_SIZE, ONCE_SIZE, TAG_SIZE
 from ._drop_reason import DropReason
 from ._errors import PayloadTooLarge
 from ._exchange import SLACK, Asked, Exchange, KnownServer
@@ -74,7 +74,10 @@ class ClientProtocol:
         self._validating = profile if isinstance(profile, Validating) else None
         self.random_size = _DRAW_SIZE + profile.random_size * len(peers)
         """Random bytes that `open_exchange` wants."""
-        self.max_payload = min(max_payload, profile.max_payload - (0 if seal is None else TAG_SIZE))
+        longest = profile.max_payload - (0 if seal is None else TAG_SIZE)
+        self.max_payload = min(max_payload, longest)
+        self._max_extended = longest - COOKIE_SIZE - ONCE_SIZE
+        """The longest payload that has room for both beside it."""
         self._seal = seal
         self._servers = [
             KnownServer(peer, random[start : start + INSTANCE_SIZE])
@@ -110,10 +113,11 @@ class ClientProtocol:
         """
         if not isinstance(payload, bytes):
             raise TypeError(f"expected the payload to be bytes, got {type(payload).__name__}")
-        if len(payload) > self.max_payload:
-            raise PayloadTooLarge(len(payload), self.max_payload)
         if at_most_once and self._validating is None:
             raise ValueError(f"expected a profile that can say at most once, got {self.profile.name}")
+        limit = min(self.max_payload, self._max_extended) if at_most_once else self.max_payload
+        if len(payload) > limit:
+            raise PayloadTooLarge(len(payload), limit)
         draw = int.from_bytes(random[:_DRAW_SIZE], "big") / _LARGEST_DRAW
         size = self.profile.random_size
         exchange = Exchange(self, payload, policy, self._rto(policy), draw)
@@ -139,7 +143,8 @@ class ClientProtocol:
 
     def _encode_in_clear(self, payload: bytes, asked: Asked, attempt: int, room: int) -> bytes:
         server, once = asked.server, asked.exchange.once
-        if self._validating is not None and (once is not None or server.needs_cookie):
+        shows_cookie = server.needs_cookie and len(payload) <= self._max_extended
+        if self._validating is not None and (once is not None or shows_cookie):
             extension = b"" if once is None else once.extension()
             return self._validating.encode_extended(
                 payload, asked.key, attempt, room, cookie=server.cookie, once=extension

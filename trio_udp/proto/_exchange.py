@@ -211,7 +211,7 @@ class Exchange:
         self.news = False
         if self.outcome is not None or self.failure is not None:
             return None
-        if not self.attempts:
+        if self.began == math.inf:
             self._line_up(now)
             return self._transmit(self._asked[0], now)
         due, asked = self._next()
@@ -280,6 +280,7 @@ class Exchange:
             self._protocol.hold(self, self._ends)
             return False
         once.bind(ledger, token)
+        self._protocol.held.pop(self, None)  # a cookie that came late may have made it look before it was told to
         for other in self._asked:
             if other is not asked:
                 other.is_out, other.failure = True, None
