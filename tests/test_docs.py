@@ -298,7 +298,7 @@ def test_reference_has_the_wire_format_and_the_drop_reasons() -> None:
         assert int(offset) == end
         end += int(size)
     assert end == HEADER_SIZE
-    types = re.findall(r"^\| `([A-Z]+)` \| (0x\w\w) \|", REFERENCE, re.MULTILINE)
+    types = re.findall(r"^\| `([A-Z_]+)` \| (0x\w\w) \|", REFERENCE, re.MULTILINE)
     assert types == [(kind.name, f"0x{kind:02x}") for kind in MessageType]
     reasons = REFERENCE.partition("\n## Drop reasons\n")[2]
     assert set(re.findall(r"^\| `(\w+)` \|", reasons, re.MULTILINE)) == set(DropReason)

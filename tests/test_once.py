@@ -101,6 +101,7 @@ async def test_a_handler_that_takes_its_time_runs_once(network: NetworkName, aut
         assert (reply.payload, reply.attempts) == (b"pay is number 1", 4)
         assert reply.rtt == pytest.approx(2)
         assert handler.runs == [b"pay"]
+        await wait_all_tasks_blocked()
         statistics = server.statistics()
         assert (statistics.replies, statistics.retries, statistics.absorbed, statistics.requests) == (1, 1, 2, 4)
         assert (statistics.cookies_granted, statistics.cookies_accepted, statistics.clients_held) == (1, 3, 1)

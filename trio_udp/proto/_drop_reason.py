@@ -29,7 +29,7 @@ class DropReason(enum.StrEnum):
     BAD_SEAL = "bad_seal"
     """Its authentication tag does not belong to its bytes."""
     REPLAYED = "replayed"
-    """Its authentication tag is good, and was used before."""
+    """It must run at most once, and was over before, or has the number of another request."""
     TRUNCATED = "truncated"
     """The kernel cut its end off."""
     TOO_LARGE = "too_large"
