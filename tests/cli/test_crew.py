@@ -26,7 +26,9 @@ from trio_udp._cli._pipe import message_of, messages
 from trio_udp._cli._restarts import FIRST_WAIT, MOST_QUICK_ENDS, QUICK, Restarts
 from trio_udp._cli._workers import Crew
 
-NAMES = ("requests", "replies", "retries", "busy", "errors", "unanswered")
+NAMES = ("requests", "replies", "retries", "busy", "errors", "unanswered", "outcome_unknown", "absorbed")
+RARE = NAMES[-2:]
+"""Not shown where there are none."""
 COUNTS = st.integers(0, 2**63)
 FIGURES = st.builds(
     Figures,
@@ -54,7 +56,7 @@ def program(*steps: str) -> list[str]:
 
 def printed(count: int, *more: str) -> list[str]:
     """The report of so many of these workers."""
-    figures = ", ".join(f"{name} {count}" for name in NAMES)
+    figures = ", ".join(f"{name} {count}" for name in NAMES if count or name not in RARE)
     losses = [f"lost in a full receive buffer: {count}"] if count else []
     return ["", "--- server statistics ---", figures, *losses, *more]
 
