@@ -213,7 +213,8 @@ class Exchange:
             return None
         if self.began == math.inf:
             self._line_up(now)
-            return self._transmit(self._asked[0], now)
+            if self.once is None:
+                return self._transmit(self._asked[0], now)
         due, asked = self._next()
         soon = now + SLACK
         if due > soon:
