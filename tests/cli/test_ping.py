@@ -123,6 +123,31 @@ async def test_lost_probes_are_not_sent_again(autojump_clock: MockClock, capsys:
     assert "4 packets transmitted, 1 received, 75% packet loss" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("interval", "sleep", "expected"),
+    [
+        (1.0, 3600.0, [0, 1, 3601, 3602, 3603]),
+        (0.25, 0.75, [0, 0.25, 1.0, 1.0, 1.0]),
+        (4.0, 6.0, [0, 4, 10, 12, 16]),
+    ],
+)
+async def test_probes_that_were_slept_through_are_not_made_up_for(
+    autojump_clock: MockClock, interval: float, sleep: float, expected: list[float]
+) -> None:
+    """C6, C8: after an hour in a closed laptop not 3,600 at once; a short delay still delays no other probe."""
+    times: list[float] = []
+    began = trio.current_time()
+
+    def answer(request: trio_udp.Request) -> bytes:
+        times.append(trio.current_time() - began)
+        if len(times) == 2:
+            autojump_clock.jump(sleep)
+        return request.payload
+
+    assert (await ping_code(answer, count=5, interval=interval))[0] == 0
+    assert times == expected
+
+
 async def test_deadline_ends_the_run_whatever_is_under_way(autojump_clock: MockClock) -> None:
     """`-w 2.5` alone: exit code 0 with any reply."""
     assert await ping_code(lambda request: request.payload, deadline=2.5) == (0, 2.5)

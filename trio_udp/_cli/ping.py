@@ -28,6 +28,8 @@ _LEAST_INTERVAL: Final = 0.001
 _LONGEST_WAIT: Final = 3600.0
 _MOST_UNDER_WAY: Final = 65_536
 """Probes waiting for a reply at a time; further ones are sent when one of them is answered or given up."""
+_MOST_LATE: Final = 1.0
+"""Seconds, or an interval: probes that are later than that are not made up for. The machine, or this process, slept."""
 _LEAST_LINGER: Final = 1.0
 """Seconds to wait for the last replies, at least, when others came back sooner."""
 _EMBEDDED_HOST: Final = "127.0.0.1"
@@ -179,9 +181,14 @@ class _Run:
     async def _send_all(self) -> None:
         async with trio.open_nursery() as nursery:
             sequence = 0
+            begin = self._began
             while self._count is None or sequence < self._count:
-                # An absolute timetable: what delays one probe does not delay the next.
-                await trio.sleep_until(self._began + sequence * self._interval)
+                # An absolute timetable: what delays one probe does not delay the next, unless the delay is a sleep.
+                due = begin + sequence * self._interval
+                await trio.sleep_until(due)
+                late = trio.current_time() - due
+                if late > max(_MOST_LATE, self._interval):
+                    begin += late
                 sequence += 1
                 nursery.start_soon(self._probe, sequence)
             if self._tally.received:
