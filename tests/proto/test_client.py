@@ -187,8 +187,8 @@ def test_server_that_answered_last_is_asked_first() -> None:
 
 def test_first_wait_is_as_long_as_the_slowest_server_needs() -> None:
     """C6: one that was never measured counts with the policy's first timeout."""
-    talk = Talk(A, B)
-    to_a, _ = talk.send(0.0), talk.send(0.5)
+    talk = Talk(A, B, policy=RetryPolicy(initial=4.0, jitter=0.0))
+    to_a, _ = talk.send(0.0), talk.send(2.0)
     talk.answer(to_a, 4.0)  # an RTO of 12 s
     exchange = talk.ask()
     assert talk.send(5.0, exchange).wait == 12.0

@@ -15,6 +15,7 @@ from trio_udp.proto import (
     TU1,
     AnswerKind,
     Book,
+    ClientProtocol,
     DropReason,
     Exchange,
     Failure,
@@ -22,6 +23,7 @@ from trio_udp.proto import (
     Question,
     RetryPolicy,
 )
+from trio_udp.proto._retry_budget import RESERVE, SHARE
 
 from .talk import ONCE, PADDED_SIZE, STEADY, A, B, C, Honest, Talk
 
@@ -68,6 +70,7 @@ def test_timeout_that_is_over_but_for_a_rounding_error_is_over() -> None:
     assert talk.send(1.0 - 1e-12).number == 2
     talk = Talk(A, policy=ONCE)
     talk.send(0.0)
+    assert talk.exchange.next_attempt(0.0) is None
     assert talk.exchange.next_attempt(1.0 - 1e-12) is None
     assert talk.exchange.failure is Failure.NO_REPLY
     assert talk.exchange.next_timeout(1.0 - 1e-12) == 0.0
@@ -75,7 +78,7 @@ def test_timeout_that_is_over_but_for_a_rounding_error_is_over() -> None:
 
 @given(
     draw=st.integers(0, 65_535),
-    sample=st.none() | st.sampled_from([0.25, 0.5, 2.0]),
+    sample=st.none() | st.sampled_from([0.25, 0.5, 1.0]),
     attempts=st.integers(1, 6),
     give_up_after=st.none() | st.sampled_from([5.0, 1000.0]),
 )
@@ -111,6 +114,18 @@ def test_exchange_began_when_its_first_transmission_was_made(turns: list[float])
         assert talk.exchange.began == turns[0]
 
 
+def test_nothing_is_given_up_that_has_not_waited() -> None:
+    """A2: who was stopped behind its last transmission looks at what has arrived, and is then told to give up."""
+    talk = Talk(A, policy=ONCE)
+    talk.send(0.0)
+    assert talk.exchange.next_attempt(3600.0) is None
+    assert not talk.exchange.is_over
+    assert talk.client.next_due == 1.0
+    assert talk.client.take_due(3600.0) == [talk.exchange]
+    assert talk.exchange.next_attempt(3600.0) is None
+    assert talk.exchange.failure is Failure.NO_REPLY
+
+
 def test_late_wake_up_moves_what_follows_and_sends_nothing_twice() -> None:
     """C6: after a suspended laptop wakes, one transmission, and a whole wait behind it."""
     talk = Talk(A)
@@ -128,6 +143,7 @@ def test_give_up_after_ends_the_request_whatever_is_still_to_come() -> None:
     talk.answer(second, 1.125, AnswerKind.RETRY)
     assert talk.send(1.125).number == 3
     assert talk.exchange.next_timeout(1.125) == 0.125
+    assert talk.exchange.next_attempt(1.125) is None
     assert talk.exchange.next_attempt(1.25) is None
     assert talk.exchange.failure is Failure.NO_REPLY
 
@@ -164,6 +180,34 @@ def test_round_trip_is_measured_from_the_transmission_that_was_answered(answered
     assert talk.exchange.outcome is not None
     assert (talk.exchange.outcome.rtt, talk.exchange.outcome.attempts) == (rtt, 3)
     assert talk.client.servers[0].estimator.srtt == rtt
+
+
+@pytest.mark.parametrize(("read", "sample"), [(0.25, 0.25), (1.0, 1.0), (3600.0, 1.0)])
+def test_reply_that_was_read_late_is_no_sample_of_more_than_it_was_waited_for(read: float, sample: float) -> None:
+    """C1: after an hour of sleep the next loss must not cost a minute. The reply itself says the truth."""
+    talk = Talk(A)
+    talk.answer(talk.send(0.0), read)
+    assert talk.client.servers[0].estimator.srtt == sample
+    assert talk.exchange.outcome is not None
+    assert talk.exchange.outcome.rtt == read
+
+
+def test_reply_to_an_earlier_attempt_that_was_read_late_is_a_sample_up_to_the_next_turn() -> None:
+    """C1: sent at 0, asked again at 1, read an hour after the turn at 3."""
+    talk = Talk(A)
+    first = talk.send(0.0)
+    talk.send(1.0)
+    talk.answer(first, 3600.0)
+    assert talk.client.servers[0].estimator.srtt == 3.0
+
+
+def test_reply_behind_a_retry_is_a_sample() -> None:
+    """C1: the padded transmission is due at once, and not made yet."""
+    talk = Talk(A)
+    first = talk.send(0.0)
+    talk.answer(first, 0.25, AnswerKind.RETRY)
+    talk.answer(first, 0.5)
+    assert talk.client.servers[0].estimator.srtt == 0.5
 
 
 def test_exchange_that_is_closed_waits_for_nothing_and_may_be_closed_again() -> None:
@@ -763,3 +807,90 @@ def test_held_request_that_goes_because_of_a_late_cookie_is_held_no_more() -> No
     assert held.next_attempt(1.5) is not None
     assert held not in honest.client.held
     assert held.next_timeout(1.5) == 1.0
+
+
+# Slowing down
+
+
+def test_retransmission_halves_the_window_and_answers_open_it_again() -> None:
+    """C6: the first transmission does not, nor the end of the schedule."""
+    talk = Talk(A)
+    sizes = []
+    for now in (0.0, 1.0, 3.0, 7.0, 15.0):
+        talk.send(now)
+        sizes.append(talk.client.window.size)
+    assert talk.run_out(15.0) == ([], 31.0)
+    assert sizes == [128, 64, 32, 16, 8]
+    for _ in range(8):
+        assert talk.client.window.size == 8
+        talk.exchange = talk.ask()
+        talk.answer(talk.send(40.0), 40.25)
+    assert talk.client.window.size == 9
+
+
+def test_only_what_a_server_leaves_unanswered_halves_the_window() -> None:
+    """C6: neither another server's first turn, nor a hint, nor padding, nor one attempt that nobody repeats."""
+    talk = Talk(A, B)
+    to_a = talk.send(0.0)
+    talk.exchange.take_hint("ECONNREFUSED")
+    talk.send(0.0)
+    talk.answer(to_a, 0.25, AnswerKind.RETRY)
+    talk.send(0.25)
+    assert talk.client.window.size == 128
+    talk.exchange = talk.ask(ONCE)
+    talk.run_out(5.0)
+    assert talk.client.window.size == 128
+
+
+def test_client_begins_with_the_window_it_is_given_and_no_wider_than_its_format() -> None:
+    """The book's format can tell one answer from no other."""
+    assert ClientProtocol(TU1(), [A], random=bytes(8), max_in_flight=7).window.size == 7
+    assert ClientProtocol(Book(), [A], random=bytes(8), max_in_flight=7).window.size == 1
+
+
+def test_refused_request_is_sent_again_while_the_budget_lasts_and_then_waits() -> None:
+    """C4, E9: turns are passed over, and the schedule ends when it does; what still comes is believed."""
+    talk = Talk(A)
+    for _ in range(RESERVE):
+        talk.client.budget.spend(1)
+    first = talk.send(0.0)
+    talk.answer(first, 0.25, AnswerKind.BUSY)
+    assert talk.run_out(0.25) == ([], 31.0)
+    assert talk.exchange.failure is Failure.BUSY
+    assert talk.client.budget.withheld == 4
+    assert talk.client.window.size == 64
+    talk.exchange = talk.ask()
+    first = talk.send(40.0)
+    talk.answer(first, 40.25, AnswerKind.BUSY)
+    assert talk.exchange.next_attempt(41.0) is None
+    assert talk.exchange.next_timeout(41.0) == 2.0
+    talk.answer(first, 41.5)
+    assert talk.exchange.outcome is not None
+
+
+def test_budget_is_for_servers_that_said_busy_only() -> None:
+    """C6: what was lost is sent again as ever, and another server is asked when it is its turn."""
+    talk = Talk(A)
+    for _ in range(RESERVE):
+        talk.client.budget.spend(1)
+    assert len(talk.run_out(0.0)[0]) == 5
+    talk = Talk(A, B)
+    for _ in range(RESERVE):
+        talk.client.budget.spend(1)
+    talk.answer(talk.send(0.0), 0.25, AnswerKind.BUSY)
+    attempts, _ = talk.run_out(0.25)
+    assert [attempt.peer for attempt in attempts] == [B] * 5
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=300))
+def test_requests_that_are_refused_are_sent_again_a_bounded_number_of_times(again: list[bool]) -> None:
+    """C6: a busy server, and any number of requests that wait for all their turns or for none."""
+    talk = Talk(A)
+    transmissions = 0
+    for requests, waits in enumerate(again, 1):
+        talk.answer(talk.send(0.0), 0.0, AnswerKind.BUSY)
+        if waits:
+            transmissions += len(talk.run_out(0.0)[0])
+        assert transmissions <= RESERVE + SHARE * requests
+        talk.exchange.close()
+        talk.exchange = talk.ask()

@@ -18,6 +18,7 @@ from trio_udp.proto import (
     Book,
     DropReason,
     Extensions,
+    Limiter,
     Message,
     MessageType,
     Once,
@@ -25,6 +26,7 @@ from trio_udp.proto import (
     Peer,
     Profile,
     Question,
+    RateLimit,
     ServerProtocol,
     Turned,
     Validation,
@@ -122,6 +124,24 @@ def test_server_of_a_format_without_room_for_a_tag_takes_no_keys() -> None:
     """It could not hold what they promise."""
     with pytest.raises(ValueError, match="profile book has no room for a tag"):
         ServerProtocol(Book(), seals=[blake2b_seal(1, bytes(16))])
+
+
+# The rate limit
+
+
+def test_question_above_the_rate_limit_is_dropped_and_counted() -> None:
+    """E4, E7: by the host alone, whatever the port."""
+    server = ServerProtocol(TU1(), limiter=Limiter(RateLimit(per_source=1, burst=2), bytes(16)))
+    assert [server.admits(("192.0.2.1", port), 0.0) for port in range(4)] == [True, True, False, False]
+    assert server.admits(("192.0.2.2", 1), 0.0)
+    assert server.dropped == {DropReason.OVER_BUDGET: 2}
+
+
+def test_without_a_rate_limit_every_question_is_admitted() -> None:
+    """And nothing is counted."""
+    server = ServerProtocol(TU1())
+    assert all(server.admits(("192.0.2.1", 1), 0.0) for _ in range(100))
+    assert not server.dropped
 
 
 # Answers

@@ -5,7 +5,7 @@ holds that. So everything that decides what is believed can be run, searched and
 """
 
 from ._book import Book
-from ._client import DEFAULT_MAX_PAYLOAD, INSTANCE_SIZE, ClientProtocol
+from ._client import DEFAULT_MAX_IN_FLIGHT, DEFAULT_MAX_PAYLOAD, INSTANCE_SIZE, ClientProtocol
 from ._codec import (
     HEADER_SIZE,
     MAX_DATAGRAM,
@@ -23,9 +23,11 @@ from ._drop_reason import DropReason
 from ._errors import PayloadTooLarge, ProtocolError, UDPError
 from ._exchange import Attempt, Exchange, Failure, Outcome
 from ._exchanges import ExchangeTable, Peer
+from ._limits import SECRET_SIZE, Limiter, RateLimit
 from ._once import Once, read_once_untrusted
 from ._profile import Answer, AnswerKind, Extensions, Profile, Question, Validating
 from ._reply_cache import DEFAULT_MAX_BYTES, DEFAULT_MAX_CLIENTS, ReplyCache
+from ._retry_budget import RetryBudget
 from ._rtt import RTTEstimator
 from ._schedule import BOOK, COAP, PRESETS, STUN, RetryPolicy
 from ._seal import SECRET_SIZES, Seal, blake2b_seal, check_sealable, hmac_seal, is_sealed, key_id_of
@@ -33,12 +35,14 @@ from ._server import PROVEN_BUDGET, ServerProtocol, Turned
 from ._timers import Timers
 from ._tu1 import TU1
 from ._validation import VALIDATION_SIZE, Validation
+from ._window import Window
 
 __all__ = [
     "BOOK",
     "COAP",
     "DEFAULT_MAX_BYTES",
     "DEFAULT_MAX_CLIENTS",
+    "DEFAULT_MAX_IN_FLIGHT",
     "DEFAULT_MAX_PAYLOAD",
     "HEADER_SIZE",
     "INSTANCE_SIZE",
@@ -47,6 +51,7 @@ __all__ = [
     "MAX_PAYLOAD",
     "PRESETS",
     "PROVEN_BUDGET",
+    "SECRET_SIZE",
     "SECRET_SIZES",
     "STUN",
     "TAG_SIZE",
@@ -63,6 +68,7 @@ __all__ = [
     "ExchangeTable",
     "Extensions",
     "Failure",
+    "Limiter",
     "Message",
     "MessageType",
     "Once",
@@ -73,7 +79,9 @@ __all__ = [
     "ProtocolError",
     "Question",
     "RTTEstimator",
+    "RateLimit",
     "ReplyCache",
+    "RetryBudget",
     "RetryPolicy",
     "Seal",
     "ServerProtocol",
@@ -82,6 +90,7 @@ __all__ = [
     "UDPError",
     "Validating",
     "Validation",
+    "Window",
     "blake2b_seal",
     "check_sealable",
     "decode_message_untrusted",

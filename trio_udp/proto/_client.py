@@ -26,12 +26,16 @@ from ._exchange import SLACK, Asked, Exchange, KnownServer
 from ._exchanges import ExchangeTable, Peer
 from ._once import OnceState
 from ._profile import Answer, Profile, Validating
+from ._retry_budget import RetryBudget
 from ._schedule import RetryPolicy
 from ._seal import IDS, REQUEST, Seal, check_sealable, is_sealed_untrusted, open_answer_untrusted, stamp
 from ._timers import Timers
+from ._window import Window
 
 DEFAULT_MAX_PAYLOAD: Final = 1200
 """Bytes that fit any Internet path undivided (RFC 9000 section 14)."""
+DEFAULT_MAX_IN_FLIGHT: Final = 128
+"""Half of what the usual receive buffer of 212,992 bytes holds: a small datagram takes 768 bytes of it (measured)."""
 INSTANCE_SIZE: Final = 8
 _DRAW_SIZE: Final = 2
 _LARGEST_DRAW: Final = 256**_DRAW_SIZE - 1
@@ -48,6 +52,7 @@ class ClientProtocol:
         *,
         random: bytes,
         max_payload: int = DEFAULT_MAX_PAYLOAD,
+        max_in_flight: int = DEFAULT_MAX_IN_FLIGHT,
         seal: Seal | None = None,
     ) -> None:
         """Make the protocol of one client.
@@ -57,6 +62,8 @@ class ClientProtocol:
             peers: the servers, in order of preference; each once.
             random: 8 random bytes a server, for the instance ids; `ValueError` for more or fewer.
             max_payload: the longest payload a request may have, in bytes.
+            max_in_flight: what `window` begins with, if the profile can tell so many answers apart. To keep to it is
+                the caller's business.
             seal: the key that vouches for requests and answers; `ValueError` if the format has no room for a tag.
         """
         if seal is not None:
@@ -68,6 +75,10 @@ class ClientProtocol:
         self.exchanges: ExchangeTable[Asked] = ExchangeTable(peers)
         self.timers: Timers[Exchange] = Timers()
         self.dropped: Counter[DropReason] = Counter()
+        self.window = Window(min(max_in_flight, profile.max_outstanding or max_in_flight))
+        self.budget = RetryBudget()
+        self.opened = 0
+        """Requests, from the beginning."""
         self.held: OrderedDict[Exchange, None] = OrderedDict()
         """At-most-once requests that wait for a number."""
         self._released: list[Exchange] = []
@@ -120,6 +131,7 @@ class ClientProtocol:
             raise PayloadTooLarge(len(payload), limit)
         draw = int.from_bytes(random[:_DRAW_SIZE], "big") / _LARGEST_DRAW
         size = self.profile.random_size
+        self.opened += 1
         exchange = Exchange(self, payload, policy, self._rto(policy), draw)
         exchange.once = OnceState() if at_most_once else None
         start = _DRAW_SIZE
@@ -165,6 +177,8 @@ class ClientProtocol:
         if exchange.outcome is not None:
             if asked.server is not self._servers[0]:
                 self._prefer(asked.server)
+            if self.window.size < self.window.most:
+                self.window.answer()
             exchange.close()
         return exchange
 

@@ -35,4 +35,5 @@ class DropReason(enum.StrEnum):
     TOO_LARGE = "too_large"
     """It is whole, and longer than this endpoint takes."""
     OVER_BUDGET = "over_budget"
-    """Answering it would have sent an unproven address more bytes than it sent us (E4)."""
+    """Answering it would have sent an unproven address more bytes than it sent us (E4); or its source, or all of them
+    together, have asked more often than the server's rate limit allows."""

@@ -206,8 +206,10 @@ class Exchange:
         """The next transmission to make now; None when there is none, now or ever.
 
         Call it until it returns None: at the beginning, and whenever `news` is set or `next_timeout` has passed. With
-        None it begins to wait among the client's timers.
+        None it begins to wait among the client's timers. It is given up only if it has waited there: so what arrived
+        while this process was stopped, between a transmission and the next call, is looked at before.
         """
+        is_told = self.news
         self.news = False
         if self.outcome is not None or self.failure is not None:
             return None
@@ -222,13 +224,12 @@ class Exchange:
                 self._protocol.timers.set(self, due)
             return None
         if asked is None or soon >= self._ends:
-            self.failure = self._last_word()
-            if self.once is not None:
-                self.once.distrust()
+            self._give_up(due, is_told=is_told)
             return None
         if self.once is not None and not self._may_go(self.once, asked, now):
             return None
-        return self._transmit(asked, now)
+        may_transmit = not asked.step or asked.is_asked_again or self._may_retransmit(asked, now)
+        return self._transmit(asked, now) if may_transmit else self.next_attempt(now)
 
     def next_timeout(self, now: float) -> float:
         """Seconds until there is something to send, or until the schedule ends: how long to wait for `news`."""
@@ -287,6 +288,15 @@ class Exchange:
                 other.is_out, other.failure = True, None
         return True
 
+    def _give_up(self, due: float, *, is_told: bool) -> None:
+        """End here, if it has waited among the timers for that, or is closed, so that there is nobody to wait for."""
+        if is_told or due in (self.due, -math.inf):
+            self.failure = self._last_word()
+            if self.once is not None:
+                self.once.distrust()
+        else:
+            self._protocol.timers.set(self, due)
+
     def _line_up(self, now: float) -> None:
         """Spread the first turns of all servers over the first wait."""
         self.began = now
@@ -324,6 +334,16 @@ class Exchange:
             self._waits = tuple(self._policy.waits(self._rto, self._draw))
         return self._waits[step - 1]
 
+    def _may_retransmit(self, asked: Asked, now: float) -> bool:
+        """Slow down, because no reply came (C6). Pass this turn over if it was busy, and enough is sent again."""
+        protocol = self._protocol
+        protocol.window.lose(asked.sent[-1], now)
+        if asked.failure is not Failure.BUSY or protocol.budget.spend(protocol.opened):
+            return True
+        asked.step += 1
+        asked.due = now + self._wait_after(asked.step)
+        return False
+
     def _transmit(self, asked: Asked, now: float) -> Attempt:
         if not asked.is_asked_again:
             asked.step += 1
@@ -339,9 +359,12 @@ class Exchange:
     def _take_reply(self, asked: Asked, answer: Answer, now: float, hop_limit: int | None) -> None:
         # Without an echoed number the reply may belong to any transmission: a sample only if there was just one (Karn).
         _, payload, attempt, _, _ = answer
-        rtt = now - asked.sent[attempt - 1 if attempt else 0]
+        sent = asked.sent[attempt - 1 if attempt else 0]
+        rtt = now - sent
         if attempt or len(asked.sent) == 1:
-            asked.server.estimator.update(rtt)
+            # Behind this server's next turn nobody was there to read it, and for how long it has waited nobody knows.
+            late = now > asked.due and not asked.is_asked_again
+            asked.server.estimator.update(asked.due - sent if late else rtt)
         keyed = bool(asked.stamps)
         self.outcome = tuple.__new__(Outcome, (payload, rtt, self.attempts, asked.server.peer, hop_limit, keyed))
         self.news = True

@@ -17,6 +17,7 @@ from ._codec import HEADER_SIZE
 from ._drop_reason import DropReason
 from ._errors import PayloadTooLarge
 from ._exchanges import Peer
+from ._limits import Limiter
 from ._profile import AnswerKind, Profile, Question, Validating
 from ._reply_cache import Kept
 from ._seal import Decode, KeyRing, Seal, check_sealable, seal_answer
@@ -51,6 +52,7 @@ class ServerProtocol:
         validation: Validation | None = None,
         seals: Iterable[Seal] | None = None,
         allow_unkeyed: bool = False,
+        limiter: Limiter | None = None,
     ) -> None:
         """Make the protocol of one server.
 
@@ -61,8 +63,10 @@ class ServerProtocol:
                 malformed.
             seals: the keys that are accepted; None for a server without keys.
             allow_unkeyed: whether a server with keys believes requests that came without one as well.
+            limiter: for `admits`; None takes everything.
         """
         self.profile = profile
+        self.limiter = limiter
         self.max_payload = profile.max_payload if max_payload is None else min(max_payload, profile.max_payload)
         self.validation = validation
         self._validating = profile if isinstance(profile, Validating) else None
@@ -96,6 +100,17 @@ class ServerProtocol:
                 question = DropReason.TOO_LARGE
         self.dropped[question] += 1
         return question
+
+    def admits(self, peer: Peer, now: float) -> bool:
+        """Whether a question from there is within the rate limit; if not, that is counted, and it gets no answer.
+
+        Not BUSY either: that would cost as much as an answer, and tell whoever sends too much, or the victim whose
+        address was put on it, nothing that silence does not.
+        """
+        if self.limiter is None or self.limiter.admits(peer[0], now):
+            return True
+        self.dropped[DropReason.OVER_BUDGET] += 1
+        return False
 
     def admit(
         self, question: Question, peer: Peer, now: float, turn: object = None, *, may_run: bool = True
