@@ -66,12 +66,11 @@ async def ask(client: Client, payload: bytes, answers: dict[bytes, bytes]) -> No
 
 def nothing_is_open(client: Client) -> bool:
     """Whether no request has left anything behind (A9, G9)."""
-    in_flight = client._turns.max_value
     return (
         len(client._protocol.exchanges) == 0
         and not client._pump.parked
         and client._pump.reader is None
-        and client._turns.value == in_flight
+        and client._turns.taken == 0
     )
 
 

@@ -5,11 +5,12 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from trio_udp._turns import Turns
+from trio_udp.proto import Window
 
 
 async def test_turns_are_given_in_the_order_of_the_line() -> None:
     """Two at a time; whoever has been let in and has not run yet is counted as awake."""
-    turns = Turns(2)
+    turns = Turns(Window(2))
     assert turns.acquire_nowait()
     assert turns.acquire_nowait()
     assert not turns.acquire_nowait()
@@ -37,7 +38,7 @@ async def test_turns_are_given_in_the_order_of_the_line() -> None:
 @pytest.mark.parametrize("victim", range(3))
 async def test_who_is_cancelled_in_line_leaves_it(victim: int) -> None:
     """G9: the turn goes to the next, or back."""
-    turns = Turns(1)
+    turns = Turns(Window(1))
     assert turns.acquire_nowait()
     scopes = [trio.CancelScope() for _ in range(3)]
     served = []

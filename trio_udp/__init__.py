@@ -18,7 +18,7 @@ from ._results import Result
 from ._server import Handler, Request, Server, serve
 from ._statistics import ClientStatistics, EndpointStatistics, ServerStatistics
 from ._version import __version__
-from .proto import BOOK, COAP, PRESETS, STUN, TU1, Attempt, Book, DropReason, Profile, RetryPolicy
+from .proto import BOOK, COAP, PRESETS, STUN, TU1, Attempt, Book, DropReason, Profile, RateLimit, RetryPolicy
 
 __all__ = [
     "BOOK",
@@ -40,6 +40,7 @@ __all__ = [
     "PayloadTooLarge",
     "Profile",
     "ProtocolError",
+    "RateLimit",
     "RemoteError",
     "Reply",
     "Request",

@@ -86,6 +86,7 @@ class Answering:
         self._endpoints = endpoints
         self._protocol = protocol
         self._max_handlers = max_handlers
+        self._is_limited = protocol.limiter is not None
         self._context = contextvars.copy_context()
         self._spare: list[trio.lowlevel.Task] = []
         self._late = {endpoint: _Role(endpoint, reads=False) for endpoint in endpoints}
@@ -191,6 +192,8 @@ class Answering:
 
     def _take(self, role: _Role, datagram: Datagram, question: Question) -> tuple[_Turn, Waiting] | None:
         """Run the handler, and put its answer to the others; or say that it waits."""
+        if self._is_limited and not self._protocol.admits(datagram.peer, trio.current_time()):
+            return None
         may_run = not self.draining and self.handlers < self._max_handlers
         if question.extensions is not None:
             admitted = self._admit(role, datagram, question, may_run=may_run)

@@ -12,7 +12,6 @@ import contextlib
 import errno
 import socket
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
-from typing import Final
 
 import trio
 
@@ -26,6 +25,7 @@ from ._results import Fetched, Given, Result, Results
 from ._statistics import ClientStatistics
 from ._turns import Turns
 from .proto import (
+    DEFAULT_MAX_IN_FLIGHT,
     DEFAULT_MAX_PAYLOAD,
     INSTANCE_SIZE,
     TU1,
@@ -35,9 +35,6 @@ from .proto import (
     RetryPolicy,
     check_sealable,
 )
-
-DEFAULT_MAX_IN_FLIGHT: Final = 128
-"""Half of what the usual receive buffer of 212,992 bytes holds: a small datagram takes 768 bytes of it (measured)."""
 
 
 @contextlib.asynccontextmanager
@@ -78,7 +75,8 @@ async def open_client(
             too. `TU1` only.
         max_payload: the longest payload of a request in bytes, and the most that a request is padded to when a server
             says that its reply is longer than the request; the default fits any Internet path.
-        max_in_flight: requests under way at a time; others wait for their turn.
+        max_in_flight: requests under way at a time, at most; others wait for their turn. Losses halve how many that is,
+            and answers let it grow again (RFC 8085 section 3.1).
 
     Raises:
         ValueError: an argument makes no sense, such as port 0, or a link-local address without a scope.
@@ -101,13 +99,13 @@ async def open_client(
         random=random_bytes(INSTANCE_SIZE * len(peers)),
         max_payload=max_payload,
         seal=None if key is None else key.seal,
+        max_in_flight=max_in_flight,
     )
     client = Client(
         endpoint,
         protocol,
         policy=policy or profile.policy,
         at_most_once=at_most_once,
-        max_in_flight=max_in_flight,
         random_bytes=random_bytes,
     )
     try:
@@ -169,15 +167,13 @@ class Client:
         *,
         policy: RetryPolicy,
         at_most_once: bool,
-        max_in_flight: int,
         random_bytes: RandomBytes,
     ) -> None:
         self._endpoint = endpoint
         self._at_most_once = at_most_once
         self._protocol = protocol
         self._policy = policy
-        in_flight = min(max_in_flight, protocol.profile.max_outstanding or max_in_flight)
-        self._turns = Turns(in_flight)
+        self._turns = Turns(protocol.window)
         self._pump = Pump(endpoint, protocol, random_bytes, self._turns)
         self._counts = {"requests": 0, "replies": 0, "no_replies": 0, "remote_errors": 0, "cancelled": 0}
         self._counts["outcome_unknown"] = 0
@@ -345,6 +341,8 @@ class Client:
         """The counters so far."""
         return ClientStatistics(
             **self._counts,
+            window=self._protocol.window.size,
+            withheld=self._protocol.budget.withheld,
             in_flight=len(self._protocol.exchanges) // len(self._protocol.servers),
             dropped=dict(self._protocol.dropped),
             smoothed_rtt={

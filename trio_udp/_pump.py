@@ -20,6 +20,7 @@ from typing import Final, Protocol, cast
 import trio
 
 from ._endpoint import Endpoint
+from ._fork import disown_at_fork
 from ._net import BATCH, Address, Batch
 from ._turns import Leave, Turns
 from .proto import Attempt, ClientProtocol, DropReason, Exchange, RetryPolicy
@@ -80,6 +81,8 @@ class Pump:
         """Whether the reader sends for all before it waits. Then whoever has something to send leaves it to it."""
         self._outbox: dict[Exchange, Attempt] = {}
         """What was left to it."""
+        self._why_closed = "this client was closed"
+        disown_at_fork(self)
 
     def open_exchange(self, payload: bytes, policy: RetryPolicy, *, at_most_once: bool = False) -> Exchange:
         """Open a request, with random bytes of its own. See `ClientProtocol.open_exchange`."""
@@ -106,14 +109,18 @@ class Pump:
             return
         self.reader = waiter
         self._read_at = trio.current_time()
-        left = BACKLOG
         try:
-            while left > 0 and any(batch := await self._endpoint.receive(may_wait=False)):
-                self._take(batch)
-                left -= max(len(batch.datagrams), 1)
-                await trio.lowlevel.checkpoint()
+            await self._read_what_came()
         finally:
             self._hand_over()
+
+    async def _read_what_came(self) -> None:
+        """Read what is there, and checkpoint after each batch."""
+        left = BACKLOG
+        while left > 0 and any(batch := await self._endpoint.receive(may_wait=False)):
+            self._take(batch)
+            left -= max(len(batch.datagrams), 1)
+            await trio.lowlevel.checkpoint()
 
     async def transmit(self, exchange: Exchange, on_attempt: Callable[[Attempt], None] | None = None) -> None:
         """Make the transmissions that are due, or leave them to the reader. Who calls this waits for news next.
@@ -181,6 +188,9 @@ class Pump:
                 else:
                     self._take(await self._endpoint.receive())
         if self._scope.cancel_called:
+            if trio.current_time() - self._scope.deadline > PAUSE:
+                # A process that was stopped is told that the time is over, and not what has arrived meanwhile.
+                await self._read_what_came()
             for exchange in self.protocol.take_due(trio.current_time()):
                 self._tell(exchange)
             self._is_rush |= self._awake >= RUSH
@@ -256,7 +266,12 @@ class Pump:
     def check_open(self) -> None:
         """Raise `trio.ClosedResourceError` if this client was closed."""
         if self.is_closed:
-            raise trio.ClosedResourceError("this client was closed")
+            raise trio.ClosedResourceError(self._why_closed)
+
+    def disown(self) -> None:
+        """This is a forked process, and the socket its parent's."""
+        self.is_closed = True
+        self._why_closed = "this client belongs to the process that this one was forked from"
 
     def close(self) -> None:
         """Close the socket, and have everybody find out."""

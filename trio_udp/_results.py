@@ -202,7 +202,7 @@ class Results:
         self._check_open()
         self.news = False
         try:
-            if not (self._open or self._turns.value or self._source.exhausted):
+            if not (self._open or self._turns.value > 0 or self._source.exhausted):
                 await self._turns.acquire()  # others have them all, and nothing here could be waited for instead
                 self._turns_in_hand = 1
             await self._pump.read_backlog(self)
@@ -269,7 +269,7 @@ class Results:
         if self._turns_in_hand:
             self._turns_in_hand = 0
         else:
-            self._turns.value -= 1
+            self._turns.take()
         exchange.owner = self
         self._open[exchange] = number
         self._to_send[exchange] = None

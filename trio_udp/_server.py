@@ -17,7 +17,18 @@ from ._keys import Key, seals_of
 from ._net import Address, open_server_sockets, resolve
 from ._random import random_source
 from ._statistics import ServerStatistics
-from .proto import DEFAULT_MAX_BYTES, DEFAULT_MAX_CLIENTS, TU1, VALIDATION_SIZE, Profile, ServerProtocol, Validation
+from .proto import (
+    DEFAULT_MAX_BYTES,
+    DEFAULT_MAX_CLIENTS,
+    SECRET_SIZE,
+    TU1,
+    VALIDATION_SIZE,
+    Limiter,
+    Profile,
+    RateLimit,
+    ServerProtocol,
+    Validation,
+)
 
 __all__ = ["Handler", "Request", "Server", "serve"]
 
@@ -41,6 +52,7 @@ async def serve(
     # Limits
     max_payload: int | None = None,
     max_handlers: int = DEFAULT_MAX_HANDLERS,
+    rate_limit: RateLimit | None = None,
     max_clients: int = DEFAULT_MAX_CLIENTS,
     max_reply_bytes: int = DEFAULT_MAX_BYTES,
     # Tasks, as for trio.serve_tcp
@@ -68,6 +80,8 @@ async def serve(
         allow_unkeyed: with keys, take requests without one too; `Request.authenticated` says which they are.
         max_payload: longest request payload taken, in bytes; what the format can carry by default.
         max_handlers: async handlers running at a time; further requests are answered BUSY.
+        rate_limit: requests a second from one source, or from all together; further ones are dropped as `over_budget`,
+            without an answer. No limit by default: only you know whether ten a second from one address are many.
         max_clients: clients of at-most-once requests that are remembered at a time, each for 6 to 7 minutes after its
             last one; requests of further ones are answered BUSY. 0: no at-most-once request is taken.
         max_reply_bytes: memory for all that is remembered of them; when it is full, BUSY too. 64 replies a client at
@@ -86,6 +100,7 @@ async def serve(
     for name, limit in (("max_clients", max_clients), ("max_reply_bytes", max_reply_bytes)):
         if limit < 0:
             raise ValueError(f"expected {name} to be at least 0, got {limit}")
+    limiter = None if rate_limit is None else Limiter(rate_limit, random_source()(SECRET_SIZE))
     random = random_source()(VALIDATION_SIZE)
     validation = Validation(random, max_clients=max_clients, max_bytes=max_reply_bytes)
     protocol = ServerProtocol(
@@ -94,6 +109,7 @@ async def serve(
         validation=validation,
         seals=None if keys is None else seals_of(keys),
         allow_unkeyed=allow_unkeyed,
+        limiter=limiter,
     )
     sockets = await open_server_sockets(await resolve(host or None, port, family), reuse_port=reuse_port)
     endpoints = [Endpoint(sock, hears_errors=False) for sock in sockets]

@@ -51,6 +51,10 @@ class ClientStatistics:
     exception in `on_attempt`."""
     in_flight: int
     """Requests waiting for an answer now."""
+    window: int
+    """How many may be in flight now: `max_in_flight`, or less for a while after losses or BUSY."""
+    withheld: int
+    """Retransmissions that were not made, because a server is busy and too many of the requests would be sent again."""
     dropped: Mapping[DropReason, int]
     """Datagrams that were not believed."""
     smoothed_rtt: Mapping[Address, float]

@@ -1,7 +1,8 @@
-"""Turns: how many requests of a client may be under way at a time. Others stand in line.
+"""Turns: as many requests of a client as its window allows are under way at a time. Others stand in line.
 
-A `trio.Semaphore` in what it does. Beyond that it says how many have been let in and have not run yet, so that whoever
-is about to send for all can wait for them.
+A `trio.Semaphore` in what it does, except that the window may become smaller than the number of turns that are taken:
+then the next ones that are given back are nobody's. Beyond that it says how many have been let in and have not run yet,
+so that whoever is about to send for all can wait for them.
 """
 
 from collections import OrderedDict
@@ -9,6 +10,8 @@ from collections.abc import MutableMapping
 from typing import Generic, TypeVar
 
 import trio
+
+from .proto import Window
 
 Key = TypeVar("Key")
 
@@ -28,23 +31,37 @@ class Leave(Generic[Key]):
 
 
 class Turns:
-    """A number of turns, and a line of tasks that wait for one."""
+    """As many turns as the window has room for, and a line of tasks that wait for one."""
 
-    __slots__ = ("_line", "awake", "max_value", "value")
+    __slots__ = ("_line", "_window", "awake", "taken")
 
-    def __init__(self, most: int) -> None:
-        self.max_value = most
-        self.value = most
-        """Turns that nobody has."""
+    def __init__(self, window: Window) -> None:
+        self._window = window
+        self.taken = 0
+        """Turns that somebody has."""
         self.awake = 0
         """Tasks that were given a turn in line, and have not run since."""
         self._line: OrderedDict[trio.lowlevel.Task, trio.lowlevel.Task] = OrderedDict()
 
+    @property
+    def max_value(self) -> int:
+        """The most there may ever be."""
+        return self._window.most
+
+    @property
+    def value(self) -> int:
+        """Turns that nobody has; below zero if more are taken than there are by now."""
+        return self._window.size - self.taken
+
+    def take(self) -> None:
+        """Take one of those."""
+        self.taken += 1
+
     def acquire_nowait(self) -> bool:
-        """Take a turn, if there is one; whether there was."""
-        if not self.value:
+        """Take a turn, if there is one and nobody waits for it; whether there was."""
+        if self.taken >= self._window.size or self._line:
             return False
-        self.value -= 1
+        self.taken += 1
         return True
 
     async def acquire(self) -> None:
@@ -55,9 +72,9 @@ class Turns:
         self.awake -= 1
 
     def release(self) -> None:
-        """Give it to the first in line, or back."""
-        if self._line:
+        """Give it back, and let in whom the window has room for: nobody, if it has shrunk, or two, if it has grown."""
+        self.taken -= 1
+        while self._line and self.taken < self._window.size:
+            self.taken += 1
             self.awake += 1
             trio.lowlevel.reschedule(self._line.popitem(last=False)[0])
-        else:
-            self.value += 1

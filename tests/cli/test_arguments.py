@@ -30,6 +30,17 @@ BAD = [
     (["serve", "--seed", "x"], "'x'"),
     (["serve", "--workers", "0"], "expected a whole number, 1 to 256, got '0'"),
     (["serve", "-p-1"], "got '-1'"),
+    *(
+        (["serve", *limit], f"expected requests a second, such as 1000/s, or off, got {limit[-1]!r}")
+        for limit in (
+            ["--limit", "0"],
+            ["--limit", "1000/h"],
+            ["--limit", ""],
+            ["--limit", "inf"],
+            ["--limit-all", "nan/s"],
+            ["--limit-all", "none"],
+        )
+    ),
 ]
 
 

@@ -267,6 +267,7 @@ def test_messages_are_whole_lines(chunks: list[bytes]) -> None:
 def arguments(**changes: object) -> argparse.Namespace:
     """Of the command that starts the workers."""
     usual = {"profile": "tu1", "drop": 0.25, "seed": 7, "family": socket.AF_UNSPEC, "interface": "", "key_file": None}
+    usual |= {"limit": 10_000.0, "limit_all": None}
     faults = dict.fromkeys(("chaos", "chaos_up", "chaos_down"))
     return argparse.Namespace(**{**usual, **faults, **changes})
 
@@ -303,6 +304,7 @@ def test_workers_are_told_what_the_command_was_told(family: int, expected: list[
     assert [option for option in command if option in ("-4", "-6")] == expected
     assert (after(command, "-p"), after(command, "--drop"), after(command, "--profile")) == ("4711", "0.25", "tu1")
     assert command[-2:] == ["--", "-x"]
+    assert {"--limit=10000.0/s", "--limit-all=off"} <= set(command)
 
 
 @pytest.mark.parametrize(("change", "expected"), [(lambda path: [os.getcwd(), *path], False), (sorted, True)])

@@ -132,7 +132,7 @@ class Scenario:
             assert client._protocol.servers[0].ledger.room == _once.WINDOW
             assert not client._pump.parked
             assert client._pump.reader is None
-            assert client._turns.value == client._turns.max_value
+            assert client._turns.taken == 0
             counts = client.statistics()
             assert counts.replies + counts.no_replies + counts.remote_errors + counts.cancelled == counts.requests
         if self.server is not None:

@@ -727,6 +727,7 @@ def test_busy_of_a_server_that_it_was_not_bound_to_is_not_its_last_word() -> Non
     honest.client.receive_datagram(busy, A, 0.6)
     honest.client.receive_datagram(honest.serve(to_b, 0.6), B, 0.6)
     assert exchange.next_attempt(0.6) is not None
+    assert exchange.next_attempt(0.6) is None
     assert exchange.next_attempt(9.0) is None
     assert exchange.failure is Failure.NO_REPLY
 

@@ -59,6 +59,19 @@ def number(
     return parse
 
 
+def rate(text: str) -> float | None:
+    """An argparse type for requests a second; None is no limit."""
+    if text == "off":
+        return None
+    try:
+        value = float(text.removesuffix("/s"))
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected requests a second, such as 1000/s, or off, got {text!r}")
+    return value
+
+
 def add_port(parser: argparse.ArgumentParser, *, least: int) -> None:
     """Add `-p`."""
     parser.add_argument(

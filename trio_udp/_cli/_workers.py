@@ -96,6 +96,7 @@ def _command(arguments: argparse.Namespace, port: int, number: int) -> list[str]
     if arguments.seed is not None:
         losses += ["--seed", str(_seed_of(arguments.seed, number))]
     keys = [] if arguments.key_file is None else [f"--key-file={arguments.key_file}"]
+    limits = [f"--limit={_rate(arguments.limit)}", f"--limit-all={_rate(arguments.limit_all)}"]
     program = [sys.executable, *safe, "-m", "trio_udp", "serve", "--as-worker"]
     return [
         *program,
@@ -106,9 +107,14 @@ def _command(arguments: argparse.Namespace, port: int, number: int) -> list[str]
         arguments.profile,
         *keys,
         *losses,
+        *limits,
         "--",
         arguments.interface,
     ]
+
+
+def _rate(rate: float | None) -> str:
+    return "off" if rate is None else f"{rate!r}/s"
 
 
 def _seed_of(seed: int, number: int) -> int:

@@ -7,18 +7,33 @@ import operator
 import random
 import sys
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import trio
 
-from .. import Address, Key, Request, Server, serve
+from .. import Address, Key, RateLimit, Request, Server, serve
 from .._chaos import Conditions, Packet, Rule
-from ._arguments import PROFILES, BadInput, SubParsers, add_family, add_port, add_profile, explain, first_of, number
+from ._arguments import (
+    PROFILES,
+    BadInput,
+    SubParsers,
+    add_family,
+    add_port,
+    add_profile,
+    explain,
+    first_of,
+    number,
+    rate,
+)
 from ._chaos import add_chaos, add_seed, announce, faults_on_sockets
 from ._figures import Figures, figures_of, report
 from ._keys import add_key_file, keys_from, names_of, reload_keys
 from ._orders import Orders, orders_from_user
 from ._pipe import ToParent, orders_from_parent
 from ._workers import MOST_WORKERS, supervise
+
+DEFAULT_LIMIT: Final = "10000/s"
+"""From one source: ten times what `ping` can send at most."""
 
 
 def add_to(commands: SubParsers) -> None:
@@ -51,6 +66,20 @@ def add_to(commands: SubParsers) -> None:
     )
     add_chaos(parser)
     add_seed(parser, "--drop and --chaos")
+    parser.add_argument(
+        "--limit",
+        type=rate,
+        default=DEFAULT_LIMIT,
+        metavar="RATE",
+        help="requests a second from one source, such as 100/s, or off; more are dropped (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--limit-all",
+        type=rate,
+        default="off",
+        metavar="RATE",
+        help="requests a second from all sources together (default: %(default)s)",
+    )
     # What a parent says to its workers, and nobody else.
     parser.add_argument("--as-worker", action="store_true", help=argparse.SUPPRESS)
     parser.set_defaults(run=run)
@@ -130,6 +159,7 @@ async def _serve(
         reuse_port=arguments.as_worker,
         profile=PROFILES[arguments.profile](),
         keys=keys,
+        rate_limit=_limit_of(arguments.limit, arguments.limit_all),
     )
     async with trio.open_nursery() as nursery:
         try:
@@ -155,6 +185,10 @@ async def _reload_keys(server: Server, orders: Orders, arguments: argparse.Names
         voice.accepting(keys)
 
     await reload_keys(orders.reload, arguments, use)
+
+
+def _limit_of(per_source: float | None, overall: float | None) -> RateLimit | None:
+    return None if per_source is overall is None else RateLimit(per_source=per_source, overall=overall)
 
 
 async def _drain(server: Server, orders: Orders) -> None:
