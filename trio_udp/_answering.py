@@ -22,7 +22,7 @@ import trio
 from ._endpoint import Endpoint
 from ._handlers import AsyncHandler, Handler, Request, SyncHandler, Waiting, begin, call, go_on, is_async
 from ._net import Address, Datagram, Outgoing
-from .proto import AnswerKind, DropReason, Question, ServerProtocol
+from .proto import AnswerKind, DropReason, Question, ServerProtocol, asks_for_report
 
 logger: Final = logging.getLogger("trio_udp")
 
@@ -162,6 +162,9 @@ class Answering:
                 for datagram in role.rest:
                     question = self._protocol.receive_datagram(datagram.data)
                     if isinstance(question, Question):
+                        if question.times:
+                            question = self._count_probe(role.endpoint, datagram, question)
+                            latest = 0.0  # the time of its reply's leaving will stand in it, so it has to leave then
                         waiting = self._take(role, datagram, question)
                         if waiting is not None:
                             self.handlers += 1
@@ -180,9 +183,17 @@ class Answering:
             self._end_all(role.kinds, range(len(role.kinds)))
             raise
 
+    def _count_probe(self, endpoint: Endpoint, datagram: Datagram, question: Question) -> Question:
+        """Count one who measures; his question, with what to tell him in its times."""
+        arrived = endpoint.wall_clock()
+        return self._protocol.receive_probe(question, datagram.peer, arrived=arrived, by_kernel=False)
+
     def _take(self, role: _Role, datagram: Datagram, question: Question) -> Waiting | None:
         """Run the handler, and put its answer to the others; or say that it waits."""
         self.requests += 1
+        if question.times and asks_for_report(question.times):
+            self._put(role, datagram, *self._encode(question, b""))
+            return None
         if self.draining or self.handlers >= self._max_handlers:
             self._put(role, datagram, AnswerKind.BUSY, self._protocol.refuse(question, AnswerKind.BUSY))
             return None
@@ -288,6 +299,8 @@ class Answering:
             if inspect.iscoroutine(payload):
                 payload.close()  # a plain function's: it will never be awaited
             raise TypeError(f"expected the handler to return bytes or None, got {type(payload).__name__}")
+        if question.times:
+            question = self._protocol.leaving(question, self._endpoints[0].wall_clock())
         return self._protocol.reply(question, payload)
 
     def _fail(self, datagram: Datagram, question: Question) -> bytes | None:

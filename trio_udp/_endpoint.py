@@ -7,13 +7,14 @@ sending never raises on account of the network, and everything is counted.
 import contextlib
 import errno
 import socket
+import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
 import trio
 
-from ._net import Address, Batch, Outgoing, Transport, normalise, open_transport
+from ._net import Address, Batch, Outgoing, Transport, TrioTransport, normalise, open_transport
 from ._statistics import EndpointStatistics
 
 _MAY_BE_PENDING: Final = frozenset(
@@ -63,6 +64,10 @@ class Endpoint:
         self._kernel_drops = 0
         self._send_errors: Counter[str] = Counter()
         self._hints: Counter[str] = Counter()
+
+    def wall_clock(self) -> int:
+        """Nanoseconds since 1970, as this socket's kernel counts them; a factory's sockets live on Trio's own clock."""
+        return round(trio.current_time() * 1e9) if isinstance(self._transport, TrioTransport) else time.time_ns()
 
     async def receive(self, *, may_wait: bool = True) -> Batch:
         """Wait for datagrams, and take up to 64 of them; `trio.ClosedResourceError` once closed.

@@ -68,8 +68,9 @@ async def serve(
     if max_payload is not None and max_payload < 0:
         raise ValueError(f"expected max_payload to be at least 0, got {max_payload}")
     sockets = await open_server_sockets(await resolve(host or None, port, family), reuse_port=reuse_port)
-    protocol = ServerProtocol(profile or TU1(), max_payload=max_payload)
-    server = Server(handler, [Endpoint(sock, hears_errors=False) for sock in sockets], protocol, max_handlers)
+    endpoints = [Endpoint(sock, hears_errors=False) for sock in sockets]
+    protocol = ServerProtocol(profile or TU1(), max_payload=max_payload, began=endpoints[0].wall_clock())
+    server = Server(handler, endpoints, protocol, max_handlers)
     await server._run(handler_nursery, task_status)  # noqa: SLF001 - this function is the server's other half
 
 

@@ -19,6 +19,7 @@ from trio_udp.proto import (
     decode_message_untrusted,
     encode_message,
 )
+from trio_udp.proto._times import decode_sequence_untrusted, is_intact
 
 from .forge import datagrams
 
@@ -30,7 +31,7 @@ payloads = st.binary(max_size=100) | st.sampled_from([bytes(room), b"x" * room, 
 EXTENSIONS = (
     ("cookie", 16, "REQUEST RETRY"),
     ("once", 20, "REQUEST RETRY"),
-    ("times", 32, "REQUEST REPLY"),
+    ("times", 52, "REQUEST REPLY"),
     ("tag", 16, "REQUEST REPLY RETRY BUSY ERROR"),
 )
 
@@ -68,10 +69,14 @@ def test_a_server_reads_a_plain_request_as_it_reads_any(data: bytes) -> None:
     expected: Question | DropReason
     if isinstance(message, DropReason):
         expected = message
-    elif message.cookie or message.once or message.times or message.tag:
+    elif message.cookie or message.once or message.tag:
         expected = DropReason.MALFORMED
     elif message.type is MessageType.REQUEST:
-        expected = Question(message.ids, message.payload, message.attempt, len(data))
+        expected = Question(message.ids, message.payload, message.attempt, len(data), message.times)
+        if message.times and not is_intact(message):
+            expected = DropReason.CORRUPTED
+        elif message.times and decode_sequence_untrusted(message.times) is None:
+            expected = DropReason.MALFORMED
     else:
         expected = DropReason.WRONG_DIRECTION
     assert TU1().decode_question_untrusted(data) == expected

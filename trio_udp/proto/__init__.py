@@ -19,12 +19,15 @@ from ._drop_reason import DropReason
 from ._errors import PayloadTooLarge, ProtocolError, UDPError
 from ._exchange import Attempt, Exchange, Failure, Outcome
 from ._exchanges import ExchangeTable, Peer
+from ._probes import REPORT, Heard, Probe, ProbeProtocol
 from ._profile import Answer, AnswerKind, Profile, Question
 from ._rtt import RTTEstimator
 from ._schedule import BOOK, COAP, PRESETS, STUN, RetryPolicy
 from ._server import ServerProtocol
 from ._timers import Timers
-from ._tu1 import TU1
+from ._times import MAX_SEQUENCE, Times, asks_for_report
+from ._tu1 import TU1, TimedAnswer
+from ._window import Arrival, SequenceWindow
 
 __all__ = [
     "BOOK",
@@ -34,11 +37,14 @@ __all__ = [
     "INSTANCE_SIZE",
     "MAX_DATAGRAM",
     "MAX_PAYLOAD",
+    "MAX_SEQUENCE",
     "PRESETS",
+    "REPORT",
     "STUN",
     "TU1",
     "Answer",
     "AnswerKind",
+    "Arrival",
     "Attempt",
     "Book",
     "ClientProtocol",
@@ -46,19 +52,26 @@ __all__ = [
     "Exchange",
     "ExchangeTable",
     "Failure",
+    "Heard",
     "Message",
     "MessageType",
     "Outcome",
     "PayloadTooLarge",
     "Peer",
+    "Probe",
+    "ProbeProtocol",
     "Profile",
     "ProtocolError",
     "Question",
     "RTTEstimator",
     "RetryPolicy",
+    "SequenceWindow",
     "ServerProtocol",
+    "TimedAnswer",
     "Timers",
+    "Times",
     "UDPError",
+    "asks_for_report",
     "decode_message_untrusted",
     "encode_message",
 ]

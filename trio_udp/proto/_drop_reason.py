@@ -34,3 +34,5 @@ class DropReason(enum.StrEnum):
     """It is whole, and longer than this endpoint takes."""
     OVER_BUDGET = "over_budget"
     """Answering it would have sent an unproven address more bytes than it sent us (E4)."""
+    CORRUPTED = "corrupted"
+    """It measures something, and its check does not belong to its bytes: something has changed it on its way."""

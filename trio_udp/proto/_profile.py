@@ -44,6 +44,8 @@ class Question(NamedTuple):
     """The transmission it came with; 0 where the format does not say."""
     size: int
     """Length of the whole datagram in bytes: what an unproven address has paid for."""
+    times: bytes = b""
+    """What a measurement wants to know; empty for an ordinary request, and in formats that cannot ask for it."""
 
 
 class Profile(Protocol):
