@@ -72,7 +72,7 @@ def arguments(**changes: object) -> argparse.Namespace:
     """What argparse would make of a command line."""
     values = {
         "hosts": ["127.0.0.1"], "count": None, "interval": 1.0, "wait": 10.0, "deadline": math.inf, "size": 56,
-        "port": 1060, "quiet": False, "verbose": False, "family": socket.AF_UNSPEC,
+        "port": 1060, "profile": "tu1", "quiet": False, "verbose": False, "family": socket.AF_UNSPEC,
     }  # fmt: skip
     return argparse.Namespace(**(values | changes))
 
