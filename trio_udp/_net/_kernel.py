@@ -15,10 +15,11 @@ from typing import Final
 import trio
 
 from ._address import address_of_name, name_of_address
-from ._ancillary import NOTHING, UDP_GRO, UDP_SEGMENT, read_control, write_control
+from ._ancillary import NOTHING, UDP_GRO, UDP_SEGMENT, read_control, read_stamped_control, write_control
 from ._batch import TRUNCATED, Batch, Datagram, Outgoing, PortableTransport, Transport, TrioTransport
 from ._mmsg import BATCH, Calls, Leaving, calls_of_this_run, memory_of_this_run
 from ._socket import is_kernel_socket
+from ._stamps import StampingTransport
 
 _LONGEST_RUN: Final = 65_507
 """Bytes. A run is bounded as if it were a datagram: 65,535 less the headers."""
@@ -28,11 +29,16 @@ _new: Final = tuple.__new__
 """For one object per datagram: half the price of calling the class."""
 
 
-def open_transport(sock: trio.socket.SocketType) -> Transport:
-    """Take over an open socket: directly where it is the kernel's, through its own methods otherwise."""
+def open_transport(sock: trio.socket.SocketType, *, stamps: bool = False) -> Transport:
+    """Take over an open socket: directly where it is the kernel's, through its own methods otherwise.
+
+    With `stamps` the kernel is asked when each datagram leaves and comes.
+    """
     if not is_kernel_socket(sock):
         return TrioTransport(sock)
     own = socket.socket(fileno=sock.detach())
+    if stamps:
+        return StampingTransport(own)
     calls = calls_of_this_run()
     return PortableTransport(own) if calls is None else KernelTransport(own, calls)
 
@@ -46,8 +52,14 @@ class KernelTransport(PortableTransport):
         self._memory = memory_of_this_run(self._largest)
         self._backlog: list[Datagram] = []
         """What has been read and is for the next batch, because it came in one piece with this one: at most 64 runs."""
+        self._read_control = read_control
         self._sends_runs = _has_option(sock, UDP_SEGMENT, 0)
         _has_option(sock, UDP_GRO, 1)
+
+    def stamp_arrivals(self) -> None:
+        """See `Transport.stamp_arrivals`. A run has one time, that of its first datagram."""
+        super().stamp_arrivals()
+        self._read_control = read_stamped_control
 
     async def receive(self, *, may_wait: bool = True) -> Batch:
         """See `Transport.receive`."""
@@ -82,7 +94,7 @@ class KernelTransport(PortableTransport):
             if flags & TRUNCATED:
                 truncated += 1
                 continue
-            ancillary, size = read_control(control) if control else (NOTHING, 0)
+            ancillary, size = self._read_control(control) if control else (NOTHING, 0)
             peer = address_of_name(name)
             if not size or len(data) <= size:
                 datagrams.append(_new(Datagram, (data, peer, ancillary)))
