@@ -185,8 +185,12 @@ class Answering:
 
     def _count_probe(self, endpoint: Endpoint, datagram: Datagram, question: Question) -> Question:
         """Count one who measures; his question, with what to tell him in its times."""
-        arrived = endpoint.wall_clock()
-        return self._protocol.receive_probe(question, datagram.peer, arrived=arrived, by_kernel=False)
+        endpoint.stamp_arrivals()  # from the second one on
+        arrived = datagram.ancillary.arrived
+        by_kernel = arrived is not None
+        if arrived is None:
+            arrived = endpoint.wall_clock()
+        return self._protocol.receive_probe(question, datagram.peer, arrived=arrived, by_kernel=by_kernel)
 
     def _take(self, role: _Role, datagram: Datagram, question: Question) -> Waiting | None:
         """Run the handler, and put its answer to the others; or say that it waits."""

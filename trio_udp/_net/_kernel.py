@@ -9,13 +9,13 @@ refuses one, they leave one by one.
 import errno
 import operator
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import trio
 
 from ._address import address_of_name, name_of_address
-from ._ancillary import NOTHING, UDP_GRO, UDP_SEGMENT, read_control, read_stamped_control, write_control
+from ._ancillary import NOTHING, UDP_GRO, UDP_SEGMENT, Ancillary, read_control, read_stamped_control, write_control
 from ._batch import TRUNCATED, Batch, Datagram, Outgoing, PortableTransport, Transport, TrioTransport
 from ._mmsg import BATCH, Calls, Leaving, calls_of_this_run, memory_of_this_run
 from ._socket import is_kernel_socket
@@ -52,7 +52,7 @@ class KernelTransport(PortableTransport):
         self._memory = memory_of_this_run(self._largest)
         self._backlog: list[Datagram] = []
         """What has been read and is for the next batch, because it came in one piece with this one: at most 64 runs."""
-        self._read_control = read_control
+        self._read_control: Callable[[bytes], tuple[Ancillary, int]] = read_control
         self._sends_runs = _has_option(sock, UDP_SEGMENT, 0)
         _has_option(sock, UDP_GRO, 1)
 

@@ -40,7 +40,19 @@ _KEPT_AN_INTERVAL: Final = 4096
 class Entry:
     """What is known of one probe, beside what its datagram needs."""
 
-    __slots__ = ("fate", "hint", "late", "left", "missed", "never_left", "probe", "sent", "sent_wall", "was_changed")
+    __slots__ = (
+        "fate",
+        "hint",
+        "late",
+        "left",
+        "missed",
+        "never_left",
+        "number",
+        "probe",
+        "sent",
+        "sent_wall",
+        "was_changed",
+    )
 
     def __init__(self, probe: Probe, *, due: int, sent: int, sent_wall: int, missed: int = 0) -> None:
         self.probe = probe
@@ -54,8 +66,10 @@ class Entry:
         """Whether the call that should have sent it failed."""
         self.was_changed = False
         """Whether an answer came that was no good."""
+        self.number: int | None = None
+        """What the kernel calls it, until it has said when it left."""
         self.left: int | None = None
-        """The kernel's wall clock when it left."""
+        """The kernel's wall clock then."""
         self.missed = missed
         """Slots that passed just before it."""
 

@@ -78,7 +78,7 @@ async def open_prober(
     peer = loopback_of((await resolve(host, port, family))[0])
     protocol = ProbeProtocol(profile, peer, random=random_bytes(INSTANCE_SIZE), size=size)
     # Not connected, so that what strangers send is seen, counted and reported.
-    endpoint = Endpoint(await open_client_socket([peer], connect=False))
+    endpoint = Endpoint(await open_client_socket([peer], connect=False), stamps=True)
     try:
         yield Prober(endpoint, protocol, peer, size=size, random_bytes=random_bytes)
     finally:
@@ -283,8 +283,10 @@ class Prober:
         probe.owner = entry = Entry(probe, due=self._began + due, sent=sent, sent_wall=sent_wall, missed=missed)
         self._ledger.send(entry)
         self._tell()
+        entry.number = self._endpoint.number
         error = await self._endpoint.send(datagram, self._peer)
         if error is not None:
+            entry.number = None
             entry.hint = error
             entry.never_left = True
 
@@ -312,7 +314,11 @@ class Prober:
         entry = heard.probe.owner
         if not isinstance(entry, Entry):
             raise TypeError(f"expected an Entry as the probe's owner, got {entry!r}")
-        readings = Readings(entry.sent, entry.sent_wall, entry.left, None, received, wall)
+        if entry.number is not None:
+            entry.left = self._endpoint.take_departure(entry.number)
+            entry.number = None
+        came = datagram.ancillary.arrived
+        readings = Readings(entry.sent, entry.sent_wall, entry.left, came, received, wall)
         event = self._ledger.hear(heard, entry, readings, datagram.ancillary.hop_limit)
         if event is None:
             self._reported.set()
@@ -340,6 +346,8 @@ class Prober:
 
     def _expire_one(self, entry: Entry, *, is_over: bool) -> None:
         self._close(entry.probe)
+        if entry.number is not None:
+            self._endpoint.take_departure(entry.number)
         event = self._ledger.expire(entry, self._timer.now(), is_over=is_over)
         if event is not None and is_over:
             self._on_event(event)
