@@ -54,7 +54,9 @@ class Directions:
             self._is_complete = times.memory >= since_first
         elif times.state != self.latest.state:
             self._is_complete = False
-        if self.latest is None or times.state not in self._replies or times.received >= self.latest.received:
+        before = self.latest
+        is_known = before is not None and times.state in (before.state, *self._replies)
+        if before is None or not is_known or (times.state == before.state and times.received >= before.received):
             self.latest = times
         arrival = None
         if not is_report:

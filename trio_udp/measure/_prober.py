@@ -379,14 +379,18 @@ class Prober:
         if not self._ledger.wants_report:
             return
         least, most = _REPORT_WAITS
-        for _ in range(_REPORTS):
-            probe, datagram = self._open(REPORT, b"")
-            now = self._timer.now()
-            probe.owner = Entry(probe, due=now, sent=now, sent_wall=self._endpoint.wall_clock())
-            await self._endpoint.send(datagram, self._peer)
-            with trio.move_on_after(min(max(2 * self._ledger.rtt_max / _SECOND, least), most)):
-                await self._reported.wait()
-                return
+        try:
+            for _ in range(_REPORTS):
+                probe, datagram = self._open(REPORT, b"")
+                now = self._timer.now()
+                probe.owner = Entry(probe, due=now, sent=now, sent_wall=self._endpoint.wall_clock())
+                await self._endpoint.send(datagram, self._peer)
+                with trio.move_on_after(min(max(2 * self._ledger.rtt_max / _SECOND, least), most)):
+                    await self._reported.wait()
+                    return
+        finally:
+            while (probe_left := self._protocol.oldest) is not None:
+                self._close(probe_left)
 
     # Small parts
 

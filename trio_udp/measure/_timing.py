@@ -51,7 +51,7 @@ def timing_of(readings: Readings, times: Times | None) -> Timing:
         stamps, came_at = Stamps.RECEIVE, came
         wake_up = received_wall - came
         rtt = total - wake_up
-        if left is not None and 0 <= left - sent_wall <= total and left <= came:
+        if left is not None and 0 <= left - sent_wall <= total and 0 <= came - left <= total:
             stamps, left_at = Stamps.KERNEL, left
             queue = left - sent_wall
             rtt = came - left
