@@ -59,7 +59,7 @@ def test_a_value_may_be_counted_many_times_at_once() -> None:
     """As by those who correct for coordinated omission."""
     for exact in (0, 100):
         collector = Collector(exact=exact)
-        collector.add(10, 9)
+        collector.add_many(10, 9)
         collector.add(20)
         found = collector.result()
         assert (found.count, found.mean_ns, found.p50_ns, found.p90_ns, found.p99_ns) == (10, 11, 10, 10, 20)
@@ -70,6 +70,7 @@ def test_buckets_are_bounded_however_many_values_there_are() -> None:
     collector = Collector(exact=0)
     for value in range(0, 10**9, 9_999):
         collector.add(value)
+    assert collector.result().count == 100_011
     assert collector._buckets is not None
     assert len(list(collector._buckets.ascending())) < 22 * 1024
     assert len(collector._values) == 0

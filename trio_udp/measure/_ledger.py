@@ -317,7 +317,7 @@ class Ledger:
         self._corrected.add(from_due)
         step = -(-entry.missed // _MOST_IMAGINED)
         for slots in range(entry.missed, 0, -step) if entry.missed else ():
-            self._corrected.add(from_due + slots * self._slot, min(step, slots))
+            self._corrected.add_many(from_due + slots * self._slot, min(step, slots))
 
 
 _ANSWERED: Final = ("received", "late", "refused")

@@ -262,13 +262,15 @@ class Prober:
 
     async def _wait_for_due(self, schedule: Schedule) -> int:
         """When the next probe is due, as soon as it is."""
+        due = schedule.next_due(self._progress())
+        if not schedule.reacts:
+            await self._timer.sleep_until(self._began + due)
+            return due
         while True:
-            due = schedule.next_due(self._progress())
-            with trio.CancelScope() as scope:
-                self._waker = scope if schedule.reacts else None
+            with trio.CancelScope() as self._waker:
                 await self._timer.sleep_until(self._began + due)
-            if not scope.cancelled_caught:
                 return due
+            due = schedule.next_due(self._progress())
 
     def _progress(self) -> Progress:
         return Progress(self._ledger.sent, self._last_due, len(self._protocol), self._heard_at, self._last_rtt)
