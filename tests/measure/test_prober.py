@@ -26,6 +26,7 @@ from trio_udp.measure import (
     Start,
     Summary,
     flood,
+    noise_floor,
     open_prober,
 )
 from trio_udp.testing import SimNet, simulate
@@ -347,6 +348,12 @@ async def test_a_reflector_that_knows_nothing_can_be_measured(network: NetworkNa
             found = await prober.run(Fixed(0.1), count=3)
             nursery.cancel_scope.cancel()
     assert (found.received, found.is_complete, found.lost) == (3, False, 0)
+
+
+async def test_the_noise_floor_is_a_run_against_a_server_of_its_own(autojump_clock: MockClock) -> None:
+    """In this process, and nothing of it is left."""
+    found = await noise_floor(count=5, interval=0.5)
+    assert (found.sent, found.received, found.elapsed_ns) == (5, 5, 2_000_000_000)
 
 
 async def test_the_kernel_says_when_probes_left_and_replies_came() -> None:

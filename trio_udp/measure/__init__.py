@@ -4,9 +4,10 @@
         summary = await prober.run(Fixed(0.001), count=1000)
     print(summary.lost_upstream, summary.rtt.p99_ns)
 
-The command `ping` is a thin layer over this. All but `_prober` and `_timer` is arithmetic.
+The command `ping` is a thin layer over this. All but `_prober`, `_timer` and `_calibrate` is arithmetic.
 """
 
+from ._calibrate import noise_floor
 from ._prober import DEFAULT_SIZE, DEFAULT_WAIT, Prober, open_prober
 from ._records import (
     ClockOffset,
@@ -58,5 +59,6 @@ __all__ = [
     "Summary",
     "Variation",
     "flood",
+    "noise_floor",
     "open_prober",
 ]

@@ -226,7 +226,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """A whole run. `sent` is the sum of the next nine."""
+    """A whole run. `sent` is the sum of the next eight."""
 
     kind: ClassVar[str] = "summary"
     at_ns: int
