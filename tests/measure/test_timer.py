@@ -80,6 +80,6 @@ def test_other_systems_have_no_such_timers(monkeypatch: pytest.MonkeyPatch) -> N
     assert _timer.find_library() is None
     _timer.find_library.cache_clear()
     monkeypatch.setattr("sys.platform", "linux")
-    monkeypatch.setattr(_timer.ctypes, "CDLL", lambda *_, **__: object())
+    monkeypatch.setattr("ctypes.CDLL", lambda *_, **__: object())
     assert _timer.find_library() is None
     _timer.find_library.cache_clear()

@@ -46,9 +46,10 @@ EVERYTHING: Final = Faults(0.2, 0.2, 0.2, 0.1, 0.3, 7, 90)
 class World:
     """A client, a server, and a network between them that lies."""
 
-    def __init__(self, net: SimNet, plan: Faults) -> None:
+    def __init__(self, net: SimNet, plan: Faults, *, has_last_word: bool) -> None:
         self.net = net
         self.plan = plan
+        self.has_last_word = has_last_word
         self.random = Random(plan.seed)
         self.server = net.host("server", "192.0.2.11")
         self.client = net.host("client", "192.0.2.22")
@@ -60,8 +61,10 @@ class World:
     def rule(self, packet: Packet) -> Verdict | None:
         """What becomes of a packet."""
         draw, plan = self.random.random, self.plan
-        if packet.icmp is not None or packet.sent_at > self.until or is_report(packet.data):
+        if packet.icmp is not None or packet.sent_at > self.until:
             return None
+        if is_report(packet.data):
+            return None if self.has_last_word else Verdict((), "lost")
         if packet.source.host == "192.0.2.22":
             self.address = packet.source
             if draw() < plan.forge:
@@ -192,16 +195,16 @@ def truth(net: SimNet) -> Truth:
 
 
 async def measure(
-    net: SimNet, plan: Faults, *, crash_after: float | None = None
+    net: SimNet, plan: Faults, *, crash_after: float | None = None, has_last_word: bool = True
 ) -> tuple[Summary, Summary, list[Event], World]:
     """The sums before and after the server's last word, and all events."""
-    world = World(net, plan)
+    world = World(net, plan, has_last_word=has_last_word)
     events: list[Event] = []
     async with trio.open_nursery() as nursery:
         serving = partial(trio_udp.serve, lambda request: request.payload, host="192.0.2.11")
         nursery.start_soon(world.server.run, partial(serving, 1060))
         await trio.sleep(60)
-        world.until = trio.current_time() + plan.probes * INTERVAL + 0.5
+        world.until = trio.current_time() + (plan.probes * INTERVAL + 0.5 if has_last_word else 60)
         with world.client.here(), net.rule(world.rule):
             async with open_prober("192.0.2.11", 1060) as prober:
                 if crash_after is not None:
@@ -272,6 +275,20 @@ def test_a_server_that_restarts_makes_directions_unknown_and_never_wrong(plan: F
     assert found.duplicated_downstream == happened["duplicated_downstream"]
     assert found.duplicated_upstream <= happened["duplicated_upstream"]
     assert found.lost == happened["lost_upstream"] + happened["lost_downstream"]
+
+
+@given(faults)
+@example(EVERYTHING)
+def test_without_the_servers_last_word_what_is_named_downstream_is_true(plan: Faults) -> None:
+    """And nothing is called complete; upstream is what had not arrived when the server last spoke."""
+    net = SimNet(plan.seed)
+    found, _, _, _ = simulate(partial(measure, has_last_word=False), plan, net=net, seed=plan.seed)
+    happened = truth(net).figures
+    assert not found.is_complete
+    assert found.received == happened["received"]
+    assert found.lost_downstream <= happened["lost_downstream"]
+    assert found.lost == happened["lost_upstream"] + happened["lost_downstream"]
+    assert found.duplicated_upstream <= happened["duplicated_upstream"]
 
 
 def test_forged_icmp_and_forged_replies_end_nothing() -> None:

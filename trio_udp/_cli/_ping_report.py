@@ -30,7 +30,7 @@ def reply_line(host: str, peer: Address, reply: ReplyRecord | Corrupted) -> str:
 def missing_line(event: Lost | Refused, wait: float) -> str:
     """Why there is no reply."""
     if isinstance(event, Refused):
-        return f"no reply to icmp_seq={event.sequence}: {_SAID[event.reason]}"
+        return f"no reply to icmp_seq={event.sequence}: {_SAID.get(event.reason, event.reason)}"
     hint = f" ({event.hint})" if event.hint else ""
     return f"no reply to icmp_seq={event.sequence} within {min(wait, event.waited_ns / 1e9):g} s{hint}"
 

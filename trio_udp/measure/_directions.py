@@ -28,6 +28,8 @@ class Directions:
         """The server's last word, of the count that it has not lost."""
         self._is_complete: bool | None = None
         """Whether it has counted from the first probe on; None before it has said anything."""
+        self._is_final = False
+        """Whether it was asked when all probes had been waited for."""
         self._replies: OrderedDict[int, SequenceWindow] = OrderedDict()
         self._lost: OrderedDict[int, Direction] = OrderedDict()
         self._reordered = 0
@@ -59,6 +61,7 @@ class Directions:
         if before is None or not is_known or (times.state == before.state and times.received >= before.received):
             self.latest = times
         arrival = None
+        self._is_final = self._is_final or is_report
         if not is_report:
             arrival = self._window(times.state).receive(times.received)
             self._reordered += arrival is Arrival.REORDERED
@@ -83,24 +86,25 @@ class Directions:
             direction = max(self.counts, key=self.counts.__getitem__)
         self.counts[direction] -= 1
 
-    def settle(self, sent: int, answered: int) -> bool:
-        """Make the counts exact, by the server's own, if they are of the whole run; whether they are.
+    def settled(self, sent: int, answered: int) -> dict[Direction, int] | None:
+        """The counts by the server's own, which are exact; None unless those are of the whole run and its last word.
+
+        Without that a probe that arrived after the last reply we had would be taken for lost upstream.
 
         Args:
             sent: probes, each either answered or counted here as lost.
             answered: those of which some answer came.
         """
-        if self.latest is None or not self.has_counted_all:
-            return False
+        if self.latest is None or not self.has_counted_all or not self._is_final:
+            return None
         arrived = self.latest.received - self.latest.duplicates
         if not answered <= arrived <= sent:
-            return False  # no server that counts right says so
-        self.counts = {
+            return None  # no server that counts right says so
+        return {
             Direction.UPSTREAM: sent - arrived,
             Direction.DOWNSTREAM: arrived - answered,
             Direction.UNKNOWN: 0,
         }
-        return True
 
     def _window(self, state: int) -> SequenceWindow:
         window = self._replies.get(state)

@@ -189,8 +189,8 @@ class Ledger:
         fates = self._fates
         answered = sum(fates[fate] for fate in (*_ANSWERED, "corrupted"))
         pending = self.sent - answered - fates["lost"]
-        is_complete = not pending and self._directions.settle(self.sent, answered)
-        lost, latest = self._directions.counts, self._directions.latest
+        settled = None if pending else self._directions.settled(self.sent, answered)
+        lost, latest = settled or self._directions.counts, self._directions.latest
         seen = self._duplicated[Direction.UPSTREAM]
         return Summary(
             at_ns=at_ns,
@@ -204,7 +204,7 @@ class Ledger:
             lost_downstream=lost[Direction.DOWNSTREAM],
             lost_unknown=lost[Direction.UNKNOWN],
             pending=pending,
-            is_complete=is_complete,
+            is_complete=settled is not None,
             duplicated_upstream=seen if latest is None else max(latest.duplicates, seen),
             duplicated_downstream=self._duplicated[Direction.DOWNSTREAM],
             duplicated_unknown=self._duplicated[Direction.UNKNOWN],
