@@ -1,6 +1,7 @@
 """`Prober`: over all networks, in virtual time where a test waits for anything."""
 
 import contextlib
+import errno
 from functools import partial
 
 import pytest
@@ -9,6 +10,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 import trio_udp
 from trio_udp import DropReason
+from trio_udp._net import PortableTransport
 from trio_udp.measure import (
     Adaptive,
     Direction,
@@ -36,6 +38,7 @@ from ..networks import (
     address_of,
     direct,
     echo,
+    faults_of,
     network_fixture,  # noqa: F401 - pytest finds it by its name, network
     plain_socket,
     serving,
@@ -166,6 +169,29 @@ async def test_strangers_are_counted_and_change_nothing(network: NetworkName, au
     assert (found.received, found.rejected) == (2, {DropReason.WRONG_PEER: 2})
     rejected = [event for event in events if isinstance(event, Rejected)]
     assert [(event.reason, event.peer) for event in rejected] == [(DropReason.WRONG_PEER, there)] * 2
+
+
+async def test_a_probe_that_cannot_be_sent_is_lost_upstream(network: NetworkName, autojump_clock: MockClock) -> None:
+    """G6: it costs one probe, the kernel's word on the next ones is theirs, and the server confirms the sums."""
+    events: list[Event] = []
+    async with serving(echo, host="127.0.0.1") as server, open_prober(*server.address) as prober:
+        await trio.sleep(1)
+        faults_of(prober._endpoint._transport).sends.extend([None, errno.ENOBUFS])
+        found = await prober.run(Fixed(0.1), count=4, wait=0.5, on_event=events.append)
+    assert (found.received, found.lost_upstream, found.is_complete) == (3, 1, True)
+    lost = [event for event in events if isinstance(event, Lost)]
+    assert [(event.sequence, event.direction, event.hint) for event in lost] == [(2, Direction.UPSTREAM, "ENOBUFS")]
+
+
+@direct
+async def test_a_reply_that_the_kernel_cut_short_is_rejected(network: NetworkName, autojump_clock: MockClock) -> None:
+    """G2."""
+    async with serving(echo, host="127.0.0.1") as server, open_prober(*server.address) as prober:
+        transport = prober._endpoint._transport
+        assert isinstance(transport, PortableTransport)
+        transport._largest = 79
+        found = await prober.run(Fixed(0.1), count=1, wait=0.5)
+    assert (found.received, found.lost_unknown, found.rejected) == (0, 1, {DropReason.TRUNCATED: 1})
 
 
 async def test_stop_ends_a_run_in_good_order(network: NetworkName, autojump_clock: MockClock) -> None:

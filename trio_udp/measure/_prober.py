@@ -10,7 +10,7 @@ import math
 import socket
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from typing import Final
+from typing import Final, cast
 
 import trio
 
@@ -301,8 +301,8 @@ class Prober:
             received, wall = self._timer.now(), self._endpoint.wall_clock()
             for hint in batch.hints:
                 about = self._protocol.receive_hint(hint.quote, hint.peer)
-                if about is not None and isinstance(about.owner, Entry):
-                    about.owner.hint = hint.error
+                if about is not None:
+                    _entry_of(about).hint = hint.error
             for datagram in batch.datagrams:
                 self._take(datagram, received, wall)
             for _ in range(batch.truncated):
@@ -313,9 +313,7 @@ class Prober:
         if isinstance(heard, DropReason):
             self._on_event(self._ledger.reject(heard, datagram.peer))
             return
-        entry = heard.probe.owner
-        if not isinstance(entry, Entry):
-            raise TypeError(f"expected an Entry as the probe's owner, got {entry!r}")
+        entry = _entry_of(heard.probe)
         if entry.number is not None:
             entry.left = self._endpoint.take_departure(entry.number)
             entry.number = None
@@ -336,15 +334,14 @@ class Prober:
         """Give each probe up when its time is over."""
         while True:
             oldest = self._protocol.oldest
-            entry = None if oldest is None or oldest.sequence == REPORT else oldest.owner
-            if not isinstance(entry, Entry):
+            if oldest is None or oldest.sequence == REPORT:
                 await self._wait_for_change()
                 continue
-            left = entry.sent + self._wait - self._timer.now()
+            left = _entry_of(oldest).sent + self._wait - self._timer.now()
             if left > 0:
                 await trio.sleep(left / _SECOND)
-            elif entry.probe.is_open:
-                self._expire_one(entry, is_over=True)
+            else:
+                self._expire_one(_entry_of(oldest), is_over=True)
 
     def _expire_one(self, entry: Entry, *, is_over: bool) -> None:
         self._close(entry.probe)
@@ -373,8 +370,7 @@ class Prober:
 
     def _give_up(self, *, is_over: bool) -> None:
         while (oldest := self._protocol.oldest) is not None:
-            if isinstance(oldest.owner, Entry):
-                self._expire_one(oldest.owner, is_over=is_over)
+            self._expire_one(_entry_of(oldest), is_over=is_over)
 
     async def _ask_for_report(self) -> None:
         """Ask the server what it has counted, if it counts; nothing is lost but knowledge if no answer comes."""
@@ -450,6 +446,11 @@ class _Events:
             skipped, self._skipped = self._skipped, 0
             return Skipped(events=skipped)
         return self._kept.popleft()
+
+
+def _entry_of(probe: Probe) -> Entry:
+    """What is known of it beside; every probe of ours has that."""
+    return cast("Entry", probe.owner)
 
 
 def _check(count: int | None, wait: float, every: float | None) -> None:
