@@ -37,7 +37,7 @@ from ._arguments import PROFILES, SubParsers, add_family, add_port, add_profile,
 from ._ping_report import headline, missing_line, noise_line, reply_line, report
 from ._signals import cancel_at_next_signal
 
-_LEAST_INTERVAL: Final = 0.00001
+_LEAST_INTERVAL: Final = 0.0001
 _LONGEST_WAIT: Final = 3600.0
 _EMBEDDED_HOST: Final = "127.0.0.1"
 
