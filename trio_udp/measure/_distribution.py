@@ -69,6 +69,9 @@ class Collector:
 
     def add_many(self, value: int, count: int) -> None:
         """Take a time that often, at least once."""
+        if count == 1:
+            self.add(value)
+            return
         self._fold()
         if count > max(self._exact - self._count, 0):
             self._summarise([value], count)
