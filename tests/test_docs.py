@@ -13,6 +13,7 @@ that port as default, because somebody may be serving on 1060. And `python -m pi
 left out, because they would run this test; they must be what .ci/run and noxfile.py do.
 """
 
+import dataclasses
 import importlib.util
 import inspect
 import os
@@ -33,7 +34,7 @@ from typing import Final, NamedTuple
 import pytest
 
 import trio_udp
-from trio_udp import DropReason, testing
+from trio_udp import DropReason, measure, testing
 from trio_udp._cli import main
 from trio_udp.proto import HEADER_SIZE, MessageType
 from trio_udp.testing import strategies
@@ -277,6 +278,27 @@ def test_reference_has_every_name_of_the_test_kit(module: ModuleType, name: str)
     if inspect.isfunction(thing) or is_class:
         for parameter in inspect.signature(thing).parameters:
             assert any(re.search(rf"\b{parameter}\b", row) for row in rows), parameter
+
+
+MEASURE: Final = TEXTS[ROOT / "docs/reference_measure.md"]
+
+
+@pytest.mark.parametrize("name", measure.__all__)
+def test_reference_has_every_name_of_the_measuring_kit(name: str) -> None:
+    """In the first column of a table, with every parameter, field, method and property."""
+    rows = re.findall(rf"^\|(?=[^|]*`{name}[`(])(.*)$", MEASURE, re.MULTILINE)
+    assert rows, f"the reference of measuring does not have {name}"
+    thing = getattr(measure, name)
+    expected = set(inspect.signature(thing).parameters) if inspect.isfunction(thing) else set()
+    if dataclasses.is_dataclass(thing):
+        expected = {field.name for field in dataclasses.fields(thing)}
+    elif thing in (measure.Fixed, measure.Poisson, measure.Adaptive):
+        expected = set(inspect.signature(thing).parameters)
+    elif thing in (measure.Prober, measure.Schedule):
+        expected = {member for member in vars(thing) if not member.startswith("_")}
+    elif thing is measure.Progress:
+        expected = set(measure.Progress._fields)
+    assert {member for member in expected if not any(re.search(rf"\b{member}\b", row) for row in rows)} == set()
 
 
 @pytest.mark.parametrize("command", ["serve", "ping", "ask", "keygen", "sim", "relay"])

@@ -63,6 +63,15 @@ RULES: Final = {
         allowed=tuple(f"{PACKAGE}.{name}" for name in _BELOW_THE_TEST_KIT),
         exempt=(f"{PACKAGE}.testing._world", f"{PACKAGE}.testing._forger"),  # what `sim` shows, on top of it
     ),
+    "measuring is arithmetic": Rule(
+        f"{PACKAGE}.measure",
+        (*IMPURE, PACKAGE),
+        allowed=(f"{PACKAGE}.measure", f"{PACKAGE}.proto", f"{PACKAGE}._net"),
+        exempt=(f"{PACKAGE}.measure._prober", f"{PACKAGE}.measure._timer", f"{PACKAGE}.measure._calibrate"),
+    ),
+    "nothing but the command needs to measure": Rule(
+        PACKAGE, (f"{PACKAGE}.measure",), exempt=(f"{PACKAGE}.measure", f"{PACKAGE}._cli")
+    ),
     "nothing needs the command": Rule(PACKAGE, (f"{PACKAGE}._cli",), exempt=(f"{PACKAGE}.__main__", f"{PACKAGE}._cli")),
     "nothing needs the test kit": Rule(
         PACKAGE, (f"{PACKAGE}.testing",), exempt=(f"{PACKAGE}.testing", f"{PACKAGE}._cli.sim")
@@ -146,6 +155,8 @@ BAD = {
     f"{PACKAGE}._answering": ["from ._client import Client", "from ._server import serve"],
     f"{PACKAGE}._handlers": ["from ._answering import Answering"],
     f"{PACKAGE}._statistics": ["from ._cli import main", "from .testing import SimNet", "from . import testing"],
+    f"{PACKAGE}.measure._ledger": ["import trio", "import time", "from .._endpoint import Endpoint"],
+    f"{PACKAGE}._pump": ["from .measure import Prober"],
     f"{PACKAGE}._cli.ping": ["from ..testing import SimNet"],
     f"{PACKAGE}._chaos": ["import trio", "from .proto import TU1", "from .testing import Host"],
     f"{PACKAGE}._direction": ["import trio", "from ._endpoint import Endpoint"],
@@ -163,6 +174,8 @@ GOOD = {
     ],
     f"{PACKAGE}._net._batch": ["import socket, trio", "from ._address import Address", "from . import _ancillary"],
     f"{PACKAGE}._client": ["from .proto import TU1", "from ._net import Address", "from ._endpoint import Endpoint"],
+    f"{PACKAGE}.measure._ledger": ["from ..proto import Times", "from ._records import Lost"],
+    f"{PACKAGE}.measure._prober": ["import trio", "from .._endpoint import Endpoint"],
     f"{PACKAGE}.__main__": ["from ._cli import main"],
     f"{PACKAGE}._cli.sim": ["from ..testing._world import run_world"],
     f"{PACKAGE}._cli.ping": ["from . import _arguments", "from .._client import open_client", "from .. import serve"],

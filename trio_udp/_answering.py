@@ -23,7 +23,7 @@ import trio
 from ._endpoint import Endpoint
 from ._handlers import AsyncHandler, Handler, Request, Waiting, begin, call, go_on, is_async
 from ._net import Address, Datagram, Outgoing
-from .proto import AnswerKind, DropReason, Question, ServerProtocol, Turned, is_sealed
+from .proto import AnswerKind, DropReason, Question, ServerProtocol, Turned, asks_for_report, is_sealed
 
 logger: Final = logging.getLogger("trio_udp")
 
@@ -172,6 +172,9 @@ class Answering:
                 for datagram in role.rest:
                     question = receive(datagram.data)
                     if isinstance(question, Question):
+                        if question.times:
+                            question = self._count_probe(role.endpoint, datagram, question)
+                            latest = 0.0  # the time of its reply's leaving will stand in it, so it has to leave then
                         begun = self._take(role, datagram, question)
                         if begun is not None:
                             self.handlers += 1
@@ -190,6 +193,15 @@ class Answering:
             self._end_all(role.kinds, range(len(role.kinds)))
             raise
 
+    def _count_probe(self, endpoint: Endpoint, datagram: Datagram, question: Question) -> Question:
+        """Count one who measures; his question, with what to tell him in its times."""
+        endpoint.stamp_arrivals()  # from the second one on
+        arrived = datagram.ancillary.arrived
+        by_kernel = arrived is not None
+        if arrived is None:
+            arrived = endpoint.wall_clock()
+        return self._protocol.receive_probe(question, datagram.peer, arrived=arrived, by_kernel=by_kernel)
+
     def _take(self, role: _Role, datagram: Datagram, question: Question) -> tuple[_Turn, Waiting] | None:
         """Run the handler, and put its answer to the others; or say that it waits."""
         if self._is_limited and not self._protocol.admits(datagram.peer, trio.current_time()):
@@ -201,13 +213,15 @@ class Answering:
                 return None
             question = admitted
         self.requests += 1
-        _, peer, (host, _, _) = datagram
-        if not may_run:
+        peer, host = datagram.peer, datagram.ancillary.local
+        if question.times and asks_for_report(question.times):
+            kind, answer = self._encode(datagram, question, b"")
+        elif not may_run:
             kind, answer = _BUSY, self._protocol.refuse(question, _BUSY)
         else:
-            _, payload, attempt, _, _ = question
             local = role.endpoint.address if host is None else _address(host, role.endpoint.address.port)
-            request: Request = _new(Request, (payload, peer, local, attempt, is_sealed(question)))
+            authenticated = is_sealed(question)
+            request: Request = _new(Request, (question.payload, peer, local, question.attempt, authenticated))
             if self._handler_nursery is not None:
                 self._start(self._handler_nursery, _Turn(role.endpoint, datagram, question), request)
                 return None
@@ -221,11 +235,7 @@ class Answering:
             except BaseException:
                 self._end("unanswered")
                 raise
-        if answer is None:
-            self._end(_FAILED[kind])
-        else:
-            role.answers.append((answer, peer, host))
-            role.kinds.append(kind)
+        self._put(role, datagram, kind, answer)
         return None
 
     def _admit(self, role: _Role, datagram: Datagram, question: Question, *, may_run: bool) -> Question | None:
@@ -341,6 +351,8 @@ class Answering:
             if inspect.iscoroutine(payload):
                 payload.close()  # a plain function's: it will never be awaited
             raise TypeError(f"expected the handler to return bytes or None, got {type(payload).__name__}")
+        if question.times:
+            question = self._protocol.leaving(question, self._endpoints[0].wall_clock())
         kind, answer = self._protocol.reply(question, payload)
         if kind is not _REPLY:
             answer = self._protocol.retry(question, datagram.peer, trio.current_time(), payload)

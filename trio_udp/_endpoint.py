@@ -7,13 +7,14 @@ sending never raises on account of the network, and everything is counted.
 import contextlib
 import errno
 import socket
+import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
 import trio
 
-from ._net import BATCH, Address, Batch, Outgoing, Transport, normalise, open_transport
+from ._net import BATCH, Address, Batch, Outgoing, Transport, TrioTransport, normalise, open_transport
 from ._statistics import EndpointStatistics
 
 _MAY_BE_PENDING: Final = frozenset(
@@ -43,7 +44,14 @@ ICMP puts the next one there: at 80,000 a second two tries lost 25 attempts in 5
 class Endpoint:
     """An open UDP socket with its counters."""
 
-    def __init__(self, sock: trio.socket.SocketType, *, peer: Address | None = None, hears_errors: bool = True) -> None:
+    def __init__(
+        self,
+        sock: trio.socket.SocketType,
+        *,
+        peer: Address | None = None,
+        hears_errors: bool = True,
+        stamps: bool = False,
+    ) -> None:
         """Take over an open socket.
 
         Args:
@@ -52,17 +60,38 @@ class Endpoint:
             hears_errors: whether the kernel tells it of ICMP errors. It does not if the socket is neither connected nor
                 has an error queue, as a server's. Then a failed send is that datagram's own failure, and it would be no
                 use to try again for each datagram of a stranger who says that he is where no route leads.
+            stamps: whether to ask the kernel when each datagram leaves and comes.
         """
         self.address: Final = normalise(sock.getsockname())
-        self._transport: Transport = open_transport(sock)
+        self._transport: Transport = open_transport(sock, stamps=stamps)
         self._connected = peer is not None
         self._may_be_pending = _MAY_BE_PENDING if hears_errors else frozenset[int]()
+        self._stamps_arrivals = False
         self._sent = 0
         self._received = 0
         self._truncated = 0
         self._kernel_drops = 0
         self._send_errors: Counter[str] = Counter()
         self._hints: Counter[str] = Counter()
+
+    @property
+    def number(self) -> int:
+        """The number of the next datagram that is sent, for `take_departure`."""
+        return self._transport.number
+
+    def take_departure(self, number: int) -> int | None:
+        """When that datagram left, by the kernel's wall clock, once; None where it has not said."""
+        return self._transport.take_departure(number)
+
+    def stamp_arrivals(self) -> None:
+        """Ask the kernel to say when each datagram came, from now on, where it can: `Ancillary.arrived`."""
+        if not self._stamps_arrivals:
+            self._stamps_arrivals = True
+            self._transport.stamp_arrivals()
+
+    def wall_clock(self) -> int:
+        """Nanoseconds since 1970, as this socket's kernel counts them; a factory's sockets live on Trio's own clock."""
+        return round(trio.current_time() * 1e9) if isinstance(self._transport, TrioTransport) else time.time_ns()
 
     async def receive(self, *, may_wait: bool = True) -> Batch:
         """Wait for datagrams, and take up to 64 of them; `trio.ClosedResourceError` once closed.

@@ -113,6 +113,7 @@ async def serve(
     )
     sockets = await open_server_sockets(await resolve(host or None, port, family), reuse_port=reuse_port)
     endpoints = [Endpoint(sock, hears_errors=False) for sock in sockets]
+    protocol.begin(endpoints[0].wall_clock())
     server = Server(handler, endpoints, protocol, validation, max_handlers)
     await server._run(handler_nursery, task_status)  # noqa: SLF001 - this function is the server's other half
 

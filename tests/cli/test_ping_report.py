@@ -1,44 +1,84 @@
 """What ping prints: iputils' words and layout, and figures that add up."""
 
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_udp import Address, DropReason, Reply
-from trio_udp._cli._ping_report import Tally, headline, milliseconds, reply_line, summary
+from trio_udp import Address, DropReason
+from trio_udp._cli._ping_report import headline, milliseconds, missing_line, noise_line, reply_line, report
+from trio_udp.measure import Corrupted, Direction, Distribution, Lost, Refused, ReplyRecord, Stamps, Summary
+from trio_udp.measure._distribution import Collector
+
+from ..measure.records import reply_record, start, summary
 
 HERE = Address("127.0.0.1", 1060)
 
 
-def reply(payload: bytes = bytes(56), rtt: float = 0.000089, hop_limit: int | None = 64) -> Reply:
-    """A reply as the client returns it."""
-    return Reply(payload, rtt, 1, HERE, authenticated=False, hop_limit=hop_limit)
+def reply(hop_limit: int | None = 64) -> ReplyRecord:
+    """A reply as the prober tells of it."""
+    return reply_record(sequence=7, rtt_ns=89_000, size=80, hop_limit=hop_limit)
+
+
+def corrupted() -> Corrupted:
+    """The same with other bytes in it."""
+    return Corrupted(sequence=7, rtt_ns=89_000, size=80, hop_limit=64, is_intact=True)
+
+
+def distribution(*seconds: float) -> Distribution:
+    """Round trips."""
+    collector = Collector()
+    for each in seconds:
+        collector.add(round(each * 1e9))
+    return collector.result()
 
 
 def test_headline_counts_the_headers_of_both_ip_versions() -> None:
     """In brackets: payload, our header, UDP's and IP's."""
-    assert headline("localhost", HERE, 56, 24, is_keyed=False) == (
+    four = start(peer=HERE, size=56, datagram_size=80)
+    six = start(peer=Address("::1", 7), size=56, datagram_size=96, is_authenticated=True)
+    assert headline("localhost", four) == (
         "PING localhost (127.0.0.1:1060) 56(108) bytes of data. authenticated: false"
     )
-    assert headline("::1", Address("::1", 7), 56, 40, is_keyed=True) == (
-        "PING ::1 ([::1]:7) 56(144) bytes of data. authenticated: true"
-    )
+    assert headline("::1", six) == "PING ::1 ([::1]:7) 56(144) bytes of data. authenticated: true"
 
 
 @pytest.mark.parametrize(
-    ("host", "hop_limit", "corrupted", "line"),
+    ("host", "event", "line"),
     [
-        ("127.0.0.1", 64, False, "80 bytes from 127.0.0.1: icmp_seq=7 ttl=64 time=0.089 ms"),
-        ("localhost", 64, False, "80 bytes from localhost (127.0.0.1): icmp_seq=7 ttl=64 time=0.089 ms"),
-        ("127.0.0.1", None, False, "80 bytes from 127.0.0.1: icmp_seq=7 time=0.089 ms"),
-        ("127.0.0.1", 64, True, "80 bytes from 127.0.0.1: icmp_seq=7 ttl=64 time=0.089 ms (BAD PAYLOAD!)"),
+        ("127.0.0.1", reply(), "80 bytes from 127.0.0.1: icmp_seq=7 ttl=64 time=0.089 ms"),
+        ("localhost", reply(), "80 bytes from localhost (127.0.0.1): icmp_seq=7 ttl=64 time=0.089 ms"),
+        ("127.0.0.1", reply(None), "80 bytes from 127.0.0.1: icmp_seq=7 time=0.089 ms"),
+        ("127.0.0.1", corrupted(), "80 bytes from 127.0.0.1: icmp_seq=7 ttl=64 time=0.089 ms (BAD PAYLOAD!)"),
     ],
 )
-def test_reply_line_is_that_of_iputils(host: str, hop_limit: int | None, corrupted: bool, line: str) -> None:
+def test_reply_line_is_that_of_iputils(host: str, event: ReplyRecord | Corrupted, line: str) -> None:
     """Name and address, sequence, TTL where it is known, time."""
-    assert reply_line(host, 7, reply(hop_limit=hop_limit), 24, corrupted=corrupted) == line
+    assert reply_line(host, HERE, event) == line
+
+
+def lost(hint: str | None = None, waited_ns: int = 5_000_000_000) -> Lost:
+    """A probe that was waited for as long as this."""
+    return Lost(sequence=3, direction=Direction.UNKNOWN, waited_ns=waited_ns, hint=hint)
+
+
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        (lost(), "no reply to icmp_seq=3 within 5 s"),
+        (lost(waited_ns=5_000_400_000), "no reply to icmp_seq=3 within 5 s"),
+        (lost(waited_ns=1_500_000_000), "no reply to icmp_seq=3 within 1.5 s"),
+        (lost("ECONNREFUSED"), "no reply to icmp_seq=3 within 5 s (ECONNREFUSED)"),
+        (Refused(sequence=3, reason="busy"), "no reply to icmp_seq=3: the server is busy"),
+        (Refused(sequence=3, reason="error"), "no reply to icmp_seq=3: the handler failed"),
+        (Refused(sequence=3, reason="retry"), "no reply to icmp_seq=3: the reply does not fit"),
+    ],
+)
+def test_a_probe_without_a_reply_has_a_line_that_says_why(event: Lost | Refused, line: str) -> None:
+    """For `-v`."""
+    assert missing_line(event, 5.0) == line
 
 
 @pytest.mark.parametrize(
@@ -52,10 +92,8 @@ def test_times_have_the_digits_iputils_gives_them(seconds: float, text: str) -> 
 
 def test_summary_of_a_clean_run() -> None:
     """Three lines behind an empty one, and nothing about what did not happen."""
-    tally = Tally(transmitted=2)
-    tally.add_reply(0.001)
-    tally.add_reply(0.003)
-    assert summary("localhost", tally, 1.018, {}, {}) == [
+    found = summary(sent=2, received=2, rtt=distribution(0.001, 0.003), elapsed_ns=1_018_000_000)
+    assert report("localhost", found) == [
         "",
         "--- localhost ping statistics ---",
         "2 packets transmitted, 2 received, 0% packet loss, time 1018ms",
@@ -65,35 +103,64 @@ def test_summary_of_a_clean_run() -> None:
 
 def test_summary_names_what_was_duplicated_corrupted_refused_and_rejected() -> None:
     """Duplicates where iputils has them; everything else that was not believed by its reason."""
-    tally = Tally(transmitted=6, received=0, corrupted=1, errors=2)
-    dropped = {DropReason.DUPLICATE: 3, DropReason.WRONG_PEER: 4, DropReason.LATE: 1}
-    assert summary("h", tally, 0, dropped, {"ECONNREFUSED": 5})[2:] == [
-        "6 packets transmitted, 0 received, +3 duplicates, +1 corrupted, +2 errors, 100% packet loss, time 0ms",
+    found = summary(
+        sent=7, corrupted=1, refused=2, late=1, lost_unknown=3,
+        duplicated_unknown=1, duplicated_upstream=1, duplicated_downstream=1,
+        rejected={DropReason.WRONG_PEER: 4}, hints={"ECONNREFUSED": 5},
+    )  # fmt: skip
+    assert report("h", found)[2:] == [
+        "7 packets transmitted, 0 received, +3 duplicates, +1 corrupted, +2 errors, 100% packet loss, time 0ms",
         "rejected: 4 wrong_peer, 1 late",
         "icmp hints, perhaps forged: 5 ECONNREFUSED",
     ]
 
 
+def test_summary_says_on_which_way_probes_were_lost_and_reordered() -> None:
+    """As far as the server has told."""
+    found = summary(sent=6, lost_upstream=3, lost_downstream=2, lost_unknown=1, reordered_downstream=4, missed_slots=9)
+    assert report("h", found)[3:] == [
+        "lost: 3 upstream, 2 downstream, 1 unknown",
+        "reordered: 4 downstream",
+        "missed slots: 9 in which nothing could be sent",
+    ]
+
+
+def test_noise_has_the_parts_that_are_known() -> None:
+    """By the kernel's clock, with the slots that were missed; and when nothing came, that."""
+    found = summary(
+        rtt=distribution(0.00002), total=distribution(0.0001), client_queue=distribution(0.00001),
+        wake_up=distribution(0.00007), stamps={Stamps.KERNEL: 200}, missed_slots=3,
+    )  # fmt: skip
+    assert noise_line(found) == (
+        "noise floor by kernel stamps: rtt 0.020 ms, queue 0.010 ms, wake-up 0.070 ms, all 0.100 ms, missed slots: 3"
+    )
+    assert noise_line(summary()) == "noise floor by no stamps: nothing came back"
+
+
 def test_summary_says_no_rejections_when_there_were_only_duplicates() -> None:
     """They have their place in the first line already."""
-    assert not any("rejected" in line for line in summary("h", Tally(), 0, {DropReason.DUPLICATE: 1}, {}))
+    assert not any("rejected" in line for line in report("h", summary(duplicated_unknown=1)))
 
 
 @given(st.lists(st.none() | st.floats(0, 100), max_size=50))
 def test_loss_and_times_stay_within_their_limits(probes: list[float | None]) -> None:
     """Whatever was lost: loss from 0 to 100 %, min <= avg <= max, mdev no more than half the range."""
-    tally = Tally()
-    for rtt in probes:
-        tally.transmitted += 1
-        if rtt is not None:
-            tally.add_reply(rtt)
-    lines = summary("h", tally, 0, {}, {})
-    assert 0 <= tally.loss <= 100
-    if tally.received:
+    rtts = [rtt for rtt in probes if rtt is not None]
+    counts: dict[str, Any] = {"sent": len(probes), "received": len(rtts), "lost_unknown": len(probes) - len(rtts)}
+    found = summary(**counts, rtt=distribution(*rtts))
+    lines = report("h", found)
+    assert 0 <= found.loss <= 100
+    if rtts:
         match = re.fullmatch(r"rtt min/avg/max/mdev = (\S+)/(\S+)/(\S+)/(\S+) ms", lines[3])
         assert match is not None
         least, mean, most, mdev = map(float, match.groups())
         assert least - 0.002 <= mean <= most + 0.002
         assert 0 <= mdev <= (most - least) / 2 + 0.01
     else:
-        assert len(lines) == 3
+        assert not any("rtt" in line for line in lines)
+
+
+def test_records_are_those_of_the_api() -> None:
+    """The builders of these tests leave nothing out."""
+    assert reply().stamps is Stamps.USER
+    assert isinstance(summary(), Summary)

@@ -20,6 +20,7 @@ from trio_udp.proto import (
     decode_message_untrusted,
     encode_message,
 )
+from trio_udp.proto._times import decode_sequence_untrusted, is_intact
 
 from .forge import datagrams
 
@@ -31,7 +32,7 @@ payloads = st.binary(max_size=100) | st.sampled_from([bytes(room), b"x" * room, 
 EXTENSIONS = (
     ("cookie", 16, "REQUEST RETRY"),
     ("once", 20, "REQUEST RETRY"),
-    ("times", 32, "REQUEST REPLY"),
+    ("times", 52, "REQUEST REPLY"),
     ("tag", 16, "REQUEST REPLY RETRY BUSY ERROR OUTCOME_UNKNOWN"),
 )
 
@@ -71,11 +72,15 @@ def test_a_server_reads_a_plain_request_as_it_reads_any(data: bytes) -> None:
         expected = message
     elif message.tag:
         expected = DropReason.BAD_SEAL
-    elif message.times:
+    elif message.times and (message.cookie or message.once):
         expected = DropReason.MALFORMED
     elif message.type is MessageType.REQUEST:
         extensions = Extensions(message) if message.cookie or message.once else None
-        expected = Question(message.ids, message.payload, message.attempt, len(data), extensions)
+        expected = Question(message.ids, message.payload, message.attempt, len(data), extensions, message.times)
+        if message.times and not is_intact(message):
+            expected = DropReason.CORRUPTED
+        elif message.times and decode_sequence_untrusted(message.times) is None:
+            expected = DropReason.MALFORMED
     else:
         expected = DropReason.WRONG_DIRECTION
     assert TU1().decode_question_untrusted(data) == expected

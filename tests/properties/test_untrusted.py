@@ -26,12 +26,17 @@ from trio_udp.proto import (
     Book,
     ClientProtocol,
     DropReason,
+    Heard,
     Message,
     Once,
     Peer,
+    ProbeProtocol,
     Question,
     RetryPolicy,
     Seal,
+    TimedAnswer,
+    Times,
+    _times,
     blake2b_seal,
     decode_message_untrusted,
     read_once_untrusted,
@@ -45,6 +50,7 @@ IDS: Final = b"\x01" * 8 + b"\x02" * 8
 BAD_FORM: Final = (DropReason.MALFORMED, DropReason.WRONG_VERSION)
 NOT_FOR_ME: Final = (*BAD_FORM, DropReason.WRONG_DIRECTION, DropReason.BAD_SEAL)
 SEAL: Final = blake2b_seal(1, bytes(32))
+ANY_TIMES: Final = st.tuples(st.binary(max_size=64) | st.binary(min_size=52, max_size=52))
 
 
 class Trial(NamedTuple):
@@ -123,7 +129,31 @@ def is_hint(result: object) -> bool:
     return [type(field) for field in result] == [trio_udp.Address, bytes, str] and result.error != ""
 
 
+def match_keyed_probe(data: bytes, peer: Peer) -> object:
+    """The same with a key."""
+    return match_probe(data, peer, SEAL)
+
+
+def match_probe(data: bytes, peer: Peer, seal: Seal | None = None) -> object:
+    """`match_untrusted`, with a probe open."""
+    protocol = ProbeProtocol(TU1(), SERVER, random=IDS[:8], size=56, seal=seal)
+    probe, _ = protocol.open(1, bytes(4), IDS[8:])
+    found = protocol.match_untrusted(data, peer)
+    assert isinstance(found, DropReason) or (found.probe is probe and data[8:24] == IDS)
+    return found
+
+
 TRIALS: Final = {
+    "proto._probes.ProbeProtocol._open_untrusted": Trial(
+        match_keyed_probe,
+        from_somewhere,
+        returns(Heard, *NOT_FOR_ME, DropReason.WRONG_PEER, DropReason.UNKNOWN_REQUEST, DropReason.CORRUPTED),
+    ),
+    "proto._probes.ProbeProtocol.match_untrusted": Trial(
+        match_probe,
+        from_somewhere,
+        returns(Heard, *NOT_FOR_ME, DropReason.WRONG_PEER, DropReason.UNKNOWN_REQUEST, DropReason.CORRUPTED),
+    ),
     "proto._codec.decode_message_untrusted": Trial(decode_message_untrusted, one_datagram, returns(Message, *BAD_FORM)),
     "proto._once.read_once_untrusted": Trial(
         read_once_untrusted, st.tuples(st.binary(min_size=20, max_size=20)), lambda result: isinstance(result, Once)
@@ -132,7 +162,16 @@ TRIALS: Final = {
         TU1().decode_answer_untrusted, one_datagram, returns(Answer, *NOT_FOR_ME)
     ),
     "proto._tu1.TU1.decode_question_untrusted": Trial(
-        TU1().decode_question_untrusted, one_datagram, returns(Question, *NOT_FOR_ME)
+        TU1().decode_question_untrusted, one_datagram, returns(Question, *NOT_FOR_ME, DropReason.CORRUPTED)
+    ),
+    "proto._tu1.TU1.decode_probe_answer_untrusted": Trial(
+        TU1().decode_probe_answer_untrusted, one_datagram, returns(TimedAnswer, *NOT_FOR_ME)
+    ),
+    "proto._times.decode_sequence_untrusted": Trial(
+        _times.decode_sequence_untrusted, ANY_TIMES, lambda result: result is None or result in range(2**32)
+    ),
+    "proto._times.decode_times_untrusted": Trial(
+        _times.decode_times_untrusted, ANY_TIMES, lambda result: result is None or isinstance(result, Times)
     ),
     "proto._tu1.TU1.decode_quote_untrusted": Trial(
         TU1().decode_quote_untrusted,

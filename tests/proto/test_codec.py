@@ -38,9 +38,9 @@ WRITTEN = {
         b"c" * 16 + b"o" * 20,
     ),
     "reply with times": (
-        Message(MessageType.REPLY, 1, IDS, b"hi", times=b"t" * 32),
+        Message(MessageType.REPLY, 1, IDS, b"hi", times=b"t" * 52),
         "09 81 08 01 00 00 0002",
-        b"t" * 32 + b"hi",
+        b"t" * 52 + b"hi",
     ),
     "busy with a tag": (
         Message(MessageType.BUSY, 1, IDS, key_id=255, tag=b"s" * 16),
@@ -48,9 +48,9 @@ WRITTEN = {
         b"s" * 16,
     ),
     "request with everything": (
-        Message(MessageType.REQUEST, 1, IDS, b"hi", 3, b"c" * 16, b"o" * 20, b"t" * 32, 7, b"s" * 16),
+        Message(MessageType.REQUEST, 1, IDS, b"hi", 3, b"c" * 16, b"o" * 20, b"t" * 52, 7, b"s" * 16),
         "09 01 1F 01 07 00 0002",
-        b"c" * 16 + b"o" * 20 + b"t" * 32 + b"hi" + bytes(3) + b"s" * 16,
+        b"c" * 16 + b"o" * 20 + b"t" * 52 + b"hi" + bytes(3) + b"s" * 16,
     ),
     "longest request": (
         Message(MessageType.REQUEST, 1, IDS, b"x" * MAX_PAYLOAD),
@@ -120,8 +120,8 @@ UNSAYABLE = {
         "expected 0 or 20 bytes of once in REQUEST, got 19",
     ),
     "busy with times": (
-        Message(MessageType.BUSY, 1, IDS, times=bytes(32)),
-        "expected 0 bytes of times in BUSY, got 32",
+        Message(MessageType.BUSY, 1, IDS, times=bytes(52)),
+        "expected 0 bytes of times in BUSY, got 52",
     ),
     "short tag": (
         Message(MessageType.REPLY, 1, IDS, key_id=1, tag=bytes(15)),
@@ -140,8 +140,8 @@ UNSAYABLE = {
         "expected a key id from 1 to 255 with a tag and 0 without, got 256",
     ),
     "too long with extensions": (
-        Message(MessageType.REQUEST, 1, IDS, bytes(MAX_PAYLOAD - 31), times=bytes(32)),
-        "expected at most 65451 bytes of payload and padding, got 65452 and 0",
+        Message(MessageType.REQUEST, 1, IDS, bytes(MAX_PAYLOAD - 51), times=bytes(52)),
+        "expected at most 65431 bytes of payload and padding, got 65432 and 0",
     ),
     "padded reply": (Message(MessageType.REPLY, 1, IDS, b"x", 3), "expected no padding in REPLY, got 3 bytes"),
     "padded retry": (Message(MessageType.RETRY, 1, IDS, b"", 3), "expected no padding in RETRY, got 3 bytes"),
@@ -215,8 +215,8 @@ def test_anything_else_is_no_message(data: bytes, reason: DropReason) -> None:
         (b"\x09\x01\x00", 24),
         (b"\x09\x01\x02", 40),
         (b"\x09\x82\x06", 60),
-        (b"\x09\x81\x09", 56),
-        (b"\x09\x01\x1f", 92),
+        (b"\x09\x81\x09", 76),
+        (b"\x09\x01\x1f", 112),
         (b"\x09\x87\x02", None),
         (b"\x09\x55\x00", None),
         (b"\x09\x01\x80", None),

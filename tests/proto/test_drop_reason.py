@@ -20,6 +20,7 @@ def test_drop_reasons_are_the_promised_words() -> None:
         "truncated",
         "too_large",
         "over_budget",
+        "corrupted",
     ]
 
 

@@ -158,7 +158,7 @@ sizes = st.integers(0, 64)
     padding=sizes,
     cookie=st.sampled_from([0, 16]),
     once=st.sampled_from([0, 20]),
-    times=st.sampled_from([0, 32]),
+    times=st.sampled_from([0, 52]),
     key_id=st.integers(1, 255),
     bound=st.binary(max_size=16),
     direction=st.sampled_from([REQUEST, ANSWER]),

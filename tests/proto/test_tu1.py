@@ -183,12 +183,16 @@ def test_a_tag_is_not_believed_by_who_has_no_key() -> None:
     assert TU1().decode_answer_untrusted(reply) is DropReason.BAD_SEAL
 
 
-@pytest.mark.parametrize("extension", [{"times": bytes(32)}])
-def test_extensions_are_not_spoken_yet(extension: dict[str, Any]) -> None:
+@pytest.mark.parametrize("extension", [{"times": bytes(52), "cookie": bytes(16)}])
+def test_who_measures_asks_for_nothing_else(extension: dict[str, Any]) -> None:
     """A1: what this client and server do not understand they do not believe."""
     request = encode_message(Message(MessageType.REQUEST, 1, KEY, b"hello", **extension))
     assert TU1().decode_question_untrusted(request) is DropReason.MALFORMED
-    reply = encode_message(Message(MessageType.REPLY, 1, KEY, **extension))
+
+
+def test_who_does_not_measure_believes_no_times() -> None:
+    """A1: they were not asked for."""
+    reply = encode_message(Message(MessageType.REPLY, 1, KEY, b"hello", times=bytes(52)))
     assert TU1().decode_answer_untrusted(reply) is DropReason.MALFORMED
 
 

@@ -7,6 +7,7 @@ from typing import assert_type
 import trio
 
 import trio_udp
+from trio_udp.measure import Fixed, Lost, ReplyRecord, Summary, flood, open_prober
 
 
 def plain(request: trio_udp.Request) -> bytes:
@@ -72,6 +73,28 @@ async def main() -> None:
         async with trio_udp.open_client(servers=[server.address, ("::1", 1060)], profile=trio_udp.Book()) as client:
             await ask(client)
         await server.drain()
+
+
+async def probe() -> str:
+    """What a measurement tells."""
+    async with (
+        open_prober("127.0.0.1", 1060, size=100) as prober,
+        prober.running(Fixed(0.01), count=3, every=1.0) as events,
+    ):
+        async for event in events:
+            match event:
+                case ReplyRecord():
+                    assert_type(event.rtt_ns, int)
+                    assert_type(event.network_ns, int | None)
+                case Lost():
+                    return str(event.direction)
+                case _:
+                    assert_type(event.kind, str)
+    async with open_prober("127.0.0.1", 1060) as prober:
+        summary = await prober.run(flood(), on_event=print)
+    assert_type(summary, Summary)
+    assert_type(summary.rtt.p99_ns, int | None)
+    return f"{summary.loss:g} %"
 
 
 def errors(error: trio_udp.UDPError) -> str:

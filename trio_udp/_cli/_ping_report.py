@@ -1,65 +1,39 @@
 """What `ping` prints, in the words and the layout of iputils ping, which people and programs know how to read."""
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import Final
 
-from .. import Address, DropReason, Reply
+from .. import Address, DropReason
+from ..measure import Corrupted, Lost, Refused, ReplyRecord, Start, Summary
 from ._arguments import counted
 from ._keys import authenticated
 
 _IP_HEADERS = {4: 20, 6: 40}
 _UDP_HEADER = 8
+_SAID: Final = {"busy": "the server is busy", "error": "the handler failed", "retry": "the reply does not fit"}
 
 
-@dataclass(slots=True)
-class Tally:
-    """One host's counters, of bounded size however long the run. Times are seconds."""
-
-    transmitted: int = 0
-    received: int = 0
-    corrupted: int = 0
-    """Answers with the right ids and other bytes than were sent."""
-    errors: int = 0
-    """Answers that say the server will not reply."""
-    rtt_min: float = math.inf
-    rtt_max: float = 0.0
-    rtt_sum: float = 0.0
-    rtt_sum_of_squares: float = 0.0
-
-    def add_reply(self, rtt: float) -> None:
-        """Count one good reply."""
-        self.received += 1
-        self.rtt_min = min(self.rtt_min, rtt)
-        self.rtt_max = max(self.rtt_max, rtt)
-        self.rtt_sum += rtt
-        self.rtt_sum_of_squares += rtt * rtt
-
-    @property
-    def loss(self) -> float:
-        """Probes without a good reply, in percent: 0 to 100, and 0 when none was sent."""
-        return 100 * (self.transmitted - self.received) / self.transmitted if self.transmitted else 0.0
-
-    @property
-    def mdev(self) -> float:
-        """Standard deviation of the round-trip times, as iputils computes it."""
-        mean = self.rtt_sum / self.received
-        return math.sqrt(max(self.rtt_sum_of_squares / self.received - mean * mean, 0.0))
-
-
-def headline(host: str, address: Address, size: int, overhead: int, *, is_keyed: bool) -> str:
+def headline(host: str, start: Start) -> str:
     """The first line; the number in brackets is the size of the IP packet. Behind the usual words: F8."""
-    packet = size + overhead + _UDP_HEADER + _IP_HEADERS[6 if ":" in address.host else 4]
-    return f"PING {host} ({address}) {size}({packet}) bytes of data. {authenticated(is_keyed)}"
+    packet = start.datagram_size + _UDP_HEADER + _IP_HEADERS[6 if ":" in start.peer.host else 4]
+    return f"PING {host} ({start.peer}) {start.size}({packet}) bytes of data. {authenticated(start.is_authenticated)}"
 
 
-def reply_line(host: str, sequence: int, reply: Reply, overhead: int, *, corrupted: bool = False) -> str:
+def reply_line(host: str, peer: Address, reply: ReplyRecord | Corrupted) -> str:
     """One reply. It says `icmp_seq` although it is UDP, because that is the word everybody's parser looks for."""
-    source = reply.peer.host if host == reply.peer.host else f"{host} ({reply.peer.host})"
+    source = peer.host if host == peer.host else f"{host} ({peer.host})"
     ttl = "" if reply.hop_limit is None else f" ttl={reply.hop_limit}"
-    bad = " (BAD PAYLOAD!)" if corrupted else ""
-    size = len(reply.payload) + overhead
-    return f"{size} bytes from {source}: icmp_seq={sequence}{ttl} time={milliseconds(reply.rtt)} ms{bad}"
+    bad = " (BAD PAYLOAD!)" if isinstance(reply, Corrupted) else ""
+    time = milliseconds(reply.rtt_ns / 1e9)
+    return f"{reply.size} bytes from {source}: icmp_seq={reply.sequence}{ttl} time={time} ms{bad}"
+
+
+def missing_line(event: Lost | Refused, wait: float) -> str:
+    """Why there is no reply."""
+    if isinstance(event, Refused):
+        return f"no reply to icmp_seq={event.sequence}: {_SAID.get(event.reason, event.reason)}"
+    hint = f" ({event.hint})" if event.hint else ""
+    return f"no reply to icmp_seq={event.sequence} within {min(wait, event.waited_ns / 1e9):g} s{hint}"
 
 
 def milliseconds(seconds: float) -> str:
@@ -69,21 +43,42 @@ def milliseconds(seconds: float) -> str:
     return f"{value:.{decimals}f}"
 
 
-def summary(
-    host: str, tally: Tally, elapsed: float, dropped: Mapping[DropReason, int], hints: Mapping[str, int]
-) -> list[str]:
+def noise_line(found: Summary) -> str:
+    """What is not the path: medians over loopback, in this process."""
+    parts = {"rtt": found.rtt, "queue": found.client_queue, "wake-up": found.wake_up, "all": found.total}
+    shown = [f"{name} {part.p50_ns / 1e6:.3f} ms" for name, part in parts.items() if part.p50_ns is not None]
+    clocks = ", ".join(str(stamps) for stamps in found.stamps)
+    missed = f", missed slots: {found.missed_slots}" if found.missed_slots else ""
+    return f"noise floor by {clocks or 'no'} stamps: {', '.join(shown) or 'nothing came back'}{missed}"
+
+
+def report(host: str, found: Summary) -> list[str]:
     """The lines at the end, an empty one first."""
-    rejected = {reason: count for reason, count in dropped.items() if reason is not DropReason.DUPLICATE}
-    extras = {"duplicates": dropped.get(DropReason.DUPLICATE, 0), "corrupted": tally.corrupted, "errors": tally.errors}
-    figures = [f"{tally.transmitted} packets transmitted", f"{tally.received} received"]
+    extras = {
+        "duplicates": found.duplicated_upstream + found.duplicated_downstream + found.duplicated_unknown,
+        "corrupted": found.corrupted,
+        "errors": found.refused,
+    }
+    figures = [f"{found.sent} packets transmitted", f"{found.received} received"]
     figures += [f"+{count} {name}" for name, count in extras.items() if count]
-    figures += [f"{tally.loss:g}% packet loss", f"time {elapsed * 1000:.0f}ms"]
+    figures += [f"{found.loss:g}% packet loss", f"time {found.elapsed_ns // 1_000_000:.0f}ms"]
     lines = ["", f"--- {host} ping statistics ---", ", ".join(figures)]
-    if tally.received:
-        times = (tally.rtt_min, tally.rtt_sum / tally.received, tally.rtt_max, tally.mdev)
-        lines.append(f"rtt min/avg/max/mdev = {'/'.join(f'{time * 1000:.3f}' for time in times)} ms")
-    if rejected:
-        lines.append(f"rejected: {counted(rejected)}")
-    if hints:
-        lines.append(f"icmp hints, perhaps forged: {counted(hints)}")
-    return lines
+    times = (found.rtt.min_ns, found.rtt.mean_ns, found.rtt.max_ns, found.rtt.deviation_ns)
+    if found.received:
+        shown = "/".join(f"{time / 1e6:.3f}" for time in times if time is not None)
+        lines.append(f"rtt min/avg/max/mdev = {shown} ms")
+    return lines + [f"{title}: {counted(counts)}" for title, counts in _details(found).items() if any(counts.values())]
+
+
+def _details(found: Summary) -> dict[str, Mapping[str, int]]:
+    """What iputils has no word for."""
+    rejected: dict[str, int] = {str(reason): count for reason, count in found.rejected.items()}
+    is_known = found.lost_upstream or found.lost_downstream
+    lost = {"upstream": found.lost_upstream, "downstream": found.lost_downstream, "unknown": found.lost_unknown}
+    return {
+        "lost": lost if is_known else {},
+        "reordered": {"upstream": found.reordered_upstream, "downstream": found.reordered_downstream},
+        "missed slots": {"in which nothing could be sent": found.missed_slots},
+        "rejected": {**rejected, str(DropReason.LATE): found.late},
+        "icmp hints, perhaps forged": found.hints,
+    }

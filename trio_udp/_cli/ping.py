@@ -1,37 +1,46 @@
 """`ping`: one probe an interval, no retransmission, every byte of every reply verified.
 
-A task for each host, a task for each probe under way, and Trio's cancel scopes for every limit: `-W` is the schedule of
-a probe, `-w` a scope around the run, `^C` cancels the sending and leaves the summary.
+A task for each host, which runs a `trio_udp.measure.Prober` and prints its events. `-w` and the first `^C` stop it, so
+that the server is still asked what it has counted; a second `^C` does not wait for that.
 """
 
 import argparse
 import contextlib
 import functools
 import math
-import os
+import random
 import signal
 from collections.abc import AsyncIterator
 from typing import Final
 
 import trio
 
-from .. import TU1, Client, Key, NoReply, RemoteError, RetryPolicy, Server, open_client, serve
-from .._net import resolve
-from ..proto import MAX_PAYLOAD, TAG_SIZE
-from ._arguments import SubParsers, add_family, add_port, explain, number
+from .. import Key, Server, serve
+from ..measure import (
+    Adaptive,
+    Corrupted,
+    Event,
+    Fixed,
+    Lost,
+    Poisson,
+    Prober,
+    Refused,
+    ReplyRecord,
+    Schedule,
+    Start,
+    flood,
+    noise_floor,
+    open_prober,
+)
+from ..proto import MAX_PAYLOAD
+from ._arguments import PROFILES, SubParsers, add_family, add_port, add_profile, explain, number
 from ._chaos import add_chaos, add_seed, announce, faults_on_sockets
 from ._keys import add_key_file, keys_from
-from ._ping_report import Tally, headline, reply_line, summary
+from ._ping_report import headline, missing_line, noise_line, reply_line, report
 from ._signals import cancel_at_next_signal
 
-_LEAST_INTERVAL: Final = 0.001
+_LEAST_INTERVAL: Final = 0.0001
 _LONGEST_WAIT: Final = 3600.0
-_MOST_UNDER_WAY: Final = 65_536
-"""Probes waiting for a reply at a time; further ones are sent when one of them is answered or given up."""
-_MOST_LATE: Final = 1.0
-"""Seconds, or an interval: probes that are later than that are not made up for. The machine, or this process, slept."""
-_LEAST_LINGER: Final = 1.0
-"""Seconds to wait for the last replies, at least, when others came back sooner."""
 _EMBEDDED_HOST: Final = "127.0.0.1"
 
 
@@ -61,12 +70,19 @@ def add_to(commands: SubParsers) -> None:
         "-s", "--size", type=number(int, 0, MAX_PAYLOAD), default=56, metavar="SIZE", help="payload bytes (default: 56)"
     )
     add_port(parser, least=1)
+    add_profile(parser)
     add_key_file(parser)
+    add_chaos(parser)
+    add_seed(parser, "--chaos")
+    add("-A", "--adaptive", action="store_true", help="send the next probe when the last is answered")
+    add("-f", "--flood", action="store_true", help="the same as fast as answers come, 100 a second at least, and -q")
+    preload = "send so many probes at once to begin with (default: 1)"
+    add("-l", "--preload", type=number(int, 1, 65_536), default=1, metavar="N", help=preload)
+    add("--poisson", action="store_true", help="intervals at random around -i, exponentially distributed")
+    add("--noise", action="store_true", help="say first what this program and this host add by themselves")
     add("-q", "--quiet", action="store_true", help="only the first line and the summary")
     add("-v", "--verbose", action="store_true", help="say also which probes were lost, and why")
     add_family(parser)
-    add_chaos(parser)
-    add_seed(parser, "--chaos")
     parser.set_defaults(run=run)
 
 
@@ -77,6 +93,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _ping(arguments: argparse.Namespace) -> int:
+    if arguments.noise:
+        print(noise_line(await noise_floor()), flush=True)
     keys = keys_from(arguments)
     about_chaos: list[str] = []
     async with contextlib.AsyncExitStack() as stack:
@@ -86,8 +104,8 @@ async def _ping(arguments: argparse.Namespace) -> int:
         else:
             server = await stack.enter_async_context(_embedded_server(keys))
             await stack.enter_async_context(faults_on_sockets(arguments, sending="up", say=about_chaos.append))
-            client = await stack.enter_async_context(_client(*server.address, arguments, keys))
-            runs = [_Run("localhost", client, arguments)]
+            prober = await stack.enter_async_context(_prober(*server.address, arguments, keys))
+            runs = [_Run("localhost", prober, arguments)]
         # From here on; a name that takes long to resolve is interrupted as any program is.
         with trio.open_signal_receiver(signal.SIGINT) as signals:
             await _ping_all(runs, signals)
@@ -100,26 +118,24 @@ async def _ping(arguments: argparse.Namespace) -> int:
 
 async def _open(
     stack: contextlib.AsyncExitStack, host: str, arguments: argparse.Namespace, keys: list[Key] | None
-) -> Client:
-    """A client for the first address of a host, as ping does it: one path is measured, not several."""
+) -> Prober:
+    """A prober for the first address of a host, as ping does it: one path is measured, not several."""
     try:
-        addresses = await resolve(host, arguments.port, arguments.family)
-        return await stack.enter_async_context(_client(*addresses[0], arguments, keys))
+        return await stack.enter_async_context(_prober(host, arguments.port, arguments, keys))
     except OSError as exc:
         raise explain(exc, host, arguments.port) from None
 
 
-def _client(
+def _prober(
     host: str, port: int, arguments: argparse.Namespace, keys: list[Key] | None
-) -> contextlib.AbstractAsyncContextManager[Client]:
-    # Not connected, so that what strangers send is seen, counted and reported.
-    return open_client(
+) -> contextlib.AbstractAsyncContextManager[Prober]:
+    return open_prober(
         host,
         port,
-        connect=False,
+        family=arguments.family,
+        profile=PROFILES[arguments.profile](),
         key=keys[0] if keys else None,
-        max_payload=arguments.size,
-        max_in_flight=_MOST_UNDER_WAY,
+        size=arguments.size,
     )
 
 
@@ -134,94 +150,80 @@ async def _embedded_server(keys: list[Key] | None) -> AsyncIterator[Server]:
 async def _ping_all(runs: list["_Run"], signals: AsyncIterator[int]) -> None:
     """Ping all hosts side by side, until all are done or somebody presses ^C."""
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(cancel_at_next_signal, signals, nursery.cancel_scope)
+        nursery.start_soon(_stop_at_signal, runs, signals, nursery.cancel_scope)
         async with trio.open_nursery() as pinging:
             for one in runs:
                 pinging.start_soon(one.ping)
         nursery.cancel_scope.cancel()
 
 
+async def _stop_at_signal(runs: list["_Run"], signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+    with trio.CancelScope() as waiting:
+        await cancel_at_next_signal(signals, waiting)
+    for one in runs:
+        one.stop()
+    await cancel_at_next_signal(signals, scope)
+
+
+def _schedule(arguments: argparse.Namespace) -> Schedule:
+    """When to send: `-f` before `-A` before `--poisson`."""
+    preload: int = arguments.preload
+    if arguments.flood:
+        return flood(preload=preload)
+    if arguments.adaptive:
+        return Adaptive(arguments.interval, preload=preload)
+    if arguments.poisson:
+        return Poisson(arguments.interval, random.SystemRandom().random, preload=preload)
+    return Fixed(arguments.interval, preload=preload)
+
+
 class _Run:
     """One host's run."""
 
-    def __init__(self, host: str, client: Client, arguments: argparse.Namespace) -> None:
+    def __init__(self, host: str, prober: Prober, arguments: argparse.Namespace) -> None:
         self._host = host
-        self._client = client
+        self._prober = prober
+        self._schedule = _schedule(arguments)
         self._count: int | None = arguments.count
-        self._interval: float = arguments.interval
         self._wait: float = arguments.wait
         self._deadline: float = arguments.deadline
-        self._size: int = arguments.size
-        self._quiet: bool = arguments.quiet
+        self._quiet: bool = arguments.quiet or arguments.flood
         self._verbose: bool = arguments.verbose
-        self._overhead = TU1.overhead + (TAG_SIZE if client.authenticated else 0)
-        self._policy = RetryPolicy(initial=self._wait, adaptive=False, jitter=0.0, attempts=1)
-        self._tally = Tally()
-        self._began = self._ended = trio.current_time()
 
     @property
     def is_good(self) -> bool:
         """Whether the exit code may be 0, by iputils' rule."""
         wanted = self._count if self._count is not None and self._deadline < math.inf else 1
-        return self._tally.received >= wanted
+        return self._prober.summary().received >= wanted
 
     async def ping(self) -> None:
         """Send all probes and wait for what comes back."""
-        line = headline(
-            self._host, self._client.servers[0], self._size, self._overhead, is_keyed=self._client.authenticated
-        )
-        print(line, flush=True)
-        self._began = trio.current_time()
-        try:
-            with trio.move_on_after(self._deadline):
-                await self._send_all()
-        finally:
-            self._ended = trio.current_time()
-
-    async def _send_all(self) -> None:
         async with trio.open_nursery() as nursery:
-            sequence = 0
-            begin = self._began
-            while self._count is None or sequence < self._count:
-                # An absolute timetable: what delays one probe does not delay the next, unless the delay is a sleep.
-                due = begin + sequence * self._interval
-                await trio.sleep_until(due)
-                late = trio.current_time() - due
-                if late > max(_MOST_LATE, self._interval):
-                    begin += late
-                sequence += 1
-                nursery.start_soon(self._probe, sequence)
-            if self._tally.received:
-                # Where others came back sooner, the last ones do not get the whole of -W.
-                linger = max(2 * self._tally.rtt_max, self._interval, _LEAST_LINGER)
-                nursery.cancel_scope.deadline = trio.current_time() + linger
+            nursery.start_soon(self._stop_in_time)
+            await self._prober.run(self._schedule, count=self._count, wait=self._wait, on_event=self._tell)
+            nursery.cancel_scope.cancel()
 
-    async def _probe(self, sequence: int) -> None:
-        """One probe: at most one datagram there and one back."""
-        payload = os.urandom(self._size)
-        self._tally.transmitted += 1
-        try:
-            reply = await self._client.exchange(payload, policy=self._policy)
-        except NoReply as exc:
-            self._say_if_verbose(f"no reply to icmp_seq={sequence} within {self._wait:g} s", exc.hint)
-        except RemoteError as exc:
-            self._tally.errors += 1
-            self._say_if_verbose(f"no reply to icmp_seq={sequence}: {exc.reason}", None)
-        else:
-            corrupted = reply.payload != payload
-            if corrupted:
-                self._tally.corrupted += 1
-            else:
-                self._tally.add_reply(reply.rtt)
-            if not self._quiet:
-                print(reply_line(self._host, sequence, reply, self._overhead, corrupted=corrupted), flush=True)
+    async def _stop_in_time(self) -> None:
+        await trio.sleep(self._deadline)
+        self._prober.stop()
 
-    def _say_if_verbose(self, line: str, hint: str | None) -> None:
-        if self._verbose and not self._quiet:
-            print(f"{line} ({hint})" if hint else line, flush=True)
+    def stop(self) -> None:
+        """Send no more, and come to the summary."""
+        self._prober.stop()
+
+    def _tell(self, event: Event) -> None:
+        match event:
+            case Start():
+                print(headline(self._host, event), flush=True)
+            case ReplyRecord() | Corrupted():
+                if not self._quiet:
+                    print(reply_line(self._host, self._prober.peer, event), flush=True)
+            case Lost() | Refused():
+                if self._verbose and not self._quiet:
+                    print(missing_line(event, self._wait), flush=True)
+            case _:
+                pass
 
     def summary(self) -> list[str]:
         """The lines at the end."""
-        statistics = self._client.statistics()
-        elapsed = self._ended - self._began
-        return summary(self._host, self._tally, elapsed, statistics.dropped, statistics.endpoint.hints)
+        return report(self._host, self._prober.summary())

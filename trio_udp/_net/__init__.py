@@ -7,6 +7,7 @@ from ._kernel import KernelTransport, open_transport
 from ._mmsg import BATCH
 from ._resolve import resolve
 from ._socket import open_client_socket, open_server_socket, open_server_sockets
+from ._stamps import StampingTransport
 
 __all__ = [
     "BATCH",
@@ -18,6 +19,7 @@ __all__ = [
     "KernelTransport",
     "Outgoing",
     "PortableTransport",
+    "StampingTransport",
     "Transport",
     "TrioTransport",
     "loopback_of",

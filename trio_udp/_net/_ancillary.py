@@ -30,6 +30,8 @@ IPV6_PKTINFO: Final = 50
 IPV6_RECVHOPLIMIT: Final = 51
 IPV6_HOPLIMIT: Final = 52
 SO_RXQ_OVFL: Final = 40
+SO_TIMESTAMPNS: Final = 35
+SO_TIMESTAMPING: Final = 37
 PMTUDISC_PROBE: Final = 3
 # include/uapi/linux/udp.h; the level is IPPROTO_UDP
 UDP_SEGMENT: Final = 103
@@ -41,6 +43,8 @@ _IN_PKTINFO: Final = struct.Struct("=i4s4s")
 """struct in_pktinfo: interface index, local address, destination address in the header."""
 _IN6_PKTINFO: Final = struct.Struct("=16sI")
 """struct in6_pktinfo: address, interface index."""
+_TIMESPEC: Final = struct.Struct("@qq")
+"""struct timespec: seconds, nanoseconds."""
 _INT: Final = struct.Struct("=i")
 _UINT: Final = struct.Struct("=I")
 _UINT16: Final = struct.Struct("=H")
@@ -49,6 +53,9 @@ _CMSGHDR: Final = struct.Struct("@Nii")
 _ALIGNMENT: Final = struct.calcsize("@N")
 _SOCK_EXTENDED_ERR: Final = struct.Struct("=IBBBBII")
 """struct sock_extended_err: errno, origin, type, code, pad, info, data."""
+_ERRORS: Final = ((socket.IPPROTO_IP, IP_RECVERR), (socket.IPPROTO_IPV6, IPV6_RECVERR))
+_FROM_TIMESTAMPING: Final = 4
+"""SO_EE_ORIGIN_TIMESTAMPING, of the same file as these:"""
 _FROM_ICMP: Final = (2, 3)
 """SO_EE_ORIGIN_ICMP and SO_EE_ORIGIN_ICMP6 (include/uapi/linux/errqueue.h)."""
 
@@ -62,6 +69,8 @@ class Ancillary(NamedTuple):
     """What is left of the IP header's TTL or hop limit."""
     kernel_drops: int | None = None
     """Datagrams this socket's full receive buffer has lost so far."""
+    arrived: int | None = None
+    """When the kernel had it: nanoseconds of its wall clock. Only where it was asked for."""
 
 
 NOTHING: Final = Ancillary()
@@ -83,6 +92,24 @@ def read_control(control: bytes) -> tuple[Ancillary, int]:
     messages = list(_split_control(control))
     sizes = [_int(data) for level, kind, data in messages if (level, kind) == (socket.IPPROTO_UDP, UDP_GRO)]
     return read_ancillary(messages), max(sizes, default=0)
+
+
+def read_stamped_control(control: bytes) -> tuple[Ancillary, int]:
+    """The same where each datagram has a time of its own: the rest is what many of them have in common.
+
+    The kernel writes the time first of all.
+    """
+    end = _CMSGHDR.size + _TIMESPEC.size
+    if len(control) < end or _CMSGHDR.unpack_from(control)[1:] != (socket.SOL_SOCKET, SO_TIMESTAMPNS):
+        return read_control(control)
+    ancillary, size = read_control(control[end:])
+    return ancillary._replace(arrived=read_time(control[_CMSGHDR.size : end])), size
+
+
+def read_time(data: bytes) -> int | None:
+    """Nanoseconds in a struct timespec, or in the first of several; None for none."""
+    seconds, nanoseconds = _TIMESPEC.unpack_from(data)
+    return seconds * 1_000_000_000 + nanoseconds or None
 
 
 def _split_control(control: bytes) -> Iterator[ControlMessage]:
@@ -126,7 +153,9 @@ def _unsigned(data: bytes) -> int:
     return number
 
 
-_READERS: Final[dict[tuple[int, int], tuple[str, Callable[[bytes], str | int]]]] = {
+_READERS: Final[dict[tuple[int, int], tuple[str, Callable[[bytes], str | int | None]]]] = {
+    (socket.SOL_SOCKET, SO_TIMESTAMPNS): ("arrived", read_time),
+    (socket.SOL_SOCKET, SO_TIMESTAMPING): ("arrived", read_time),
     (socket.IPPROTO_IP, IP_PKTINFO): ("local", _local_ipv4),
     (socket.IPPROTO_IPV6, IPV6_PKTINFO): ("local", _local_ipv6),
     (socket.IPPROTO_IP, IP_TTL): ("hop_limit", _int),
@@ -147,6 +176,27 @@ def source_ancillary(local: str) -> list[ControlMessage]:
     return [(socket.IPPROTO_IPV6, IPV6_PKTINFO, _IN6_PKTINFO.pack(address.packed, int(scope or 0)))]
 
 
+class Departure(NamedTuple):
+    """The kernel's word that a datagram of ours has left."""
+
+    number: int
+    """Which: they are counted from 0."""
+    at: int | None
+    """Nanoseconds of its wall clock."""
+
+
+def read_departure(control_messages: Iterable[ControlMessage]) -> Departure | None:
+    """What one message from the error queue says of a departure; None for any other. No stranger writes these."""
+    number = at = None
+    for level, kind, data in control_messages:
+        if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPING):
+            at = read_time(data)
+        elif (level, kind) in _ERRORS and len(data) >= _SOCK_EXTENDED_ERR.size:
+            _, origin, _, _, _, _, found = _SOCK_EXTENDED_ERR.unpack_from(data)
+            number = found if origin == _FROM_TIMESTAMPING else None
+    return None if number is None else Departure(number, at)
+
+
 class Hint(NamedTuple):
     """An ICMP error about a datagram of ours. Anyone can forge one, so it is a hint and ends nothing by itself (G5)."""
 
@@ -163,7 +213,7 @@ def read_error_untrusted(
 ) -> Hint | None:
     """What one message from the socket's error queue says; None when it is not about a datagram of ours."""
     for level, kind, data in control_messages:
-        if (level, kind) in ((socket.IPPROTO_IP, IP_RECVERR), (socket.IPPROTO_IPV6, IPV6_RECVERR)) and sockaddr:
+        if (level, kind) in _ERRORS and sockaddr:
             if len(data) < _SOCK_EXTENDED_ERR.size:
                 return None
             number, origin = _SOCK_EXTENDED_ERR.unpack_from(data)[:2]

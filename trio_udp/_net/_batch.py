@@ -7,6 +7,7 @@ flood keeps the task from yielding. `KernelTransport`, in a module of its own, d
 network say. The tests run the same bodies over all three.
 """
 
+import contextlib
 import errno
 import socket
 from collections.abc import Sequence
@@ -15,14 +16,23 @@ from typing import Final, NamedTuple, Protocol
 import trio
 
 from ._address import Address, SockAddr, normalise, to_sockaddr
-from ._ancillary import NOTHING, Ancillary, Hint, read_ancillary, read_error_untrusted, source_ancillary
+from ._ancillary import (
+    IS_LINUX,
+    NOTHING,
+    SO_TIMESTAMPNS,
+    Ancillary,
+    Hint,
+    read_ancillary,
+    read_error_untrusted,
+    source_ancillary,
+)
 from ._mmsg import BATCH
 
 _LARGEST: Final = 65_536
 """Longer than any UDP datagram, and than any run of them that the kernel hands over in one piece, so that none is cut
 short; measured: as cheap as a small buffer."""
 _ANCILLARY_SPACE: Final = 256
-_ERROR_SPACE: Final = 512
+ERROR_SPACE: Final = 512
 _ERROR_QUEUE: Final = getattr(socket, "MSG_ERRQUEUE", 0)
 TRUNCATED: Final = int(socket.MSG_TRUNC)  # as a plain number: `&` on Python's flag objects costs half a microsecond
 _A_MOMENT: Final = 0.001
@@ -61,6 +71,8 @@ class Transport(Protocol):
     """Datagrams that left as part of a run of them, in one piece."""
     segments_received: int
     """Datagrams that came so."""
+    number: int
+    """How many datagrams the kernel was asked about: the number of the next one."""
 
     async def receive(self, *, may_wait: bool = True) -> Batch:
         """Wait until something came. `trio.ClosedResourceError` once the socket is closed.
@@ -86,6 +98,12 @@ class Transport(Protocol):
         As if by `send` for each: if the first cannot be sent it raises, and a later one's error is for the next call.
         """
 
+    def stamp_arrivals(self) -> None:
+        """Ask the kernel to say when each datagram came, from now on, where it can."""
+
+    def take_departure(self, number: int) -> int | None:
+        """When the datagram with this number left, by the kernel's wall clock; None if it has not said so, or twice."""
+
     def close(self) -> None:
         """Close the socket now; whoever waits on it gets `trio.ClosedResourceError`."""
 
@@ -99,6 +117,7 @@ class PortableTransport:
 
     segments_sent = 0
     segments_received = 0
+    number = 0
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
@@ -108,6 +127,16 @@ class PortableTransport:
         self._blocked = trio.StrictFIFOLock()
         self._was_full = False
         """Behind a full batch there mostly is another: to look at once costs less than to be told so."""
+
+    def stamp_arrivals(self) -> None:
+        """See `Transport.stamp_arrivals`."""
+        if IS_LINUX:
+            with contextlib.suppress(OSError):
+                self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+
+    def take_departure(self, number: int) -> int | None:
+        """See `Transport.take_departure`: nobody has asked."""
+        return None
 
     async def receive(self, *, may_wait: bool = True) -> Batch:
         """See `Transport.receive`."""
@@ -159,7 +188,7 @@ class PortableTransport:
         before = len(hints)
         for _ in range(BATCH - before if _ERROR_QUEUE else 0):
             try:
-                quote, control, _flags, sockaddr = self.socket.recvmsg(_LARGEST, _ERROR_SPACE, _ERROR_QUEUE)
+                quote, control, _flags, sockaddr = self.socket.recvmsg(_LARGEST, ERROR_SPACE, _ERROR_QUEUE)
             except OSError:
                 break
             hint = read_error_untrusted(quote, control, sockaddr)
@@ -219,9 +248,17 @@ class TrioTransport:
 
     segments_sent = 0
     segments_received = 0
+    number = 0
 
     def __init__(self, sock: trio.socket.SocketType) -> None:
         self.socket = sock
+
+    def stamp_arrivals(self) -> None:
+        """See `Transport.stamp_arrivals`: it cannot."""
+
+    def take_departure(self, number: int) -> int | None:
+        """See `Transport.take_departure`: it cannot say."""
+        return None
 
     async def receive(self, *, may_wait: bool = True) -> Batch:
         """See `Transport.receive`."""

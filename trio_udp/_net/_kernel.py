@@ -10,17 +10,18 @@ import errno
 import functools
 import operator
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import repeat
 from typing import Final
 
 import trio
 
 from ._address import Address, Remembered, address_of_name, name_of_address
-from ._ancillary import UDP_GRO, UDP_SEGMENT, Ancillary, read_control, write_control
+from ._ancillary import UDP_GRO, UDP_SEGMENT, Ancillary, read_control, read_stamped_control, write_control
 from ._batch import TRUNCATED, Batch, Datagram, Outgoing, PortableTransport, Transport, TrioTransport
 from ._mmsg import BATCH, Calls, Leaving, calls_of_this_run, memory_of_this_run
 from ._socket import is_kernel_socket
+from ._stamps import StampingTransport
 
 _LONGEST_RUN: Final = 65_507
 """Bytes. A run is bounded as if it were a datagram: 65,535 less the headers."""
@@ -28,11 +29,16 @@ _NO_RUNS: Final = (errno.EIO, errno.EINVAL)
 """What the kernel says where it knows about runs, and this interface or socket cannot do them."""
 
 
-def open_transport(sock: trio.socket.SocketType) -> Transport:
-    """Take over an open socket: directly where it is the kernel's, through its own methods otherwise."""
+def open_transport(sock: trio.socket.SocketType, *, stamps: bool = False) -> Transport:
+    """Take over an open socket: directly where it is the kernel's, through its own methods otherwise.
+
+    With `stamps` the kernel is asked when each datagram leaves and comes.
+    """
     if not is_kernel_socket(sock):
         return TrioTransport(sock)
     own = socket.socket(fileno=sock.detach())
+    if stamps:
+        return StampingTransport(own)
     calls = calls_of_this_run()
     return PortableTransport(own) if calls is None else KernelTransport(own, calls)
 
@@ -46,8 +52,14 @@ class KernelTransport(PortableTransport):
         self._memory = memory_of_this_run(self._largest)
         self._backlog: list[Datagram] = []
         """What has been read and is for the next batch, because it came in one piece with this one: at most 64 runs."""
+        self._read_control: Callable[[bytes], tuple[Ancillary, int]] = _CONTROLS.__getitem__
         self._sends_runs = _has_option(sock, UDP_SEGMENT, 0)
         _has_option(sock, UDP_GRO, 1)
+
+    def stamp_arrivals(self) -> None:
+        """See `Transport.stamp_arrivals`. A run has one time, that of its first datagram."""
+        super().stamp_arrivals()
+        self._read_control = read_stamped_control
 
     async def receive(self, *, may_wait: bool = True) -> Batch:
         """See `Transport.receive`."""
@@ -79,7 +91,7 @@ class KernelTransport(PortableTransport):
         """Append what has come; how many more were cut short."""
         data, names, controls, flags = self._memory.receive(self.calls.receive, self.socket.fileno())
         peers = map(_ADDRESSES.__getitem__, names)
-        ancillaries, sizes = zip(*map(_CONTROLS.__getitem__, controls), strict=True)
+        ancillaries, sizes = zip(*map(self._read_control, controls), strict=True)
         if not any(sizes) and not any(flags):
             datagrams += _make(zip(data, peers, ancillaries, strict=True))
             return 0

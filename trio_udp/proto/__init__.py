@@ -4,6 +4,7 @@ No I/O, no clock, no randomness, no logging and no Trio in here: `now`, random b
 holds that. So everything that decides what is believed can be run, searched and fuzzed without a network.
 """
 
+from ._arrivals import Arrival, SequenceWindow
 from ._book import Book
 from ._client import DEFAULT_MAX_IN_FLIGHT, DEFAULT_MAX_PAYLOAD, INSTANCE_SIZE, ClientProtocol
 from ._codec import (
@@ -25,6 +26,7 @@ from ._exchange import Attempt, Exchange, Failure, Outcome
 from ._exchanges import ExchangeTable, Peer
 from ._limits import SECRET_SIZE, Limiter, RateLimit
 from ._once import Once, read_once_untrusted
+from ._probes import REPORT, Heard, Probe, ProbeProtocol
 from ._profile import Answer, AnswerKind, Extensions, Profile, Question, Validating
 from ._reply_cache import DEFAULT_MAX_BYTES, DEFAULT_MAX_CLIENTS, ReplyCache
 from ._retry_budget import RetryBudget
@@ -33,7 +35,8 @@ from ._schedule import BOOK, COAP, PRESETS, STUN, RetryPolicy
 from ._seal import SECRET_SIZES, Seal, blake2b_seal, check_sealable, hmac_seal, is_sealed, key_id_of
 from ._server import PROVEN_BUDGET, ServerProtocol, Turned
 from ._timers import Timers
-from ._tu1 import TU1
+from ._times import MAX_SEQUENCE, Times, asks_for_report
+from ._tu1 import TU1, TimedAnswer
 from ._validation import VALIDATION_SIZE, Validation
 from ._window import Window
 
@@ -49,8 +52,10 @@ __all__ = [
     "MAX_DATAGRAM",
     "MAX_KEY_ID",
     "MAX_PAYLOAD",
+    "MAX_SEQUENCE",
     "PRESETS",
     "PROVEN_BUDGET",
+    "REPORT",
     "SECRET_SIZE",
     "SECRET_SIZES",
     "STUN",
@@ -59,6 +64,7 @@ __all__ = [
     "VALIDATION_SIZE",
     "Answer",
     "AnswerKind",
+    "Arrival",
     "Attempt",
     "Book",
     "ClientProtocol",
@@ -68,6 +74,7 @@ __all__ = [
     "ExchangeTable",
     "Extensions",
     "Failure",
+    "Heard",
     "Limiter",
     "Message",
     "MessageType",
@@ -75,6 +82,8 @@ __all__ = [
     "Outcome",
     "PayloadTooLarge",
     "Peer",
+    "Probe",
+    "ProbeProtocol",
     "Profile",
     "ProtocolError",
     "Question",
@@ -84,13 +93,17 @@ __all__ = [
     "RetryBudget",
     "RetryPolicy",
     "Seal",
+    "SequenceWindow",
     "ServerProtocol",
+    "TimedAnswer",
     "Timers",
+    "Times",
     "Turned",
     "UDPError",
     "Validating",
     "Validation",
     "Window",
+    "asks_for_report",
     "blake2b_seal",
     "check_sealable",
     "decode_message_untrusted",

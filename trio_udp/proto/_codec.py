@@ -20,7 +20,7 @@ What the flags announce, in the order in which it follows:
 |------|-------|---------|----------------|---------------------------------------------------------------------------|
 | 0x02 | 16    | cookie  | REQUEST, RETRY | what a server sent to an address, and had back from there                 |
 | 0x04 | 20    | once    | REQUEST, RETRY | what at-most-once needs to know                                           |
-| 0x08 | 32    | times   | REQUEST, REPLY | what a measurement wants to know                                          |
+| 0x08 | 52    | times   | REQUEST, REPLY | what a measurement wants to know                                          |
 |      |       | payload | REQUEST, REPLY |                                                                           |
 | 0x10 | 1 …   | padding | REQUEST        | zeros: they make room for a longer reply                                  |
 | 0x01 | 16    | tag     | all            | authenticates everything before it, and in a reply also its request's tag |
@@ -52,7 +52,7 @@ INSTANCE_ID_SIZE: Final = 8
 TAG_SIZE: Final = 16
 COOKIE_SIZE: Final = 16
 ONCE_SIZE: Final = 20
-TIMES_SIZE: Final = 32
+TIMES_SIZE: Final = 52
 AUTHENTICATED: Final = 0x01
 COOKIE: Final = 0x02
 ONCE: Final = 0x04

@@ -37,3 +37,5 @@ class DropReason(enum.StrEnum):
     OVER_BUDGET = "over_budget"
     """Answering it would have sent an unproven address more bytes than it sent us (E4); or its source, or all of them
     together, have asked more often than the server's rate limit allows."""
+    CORRUPTED = "corrupted"
+    """It measures something, and its check does not belong to its bytes: something has changed it on its way."""

@@ -64,6 +64,8 @@ class Question(NamedTuple):
     """Length of the whole datagram in bytes: what an unproven address has paid for."""
     extensions: Extensions | None = None
     """None for nearly all: there is nothing else in the datagram."""
+    times: bytes = b""
+    """What a measurement wants to know; empty for an ordinary request, and in formats that cannot ask for it."""
 
 
 class Profile(Protocol):

@@ -1,9 +1,9 @@
 """The server's protocol: which datagrams are questions, and which answers may leave.
 
-Arithmetic only, and no state for strangers: a server that remembers nothing about them cannot be made to remember too
-much. What must hold: nothing is ever sent in answer to a reply or to a malformed datagram (E5), and to an address that
-has not proved that it receives there, never more bytes than came from it (E4). Both are held here, in one place each,
-for every profile.
+Arithmetic only, and no state for strangers but for those who measure, a bounded number of them: a server that remembers
+nothing about them cannot be made to remember too much. What must hold: nothing is ever sent in answer to a reply or to
+a malformed datagram (E5), and to an address that has not proved that it receives there, never more bytes than came from
+it (E4). Both are held here, in one place each, for every profile.
 
 An address proves itself by a cookie, and is sent up to `PROVEN_BUDGET` bytes then: what fits any Internet path. Who
 wants a longer reply says so with a request that is as long.
@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Final, NamedTuple, TypeVar, cast
 
-from ._codec import HEADER_SIZE
+from ._codec import HEADER_SIZE, INSTANCE_ID_SIZE
 from ._drop_reason import DropReason
 from ._errors import PayloadTooLarge
 from ._exchanges import Peer
@@ -21,6 +21,7 @@ from ._limits import Limiter
 from ._profile import AnswerKind, Profile, Question, Validating
 from ._reply_cache import Kept
 from ._seal import Decode, KeyRing, Seal, check_sealable, seal_answer
+from ._times import ProbeTable, decode_sequence_untrusted, with_turnaround
 from ._validation import Validation
 
 _REPLY: Final = AnswerKind.REPLY
@@ -78,6 +79,12 @@ class ServerProtocol:
         self.dropped: defaultdict[DropReason, int] = defaultdict(int)  # for a flood: a Counter takes twice as long
         self.repeated = 0
         """Answers of at-most-once requests that were given again, to who asked again."""
+        self.probes = ProbeTable(began=0)
+        """Those who measure."""
+
+    def begin(self, now: int) -> None:
+        """Count those who measure from now on, nanoseconds of the server's wall clock: nobody before was forgotten."""
+        self.probes = ProbeTable(began=now)
 
     def set_seals(self, seals: Iterable[Seal]) -> None:
         """Accept these keys from now on, and no others. What was asked under another one is answered under it."""
@@ -145,6 +152,20 @@ class ServerProtocol:
         if not kept or kept.newest is None:
             return question, turn
         return cast("tuple[Question, Turn]", kept.newest)
+
+    def receive_probe(self, question: Question, peer: Peer, *, arrived: int, by_kernel: bool) -> Question:
+        """Count a question that has times, and put into them what to answer.
+
+        If it only `asks_for_report`, answer without asking a handler, who may be silent or slow.
+        """
+        sequence = decode_sequence_untrusted(question.times) or 0
+        instance = question.key[:INSTANCE_ID_SIZE]
+        times = self.probes.receive(peer, instance, sequence, arrived=arrived, by_kernel=by_kernel)
+        return question._replace(times=times)
+
+    def leaving(self, question: Question, now: int) -> Question:
+        """The same question, its reply's times as they are when it leaves now."""
+        return question._replace(times=with_turnaround(question.times, now))
 
     def reply(self, question: Question, payload: bytes) -> tuple[AnswerKind, bytes | None]:
         """The datagram to send for this reply, and what it is: a RETRY where the reply would be over budget.

@@ -1,6 +1,6 @@
 """Our own wire format, version 1, as a profile: 128 random bits in every request, repeated by every answer."""
 
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from ._codec import (
     COOKIE_SIZE,
@@ -20,6 +20,14 @@ from ._codec import (
 from ._drop_reason import DropReason
 from ._profile import Answer, AnswerKind, Extensions, Question
 from ._schedule import RetryPolicy
+from ._times import (
+    Times,
+    decode_sequence_untrusted,
+    decode_times_untrusted,
+    encode_sequence,
+    is_intact,
+    with_check,
+)
 
 _KINDS: Final = {
     MessageType.REPLY: AnswerKind.REPLY,
@@ -41,6 +49,16 @@ _new: Final = tuple.__new__
 _IDS: Final = slice(HEADER_SIZE - IDS_SIZE, HEADER_SIZE)
 
 
+class TimedAnswer(NamedTuple):
+    """What one who measures reads in a datagram from a server."""
+
+    answer: Answer
+    times: Times | None
+    """What the server tells; None where it tells nothing."""
+    is_intact: bool
+    """Whether nothing has changed it on its way, as far as its check can tell."""
+
+
 class TU1:
     """trio_udp's own format. A forger who cannot see the request has 128 bits to guess (A5)."""
 
@@ -51,6 +69,8 @@ class TU1:
     max_payload: Final = MAX_PAYLOAD
     random_size: Final = 8
     max_outstanding: Final = None
+    has_times: Final = True
+    """Whether probes can ask for times."""
 
     def new_key(self, payload: bytes, instance: bytes, random: bytes) -> bytes:
         """Instance id and request id, 16 bytes."""
@@ -88,13 +108,38 @@ class TU1:
         if isinstance(message, DropReason):
             return message
         unspoken = _unspoken(message)
-        if unspoken is not None:
-            return unspoken
+        if unspoken is not None or message.times:
+            return unspoken or DropReason.MALFORMED
         kind = _KINDS.get(message.type)
         if kind is None:
             return DropReason.WRONG_DIRECTION
         more = message if message.cookie or message.once else None
         return Answer(message.ids, message.payload, message.attempt, kind, more)
+
+    # Measuring
+
+    def encode_probe(self, payload: bytes, key: bytes, sequence: int) -> bytes:
+        """A REQUEST that asks for times; sequence 0 asks for a report."""
+        times = with_check(1, key, encode_sequence(sequence), payload)
+        return encode_message(Message(MessageType.REQUEST, 1, key, payload, times=times))
+
+    def decode_probe_answer_untrusted(self, data: bytes) -> "TimedAnswer | DropReason":
+        """Any message with the direction bit, and what is in its times."""
+        message = decode_message_untrusted(data)
+        if isinstance(message, DropReason):
+            return message
+        kind = _KINDS.get(message.type)
+        if message.tag:
+            return DropReason.BAD_SEAL
+        if kind is None:
+            return DropReason.WRONG_DIRECTION
+        if message.once or (kind is _REPLY and not message.times):
+            return DropReason.MALFORMED
+        answer = Answer(message.ids, message.payload, message.attempt, kind)
+        intact = not message.times or is_intact(message)
+        return TimedAnswer(answer, decode_times_untrusted(message.times) if intact else None, intact)
+
+    # Hints, and the server's side
 
     def decode_quote_untrusted(self, data: bytes) -> bytes | None:
         """The ids of a quoted REQUEST; routers may quote as little as its first 8 bytes, which is too little."""
@@ -109,7 +154,7 @@ class TU1:
             word, length, ids = _unpack(data)
             attempt = word - _PLAIN_REQUEST
             if length == size - HEADER_SIZE and 0 < attempt <= MAX_ATTEMPT:
-                return _new(Question, (ids, data[HEADER_SIZE:], attempt, size, None))
+                return _new(Question, (ids, data[HEADER_SIZE:], attempt, size, None, b""))
             if data[0] != VERSION:
                 return _WRONG_VERSION  # most junk: a third of what it takes to look at all of it
         message = decode_message_untrusted(data)
@@ -121,11 +166,15 @@ class TU1:
         if message.type is not MessageType.REQUEST:
             return DropReason.WRONG_DIRECTION
         more = Extensions(message) if message.cookie or message.once else None
-        return Question(message.ids, message.payload, message.attempt, len(data), more)
+        question = Question(message.ids, message.payload, message.attempt, len(data), more, message.times)
+        return _probing(message, question) if message.times else question
 
     def encode_answer(self, question: Question, kind: AnswerKind, payload: bytes) -> bytes:
         """A message that repeats the request's ids and attempt."""
-        key, _, attempt, _, _ = question
+        key, _, attempt, _, _, times = question
+        if times and kind is _REPLY:
+            checked = with_check(attempt, key, times, payload)
+            return encode_message(Message(MessageType.REPLY, attempt, key, payload, times=checked))
         size = len(payload)
         if size <= (MAX_PAYLOAD if kind is _REPLY else 0) and 0 < attempt <= MAX_ATTEMPT and len(key) == IDS_SIZE:
             return _pack(_PLAIN_ANSWERS[kind] + attempt, size, key) + payload
@@ -144,4 +193,11 @@ def _unspoken(message: Message) -> DropReason | None:
     """Why this message is none of those that are spoken here; what has a tag is opened before it comes here."""
     if message.tag:
         return DropReason.BAD_SEAL
-    return DropReason.MALFORMED if message.times else None
+    return DropReason.MALFORMED if message.times and (message.cookie or message.once) else None
+
+
+def _probing(message: Message, question: Question) -> Question | DropReason:
+    """The question of one who measures, or why it is none."""
+    if not is_intact(message):
+        return DropReason.CORRUPTED
+    return DropReason.MALFORMED if decode_sequence_untrusted(message.times) is None else question

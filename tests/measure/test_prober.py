@@ -1,0 +1,415 @@
+"""`Prober`: over all networks, in virtual time where a test waits for anything."""
+
+import contextlib
+import errno
+from functools import partial
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+import trio_udp
+from trio_udp import DropReason
+from trio_udp.measure import (
+    Adaptive,
+    Direction,
+    Event,
+    Fixed,
+    Interval,
+    Late,
+    Lost,
+    Missed,
+    Prober,
+    Rejected,
+    ReplyRecord,
+    Skipped,
+    Stamps,
+    Start,
+    Summary,
+    flood,
+    noise_floor,
+    open_prober,
+)
+from trio_udp.testing import SimNet, simulate
+
+from ..networks import (
+    NetworkName,
+    address_of,
+    direct,
+    echo,
+    faults_of,
+    network_fixture,  # noqa: F401 - pytest finds it by its name, network
+    plain_socket,
+    serving,
+)
+
+
+async def test_a_run_tells_of_each_probe_and_ends_with_the_sums(
+    network: NetworkName, autojump_clock: MockClock
+) -> None:
+    """On every network."""
+    events: list[Event] = []
+    async with serving(echo, host="127.0.0.1") as server, open_prober(*server.address) as prober:
+        await trio.sleep(1)
+        found = await prober.run(Fixed(0.5), count=3, on_event=events.append)
+        assert prober.peer == server.address
+        assert prober.address.port != server.address.port
+        assert prober.profile.name == "tu1"
+    start, *replies, last = events
+    assert isinstance(start, Start)
+    assert (start.peer, start.size, start.datagram_size, start.has_times) == (server.address, 56, 80, True)
+    assert [reply.sequence for reply in replies if isinstance(reply, ReplyRecord)] == [1, 2, 3]
+    assert last is found
+    assert (found.sent, found.received, found.elapsed_ns) == (3, 3, 1_000_000_000)
+    assert found == prober.summary() or found.received == prober.summary().received
+    assert server.statistics().requests == 4
+
+
+async def test_the_server_says_on_which_way_a_probe_was_lost(network: NetworkName, autojump_clock: MockClock) -> None:
+    """A handler that is silent once: the probe arrived, and no reply came."""
+    silent = iter([b"first", None, b"third"])
+
+    def handler(request: trio_udp.Request) -> bytes | None:
+        return request.payload if next(silent) else None
+
+    events: list[Event] = []
+    async with serving(handler, host="127.0.0.1") as server, open_prober(*server.address) as prober:
+        await trio.sleep(1)
+        found = await prober.run(Fixed(0.1), count=3, wait=0.5, on_event=events.append)
+    assert (found.received, found.lost_downstream, found.lost_upstream, found.lost_unknown) == (2, 1, 0, 0)
+    assert found.is_complete
+    lost = [event for event in events if isinstance(event, Lost)]
+    assert [(event.sequence, event.direction, event.waited_ns) for event in lost] == [
+        (2, Direction.DOWNSTREAM, 500_000_000)
+    ]
+
+
+@pytest.mark.parametrize("size", [0, 51])
+async def test_without_room_for_times_nothing_is_known_about_directions(
+    network: NetworkName, autojump_clock: MockClock, size: int
+) -> None:
+    """As in ping, which measures nothing then; here only the server's share is missing."""
+    async with serving(echo, host="127.0.0.1") as server, open_prober(*server.address, size=size) as prober:
+        found = await prober.run(Fixed(0.1), count=2)
+    assert (found.received, found.is_complete, found.server.count) == (2, False, 0)
+    assert server.statistics().requests == 2
+
+
+async def test_the_books_server_can_be_measured(network: NetworkName, autojump_clock: MockClock) -> None:
+    """One probe at a time, as its format cannot tell two apart: a slot is missed while one is under way."""
+
+    def sentence(request: trio_udp.Request) -> bytes | None:
+        return b"Your data was %d bytes long" % len(request.payload) if request.payload else None
+
+    async with serving(sentence, host="127.0.0.1", profile=trio_udp.Book()) as server:
+        async with open_prober(*server.address, profile=trio_udp.Book(), size=9) as prober:
+            found = await prober.run(Fixed(0.1), count=2)
+        assert (found.received, found.is_complete) == (2, False)
+        async with open_prober(*server.address, profile=trio_udp.Book(), size=0) as prober:
+            found = await prober.run(Fixed(0.1), count=2, wait=0.95)
+        assert (found.sent, found.lost_unknown, found.missed_slots) == (2, 2, 9)
+
+
+async def test_nobody_there_is_a_hint_and_a_loss_of_unknown_direction(
+    network: NetworkName, autojump_clock: MockClock
+) -> None:
+    """G5: and the run goes on to its end."""
+    with plain_socket() as sock:
+        silent = address_of(sock)
+        async with open_prober(*silent) as prober:
+            found = await prober.run(Fixed(1.0), count=2, wait=3)
+    assert (found.sent, found.lost_unknown, found.elapsed_ns) == (2, 2, 4_000_000_000)
+
+
+@direct
+async def test_an_icmp_error_is_told_with_the_probe_that_it_quotes(
+    network: NetworkName, autojump_clock: MockClock
+) -> None:
+    """It may be forged, so it ends nothing."""
+    with plain_socket() as sock:
+        dead = address_of(sock)
+    events: list[Event] = []
+    async with open_prober(*dead) as prober:
+        found = await prober.run(Fixed(1.0), count=1, wait=3, on_event=events.append)
+    assert found.hints == {"ECONNREFUSED": 1}
+    lost = [event for event in events if isinstance(event, Lost)]
+    assert [(event.hint, event.waited_ns) for event in lost] == [("ECONNREFUSED", 3_000_000_000)]
+
+
+async def test_a_reply_that_comes_too_late_is_told_and_not_received(
+    network: NetworkName, autojump_clock: MockClock
+) -> None:
+    """The first handler takes longer than is waited for."""
+    waits = iter([2.0, 0.0, 0.0, 0.0])
+
+    async def handler(request: trio_udp.Request) -> bytes:
+        await trio.sleep(next(waits))
+        return request.payload
+
+    events: list[Event] = []
+    async with serving(handler, host="127.0.0.1") as server, open_prober(*server.address) as prober:
+        found = await prober.run(Fixed(1.0), count=4, wait=0.5, on_event=events.append)
+    assert (found.received, found.late, found.lost) == (3, 1, 0)
+    assert [event.sequence for event in events if isinstance(event, Late)] == [1]
+
+
+async def test_strangers_are_counted_and_change_nothing(network: NetworkName, autojump_clock: MockClock) -> None:
+    """A1, A2."""
+    events: list[Event] = []
+    with plain_socket() as stranger:
+
+        def forge(request: trio_udp.Request) -> bytes:
+            stranger.sendto(b"FAKE", request.peer)
+            return request.payload
+
+        async with serving(forge, host="127.0.0.1") as server, open_prober(*server.address) as prober:
+            found = await prober.run(Fixed(0.1), count=2, on_event=events.append)
+        there = address_of(stranger)
+    assert (found.received, found.rejected) == (2, {DropReason.WRONG_PEER: 2})
+    rejected = [event for event in events if isinstance(event, Rejected)]
+    assert [(event.reason, event.peer) for event in rejected] == [(DropReason.WRONG_PEER, there)] * 2
+
+
+async def test_a_probe_that_cannot_be_sent_is_lost_upstream(network: NetworkName, autojump_clock: MockClock) -> None:
+    """G6: it costs one probe, the kernel's word on the next ones is theirs, and the server confirms the sums."""
+    events: list[Event] = []
+    async with serving(echo, host="127.0.0.1") as server, open_prober(*server.address) as prober:
+        await trio.sleep(1)
+        faults_of(prober._endpoint._transport).sends.extend([None, errno.ENOBUFS])
+        found = await prober.run(Fixed(0.1), count=4, wait=0.5, on_event=events.append)
+    assert (found.received, found.lost_upstream, found.is_complete) == (3, 1, True)
+    lost = [event for event in events if isinstance(event, Lost)]
+    assert [(event.sequence, event.direction, event.hint) for event in lost] == [(2, Direction.UPSTREAM, "ENOBUFS")]
+
+
+@direct
+async def test_what_the_kernel_cut_short_is_rejected(network: NetworkName, autojump_clock: MockClock) -> None:
+    """G2: there is room for what was asked for, and no reply is longer than that."""
+    with plain_socket() as stranger:
+
+        def flood_it(request: trio_udp.Request) -> bytes:
+            stranger.sendto(bytes(3000), request.peer)
+            return request.payload
+
+        async with serving(flood_it, host="127.0.0.1") as server, open_prober(*server.address) as prober:
+            found = await prober.run(Fixed(0.1), count=1)
+        assert (found.received, found.rejected) == (1, {DropReason.TRUNCATED: 1})
+        async with serving(flood_it, host="127.0.0.1") as server, open_prober(*server.address, size=4000) as prober:
+            found = await prober.run(Fixed(0.1), count=1)
+        assert (found.received, found.rejected) == (1, {DropReason.WRONG_PEER: 1})
+
+
+async def test_stop_ends_a_run_in_good_order(network: NetworkName, autojump_clock: MockClock) -> None:
+    """The server is still asked; what was under way is pending."""
+
+    async def handler(request: trio_udp.Request) -> bytes:
+        await trio.sleep(0.3)
+        return request.payload
+
+    async with (
+        serving(handler, host="127.0.0.1") as server,
+        open_prober(*server.address) as prober,
+        trio.open_nursery() as nursery,
+    ):
+
+        async def stop() -> None:
+            await trio.sleep(1.15)
+            prober.stop()
+
+        nursery.start_soon(stop)
+        found = await prober.run(Fixed(0.2))
+    assert (found.sent, found.received, found.pending, found.lost) == (6, 5, 1, 0)
+    assert 1_150_000_000 <= found.elapsed_ns < 1_200_000_000
+
+
+async def test_a_cancelled_run_leaves_its_sums(network: NetworkName, autojump_clock: MockClock) -> None:
+    """A deadline of Trio's ends it at once."""
+    async with serving(echo, host="127.0.0.1") as server, open_prober(*server.address) as prober:
+        assert prober.summary().sent == 0
+        with trio.move_on_after(0.95):
+            await prober.run(Fixed(0.1))
+        assert (prober.summary().sent, prober.summary().received) == (10, 10)
+        assert prober.summary().elapsed_ns == 950_000_000
+
+
+async def test_a_prober_runs_once(network: NetworkName, autojump_clock: MockClock) -> None:
+    """Its sums are of one run."""
+    async with serving(echo, host="127.0.0.1") as server, open_prober(*server.address) as prober:
+        await prober.run(Fixed(0.1), count=1)
+        with pytest.raises(RuntimeError, match="runs once"):
+            await prober.run()
+
+
+async def test_events_can_be_iterated_over(network: NetworkName, autojump_clock: MockClock) -> None:
+    """From the start to the summary, and with the intervals that were asked for."""
+    async with (
+        serving(echo, host="127.0.0.1") as server,
+        open_prober(*server.address) as prober,
+        prober.running(Fixed(0.1), count=10, every=0.38) as events,
+    ):
+        found = [event async for event in events]
+    assert isinstance(found[0], Start)
+    assert isinstance(found[-1], Summary)
+    intervals = [event for event in found if isinstance(event, Interval)]
+    assert [event.sent for event in intervals] == [4, 4]
+    assert sum(isinstance(event, ReplyRecord) for event in found) == 10
+
+
+async def test_leaving_the_block_ends_the_run_and_an_exception_stays_what_it_is(
+    network: NetworkName, autojump_clock: MockClock
+) -> None:
+    """No group around it."""
+    async with serving(echo, host="127.0.0.1") as server:
+        async with open_prober(*server.address) as prober, prober.running() as events:
+            assert isinstance(await anext(events), Start)
+        async with open_prober(*server.address) as prober:
+            with pytest.raises(KeyError):
+                async with prober.running():
+                    raise KeyError
+
+
+async def test_who_takes_events_too_slowly_is_told_how_many_are_missing(
+    network: NetworkName, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory is bounded, and the figures are not touched."""
+    monkeypatch.setattr("trio_udp.measure._prober.EVENTS_KEPT", 3)
+    async with (
+        serving(echo, host="127.0.0.1") as server,
+        open_prober(*server.address) as prober,
+        prober.running(Fixed(0.1), count=8) as events,
+    ):
+        await trio.sleep(10)
+        found = [event async for event in events]
+    assert found[0] == Skipped(events=7)
+    assert [type(event) for event in found[1:]] == [ReplyRecord, ReplyRecord, Summary]
+    assert isinstance(found[-1], Summary)
+    assert found[-1].received == 8
+
+
+@pytest.mark.parametrize("schedule", [flood(), Adaptive(0.2)], ids=["flood", "adaptive"])
+async def test_schedules_that_react_follow_the_answers(
+    network: NetworkName, autojump_clock: MockClock, schedule: Adaptive
+) -> None:
+    """A handler takes 3 ms, so that one probe is sent every 3 ms; and when it is silent, after the whole interval."""
+
+    async def handler(request: trio_udp.Request) -> bytes | None:
+        await trio.sleep(0.003)
+        return request.payload
+
+    async with serving(handler, host="127.0.0.1") as server, open_prober(*server.address) as prober:
+        found = await prober.run(schedule, count=10)
+    assert found.received == 10
+    assert 0.029 < found.elapsed_ns / 1e9 < 0.032
+    assert found.missed_slots == 0
+
+
+async def test_more_probes_than_can_be_under_way_are_not_sent(
+    network: NetworkName, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a timetable their slots are missed; a flood waits for room."""
+    monkeypatch.setattr("trio_udp.measure._prober.MOST_UNDER_WAY", 2)
+    events: list[Event] = []
+    with plain_socket() as sock:
+        async with open_prober(*address_of(sock)) as prober:
+            found = await prober.run(Fixed(0.1), count=4, wait=0.95, on_event=events.append)
+        assert (found.sent, found.missed_slots) == (4, 8)
+        assert [(event.slots, event.before) for event in events if isinstance(event, Missed)] == [(8, 3)]
+        async with open_prober(*address_of(sock)) as prober:
+            found = await prober.run(flood(), count=3, wait=1)
+        assert found.sent == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"count": 0}, "expected a count from 1 to 4294967295, got 0"),
+        ({"count": 2**32}, "expected a count from 1 to 4294967295, got 4294967296"),
+        ({"wait": 0}, "expected to wait for more than 0 and at most 3600 seconds, got 0"),
+        ({"every": 0.0}, "expected more than 0 seconds between interval events, got 0"),
+    ],
+)
+async def test_arguments_that_make_no_sense_are_refused(options: dict[str, float], sentence: str) -> None:
+    """With what was expected and what came."""
+    async with open_prober("127.0.0.1", 9) as prober:
+        with pytest.raises(ValueError, match=sentence):
+            await prober.run(**options)  # type: ignore[arg-type]  # one at a time
+
+
+async def test_a_port_or_a_size_out_of_range_is_refused() -> None:
+    """Before a socket is opened."""
+    for port in (0, 65_536):
+        with pytest.raises(ValueError, match=f"expected a port from 1 to 65535, got {port}"):
+            async with open_prober("127.0.0.1", port):
+                pass
+    with pytest.raises(ValueError, match="expected a size from 0 to 65483 bytes, got 65484"):
+        async with open_prober("127.0.0.1", 9, size=65_484):
+            pass
+
+
+async def test_closing_ends_a_run(network: NetworkName, autojump_clock: MockClock) -> None:
+    """G10: with `ClosedResourceError`, in a group as it comes from a task."""
+    async with serving(echo, host="127.0.0.1") as server, contextlib.AsyncExitStack() as stack:
+        prober = await stack.enter_async_context(open_prober(*server.address))
+        with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012 - both ends of it belong together
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(partial(prober.run, Fixed(0.1)))
+                await wait_all_tasks_blocked()
+                await stack.aclose()
+        assert caught.group_contains(trio.ClosedResourceError)
+
+
+async def test_a_reflector_that_knows_nothing_can_be_measured(network: NetworkName, autojump_clock: MockClock) -> None:
+    """It sets the direction bit, and sends everything else back."""
+    with plain_socket() as sock:
+        there = address_of(sock)
+
+        def reflect(event: Event) -> None:
+            with contextlib.suppress(BlockingIOError):
+                data, peer = sock.recvfrom(2048)
+                sock.sendto(data[:1] + b"\x81" + data[2:], peer)
+
+        async with open_prober(*there) as prober, trio.open_nursery() as nursery:
+
+            async def reflecting() -> None:
+                while True:
+                    await trio.sleep(0.01)
+                    reflect(prober.summary())
+
+            nursery.start_soon(reflecting)
+            found = await prober.run(Fixed(0.1), count=3)
+            nursery.cancel_scope.cancel()
+    assert (found.received, found.is_complete, found.lost) == (3, False, 0)
+
+
+async def test_the_noise_floor_is_a_run_against_a_server_of_its_own(autojump_clock: MockClock) -> None:
+    """In this process, and nothing of it is left."""
+    found = await noise_floor(count=5, interval=0.5)
+    assert (found.sent, found.received, found.elapsed_ns) == (5, 5, 2_000_000_000)
+
+
+async def test_the_kernel_says_when_probes_left_and_replies_came() -> None:
+    """In real time, on real sockets, every sample; its share is less than the whole."""
+    async with serving(echo, host="127.0.0.1") as server, open_prober(*server.address) as prober:
+        found = await prober.run(Fixed(0.001), count=20)
+    assert found.received == 20
+    if found.stamps != {Stamps.KERNEL: 20}:
+        pytest.skip(f"this kernel has no software timestamps for loopback: {found.stamps}")
+    assert found.client_queue.count == found.wake_up.count == found.network.count == 20
+    assert found.rtt.min_ns is not None
+    assert found.total.min_ns is not None
+    assert found.rtt.min_ns < found.total.min_ns
+    assert found.clock is not None
+    assert abs(found.clock.offset_ns) <= found.clock.error_ns
+
+
+def test_a_run_leaves_nothing_open() -> None:
+    """Neither a probe nor a question for a report."""
+
+    async def main(net: SimNet) -> Prober:
+        async with serving(echo, host="127.0.0.1") as server, open_prober(*server.address) as prober:
+            await prober.run(Fixed(0.001), count=300)
+        return prober
+
+    prober = simulate(main, net=SimNet(trace_limit=10))
+    assert len(prober._protocol) == 0
+    assert len(prober._ledger._directions._lost) == 0

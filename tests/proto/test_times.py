@@ -1,0 +1,229 @@
+"""The times extension: what is said is what is read, a changed bit is noticed, and servers are honest about memory."""
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trio_udp.proto import (
+    TU1,
+    Answer,
+    AnswerKind,
+    DropReason,
+    Message,
+    MessageType,
+    Question,
+    ServerProtocol,
+    TimedAnswer,
+    Times,
+    asks_for_report,
+    decode_message_untrusted,
+    encode_message,
+)
+from trio_udp.proto._times import (
+    ProbeTable,
+    decode_sequence_untrusted,
+    decode_times_untrusted,
+    encode_sequence,
+    is_intact,
+    with_check,
+    with_turnaround,
+)
+
+PEER = ("192.0.2.2", 4711)
+INSTANCE = bytes(range(8))
+KEY = INSTANCE + bytes(8)
+UNIT = 2**18
+BOOT = 1_700_000_000 * 10**9
+
+
+def told(table: ProbeTable, sequence: int, now: int = BOOT, instance: bytes = INSTANCE) -> Times | None:
+    """What the client reads of what the table says."""
+    return decode_times_untrusted(table.receive(PEER, instance, sequence, arrived=now))
+
+
+@given(st.lists(st.integers(1, 200), min_size=1, max_size=100))
+def test_server_tells_what_came(sequences: list[int]) -> None:
+    """Counts, and for each of the last 65 numbers whether it came."""
+    table = ProbeTable(began=BOOT)
+    for sequence in sequences:
+        times = told(table, sequence)
+    assert times is not None
+    assert (times.received, times.received - times.duplicates) == (len(sequences), len(set(sequences)))
+    assert times.highest == max(sequences)
+    first = list(dict.fromkeys(sequences))
+    assert times.reordered == sum(number < max(first[:at], default=0) for at, number in enumerate(first))
+    for sequence in range(1, 220):
+        within = times.highest - 64 <= sequence <= times.highest
+        assert times.has(sequence) == (sequence in sequences if within else None)
+
+
+def test_state_stays_as_long_as_the_count_is_kept() -> None:
+    """And each client has its own."""
+    table = ProbeTable(began=BOOT)
+    one, two = told(table, 1), told(table, 2)
+    other = told(table, 1, instance=bytes(8))
+    assert one is not None
+    assert two is not None
+    assert other is not None
+    assert one.state == two.state != other.state
+    assert other.received == 1
+
+
+def test_losing_count_changes_the_state() -> None:
+    """Of one that lies a thousand behind nobody can tell whether it is a duplicate."""
+    table = ProbeTable(began=BOOT)
+    states = [times.state for sequence in (1, 2000, 1, 2001) if (times := told(table, sequence))]
+    assert len(states) == 4
+    assert states[0] == states[1] != states[2] == states[3]
+
+
+def test_memory_is_told_rounded_down_and_ends_where_somebody_was_forgotten() -> None:
+    """So a client knows whether it has been counted from its first probe on."""
+    table = ProbeTable(began=BOOT, limit=2)
+    clients = [bytes([number] * 8) for number in range(3)]
+    first = told(table, 1, BOOT + 3 * UNIT - 1, clients[0])
+    told(table, 1, BOOT + 5 * UNIT, clients[1])
+    second = told(table, 2, BOOT + 9 * UNIT, clients[0])  # now the other one is silent for longest
+    assert first is not None
+    assert second is not None
+    assert (first.memory, second.memory) == (2 * UNIT, 9 * UNIT)
+    third = told(table, 1, BOOT + 10 * UNIT, clients[2])
+    assert third is not None
+    assert (len(table), third.memory) == (2, 0)
+    kept, forgotten = told(table, 3, BOOT + 12 * UNIT, clients[0]), told(table, 2, BOOT + 12 * UNIT, clients[1])
+    assert kept is not None
+    assert forgotten is not None
+    assert (kept.received, kept.memory) == (3, 2 * UNIT)
+    assert forgotten.received == 1
+
+
+def test_memory_says_no_more_than_fits_and_never_less_than_nothing() -> None:
+    """After 13 days it stays where it is; a wall clock that was set back is no reason to fail."""
+    table = ProbeTable(began=BOOT)
+    long_after, before = told(table, 1, BOOT + 2**60), told(table, 2, BOOT - 5)
+    assert long_after is not None
+    assert before is not None
+    assert (long_after.memory, before.memory) == ((2**32 - 1) * UNIT, 0)
+
+
+def test_a_report_counts_nothing_and_is_told_of_a_stranger_too() -> None:
+    """Of whom nothing is known."""
+    table = ProbeTable(began=BOOT)
+    nothing = table.receive(PEER, INSTANCE, 0, arrived=BOOT)
+    assert decode_times_untrusted(nothing) is None
+    assert len(table) == 0
+    probe = table.receive(PEER, INSTANCE, 7, arrived=BOOT, by_kernel=True)
+    report = table.receive(PEER, INSTANCE, 0, arrived=BOOT)
+    assert [asks_for_report(times) for times in (nothing, probe, report)] == [True, False, True]
+    times, again = decode_times_untrusted(probe), decode_times_untrusted(report)
+    assert times is not None
+    assert again is not None
+    assert (times.by_kernel, again.by_kernel) == (True, False)
+    assert again._replace(by_kernel=True) == times
+
+
+@pytest.mark.parametrize(
+    ("after", "turnaround"), [(0, 0), (1234, 1234), (-5, 0), (2**32 - 2, 2**32 - 2), (2**32 - 1, None), (2**40, None)]
+)
+def test_turnaround_is_from_arrival_to_leaving(after: int, turnaround: int | None) -> None:
+    """As long as it takes less than four seconds."""
+    times = ProbeTable(began=BOOT).receive(PEER, INSTANCE, 1, arrived=BOOT + 99)
+    found = decode_times_untrusted(with_turnaround(times, BOOT + 99 + after))
+    assert found is not None
+    assert (found.turnaround, found.arrived) == (turnaround, BOOT + 99)
+
+
+def test_what_no_server_can_mean_is_nothing() -> None:
+    """All duplicates and no first one; and a simple reflector, which sends back what it was sent."""
+    assert decode_times_untrusted(encode_sequence(5)) is None
+    table = ProbeTable(began=BOOT)
+    times = table.receive(PEER, INSTANCE, 1, arrived=BOOT)
+    assert decode_times_untrusted(times[:12] + (1).to_bytes(4, "big") + (1).to_bytes(4, "big") + times[20:]) is None
+    assert decode_times_untrusted(times[:-1]) is None
+
+
+def test_sequence_is_read_from_a_request_only() -> None:
+    """Zeros make the room, and nothing else does."""
+    assert decode_sequence_untrusted(encode_sequence(2**32 - 1)) == 2**32 - 1
+    assert decode_sequence_untrusted(encode_sequence(1)[:-1] + b"x") is None
+    assert decode_sequence_untrusted(encode_sequence(1) + b"\0") is None
+
+
+@given(st.binary(max_size=20), st.integers(1, 2**32 - 1), st.data())
+def test_any_flipped_bit_of_a_probe_is_noticed(payload: bytes, sequence: int, data: st.DataObject) -> None:
+    """Wherever it is: the server counts nothing that was not sent."""
+    probe = TU1().encode_probe(payload, KEY, sequence)
+    question = TU1().decode_question_untrusted(probe)
+    assert isinstance(question, Question)
+    assert decode_sequence_untrusted(question.times) == sequence
+    bit = data.draw(st.integers(0, 8 * len(probe) - 1))
+    changed = bytearray(probe)
+    changed[bit // 8] ^= 1 << bit % 8
+    assert isinstance(TU1().decode_question_untrusted(bytes(changed)), DropReason)
+
+
+@given(st.binary(max_size=20), st.data())
+def test_any_flipped_bit_of_a_reply_is_noticed(payload: bytes, data: st.DataObject) -> None:
+    """It is dropped, or not intact, or has another kind than a reply; its numbers are never believed."""
+    server = ServerProtocol(TU1())
+    server.begin(BOOT)
+    question = server.receive_datagram(TU1().encode_probe(payload, KEY, 1))
+    assert isinstance(question, Question)
+    question = server.receive_probe(question, PEER, arrived=BOOT, by_kernel=True)
+    kind, reply = server.reply(server.leaving(question, BOOT + 50), payload)
+    assert kind is AnswerKind.REPLY
+    assert reply is not None
+    assert len(reply) == question.size
+    found = TU1().decode_probe_answer_untrusted(reply)
+    assert isinstance(found, TimedAnswer)
+    assert found.times is not None
+    assert (found.is_intact, found.times.turnaround, found.answer.payload) == (True, 50, payload)
+    bit = data.draw(st.integers(0, 8 * len(reply) - 1))
+    changed = bytearray(reply)
+    changed[bit // 8] ^= 1 << bit % 8
+    again = TU1().decode_probe_answer_untrusted(bytes(changed))
+    assert isinstance(again, DropReason) or (not again.is_intact and again.times is None)
+
+
+def test_answers_to_probes_may_be_refusals_and_reflections() -> None:
+    """Those have no times; and what is no answer to a probe is dropped."""
+    decode = TU1().decode_probe_answer_untrusted
+    busy = encode_message(Message(MessageType.BUSY, 1, KEY))
+    assert decode(busy) == TimedAnswer(Answer(KEY, b"", 1, AnswerKind.BUSY), None, is_intact=True)
+    probe = TU1().encode_probe(b"hello", KEY, 1)
+    assert decode(probe[:1] + b"\x81" + probe[2:]) == TimedAnswer(Answer(KEY, b"hello", 1), None, is_intact=True)
+    assert decode(probe) is DropReason.WRONG_DIRECTION
+    assert decode(b"junk") is DropReason.MALFORMED
+    assert decode(encode_message(Message(MessageType.REPLY, 1, KEY, b"hello"))) is DropReason.MALFORMED
+    retry = encode_message(Message(MessageType.RETRY, 1, KEY, cookie=bytes(16)))
+    assert decode(retry) == TimedAnswer(Answer(KEY, b"", 1, AnswerKind.RETRY), None, is_intact=True)
+    assert decode(encode_message(Message(MessageType.RETRY, 1, KEY, once=bytes(20)))) is DropReason.MALFORMED
+    tagged = encode_message(Message(MessageType.BUSY, 1, KEY, key_id=1, tag=bytes(16)))
+    assert decode(tagged) is DropReason.BAD_SEAL
+
+
+def test_a_request_with_something_else_in_the_room_is_malformed() -> None:
+    """Though its check is right."""
+    times = with_check(1, KEY, encode_sequence(1)[:-1] + b"x", b"")
+    request = encode_message(Message(MessageType.REQUEST, 1, KEY, times=times))
+    assert TU1().decode_question_untrusted(request) is DropReason.MALFORMED
+
+
+def test_an_ordinary_client_believes_no_reply_with_times() -> None:
+    """It has not asked for them."""
+    probe = TU1().encode_probe(b"hello", KEY, 1)
+    assert TU1().decode_answer_untrusted(probe[:1] + b"\x81" + probe[2:]) is DropReason.MALFORMED
+
+
+@given(st.lists(st.binary(min_size=52, max_size=52), min_size=2, max_size=5, unique=True))
+def test_different_times_have_different_checks(several: list[bytes]) -> None:
+    """As far as 32 bits go; these differ in all but the check itself."""
+    for one, other in pairwise(several):
+        message = Message(MessageType.REPLY, 1, KEY, times=with_check(1, KEY, one, b""))
+        assert is_intact(message)
+        if one[4:] != other[4:]:
+            swapped = decode_message_untrusted(encode_message(message._replace(times=message.times[:4] + other[4:])))
+            assert isinstance(swapped, Message)
+            assert not is_intact(swapped)

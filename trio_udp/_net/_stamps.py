@@ -1,0 +1,92 @@
+"""The transport that measures: the kernel says when each datagram has left and when it came (SO_TIMESTAMPING).
+
+Beside what arrives, the time comes as a control message. Of what leaves, it comes through the error queue, with a
+number that the kernel counts up with each call that sends. What must hold: a time is given to the datagram it belongs
+to or to none. So after an error, which may have been counted or not, the count begins anew; and whoever uses a time
+checks that it lies between readings of his own.
+"""
+
+import contextlib
+import socket
+from typing import Final
+
+from ._address import SockAddr
+from ._ancillary import IS_LINUX, SO_TIMESTAMPING, Hint, read_departure, read_error_untrusted
+from ._batch import ERROR_SPACE, Batch, PortableTransport
+from ._mmsg import BATCH
+
+# include/uapi/linux/net_tstamp.h
+_TX_SOFTWARE: Final = 1 << 1
+_RX_SOFTWARE: Final = 1 << 3
+_SOFTWARE: Final = 1 << 4
+_OPT_ID: Final = 1 << 7
+_OPT_TSONLY: Final = 1 << 11
+_STAMPS: Final = _TX_SOFTWARE | _RX_SOFTWARE | _SOFTWARE | _OPT_ID | _OPT_TSONLY
+_KEPT: Final = 65_536
+"""Departures that nobody has asked for yet."""
+_ROOM: Final = 2048
+"""Bytes of room for a datagram that comes, unless longer ones are sent: it is made anew for each, so not 64 KiB."""
+_QUOTE: Final = 2048
+"""Bytes of a datagram that an ICMP error quotes, at most."""
+_QUEUE: Final = getattr(socket, "MSG_ERRQUEUE", 0)
+
+
+class StampingTransport(PortableTransport):
+    """A real descriptor with the kernel's times."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock)
+        self._largest = _ROOM
+        self._departures: dict[int, int] = {}
+        self._first = 0
+        """Which of our numbers is the kernel's 0."""
+        self._has_stamps = self._ask()
+
+    def _ask(self) -> bool:
+        """Begin to count anew; whether the kernel does this at all."""
+        self._first = self.number
+        with contextlib.suppress(OSError):
+            if IS_LINUX:
+                self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, 0)
+                self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, _STAMPS)
+                return True
+        return False
+
+    def take_departure(self, number: int) -> int | None:
+        """See `Transport.take_departure`."""
+        return self._departures.pop(number, None)
+
+    def _send_nowait(self, data: bytes, sockaddr: SockAddr | None, source: str | None) -> None:
+        self._largest = max(self._largest, len(data) + 1)  # no reply is longer than its request
+        try:
+            super()._send_nowait(data, sockaddr, source)
+        except OSError:
+            if self._has_stamps:
+                self._read_error_queue([])
+                self._ask()
+            raise
+        self.number += 1
+
+    def _drain(self) -> Batch:
+        """First what has left: a reply that is there is to a datagram that left before it came."""
+        hints: list[Hint] = []
+        self._read_error_queue(hints)
+        batch = super()._drain()
+        return batch._replace(hints=hints + batch.hints)
+
+    def _read_error_queue(self, hints: list[Hint]) -> bool:
+        before = len(hints)
+        for _ in range(2 * BATCH):
+            try:
+                quote, control, _flags, sockaddr = self.socket.recvmsg(_QUOTE, ERROR_SPACE, _QUEUE)
+            except OSError:
+                break
+            departure = read_departure(control)
+            if departure is None:
+                hint = read_error_untrusted(quote, control, sockaddr)
+                hints += [hint] if hint is not None else []
+            elif departure.at is not None:
+                self._departures[self._first + departure.number] = departure.at
+                if len(self._departures) > _KEPT:
+                    del self._departures[next(iter(self._departures))]
+        return len(hints) > before

@@ -1,0 +1,132 @@
+"""On which way probes were lost, by what the server tells of those that arrived.
+
+What must hold: a direction is named only if the server's word supports it. A bit that is set in its window says that
+the probe arrived, whatever else the server has forgotten. A bit that is clear says that it did not, only if the server
+has counted this client from its first probe on: that is so if it has forgotten nobody since before that probe left, and
+has not lost count since. Everything else is `unknown`.
+"""
+
+from collections import OrderedDict
+from typing import Final
+
+from ..proto import Arrival, SequenceWindow, Times
+from ._records import Direction
+
+_OPEN_QUESTIONS: Final = 1024
+"""Lost probes whose direction may still become known, or be corrected: many times the server's window of 64."""
+_STATES: Final = 8
+"""Times that a server may lose count before the replies of the first are no longer told apart."""
+
+
+class Directions:
+    """The server's words about one run, and what follows from them."""
+
+    def __init__(self) -> None:
+        self.counts = dict.fromkeys(Direction, 0)
+        """Lost probes."""
+        self.latest: Times | None = None
+        """The server's last word, of the count that it has not lost."""
+        self._is_complete: bool | None = None
+        """Whether it has counted from the first probe on; None before it has said anything."""
+        self._is_final = False
+        """Whether it was asked when all probes had been waited for."""
+        self._replies: OrderedDict[int, SequenceWindow] = OrderedDict()
+        self._lost: OrderedDict[int, Direction] = OrderedDict()
+        self._reordered = 0
+
+    @property
+    def has_counted_all(self) -> bool:
+        """Whether the server's counts are of the whole run."""
+        return bool(self._is_complete)
+
+    @property
+    def reordered(self) -> int:
+        """Replies that came behind one that the server sent later."""
+        return self._reordered
+
+    def tell(self, times: Times, since_first: int, *, is_report: bool = False) -> Arrival | None:
+        """Take the server's word; what the reply is to those before it, unless it is a report.
+
+        Args:
+            times: what the server tells.
+            since_first: nanoseconds from when the first probe left until this reply came.
+            is_report: whether this is no reply to a probe, and has no number of its own.
+        """
+        if self.latest is None:
+            self._is_complete = times.memory >= since_first
+        elif times.state != self.latest.state:
+            self._is_complete = False
+        before = self.latest
+        is_known = before is not None and times.state in (before.state, *self._replies)
+        if before is None or not is_known or (times.state == before.state and times.received >= before.received):
+            self.latest = times
+        arrival = None
+        self._is_final = self._is_final or is_report
+        if not is_report:
+            arrival = self._window(times.state).receive(times.received)
+            self._reordered += arrival is Arrival.REORDERED
+        self._reconsider()
+        return arrival
+
+    def lose(self, sequence: int, *, never_left: bool = False) -> Direction:
+        """Count a probe as lost; on which way, as far as is known by now."""
+        direction = Direction.UPSTREAM if never_left else self._direction_of(sequence)
+        self.counts[direction] += 1
+        if not never_left:
+            self._lost[sequence] = direction
+            if len(self._lost) > _OPEN_QUESTIONS:
+                self._lost.popitem(last=False)
+        return direction
+
+    def find(self, sequence: int) -> None:
+        """Count a lost probe as lost no more, because its answer came late."""
+        # One that is not remembered was lost so long ago that the word on it was the last.
+        direction = self._lost.pop(sequence, Direction.UNKNOWN)
+        if not self.counts[direction]:
+            direction = max(self.counts, key=self.counts.__getitem__)
+        self.counts[direction] -= 1
+
+    def settled(self, sent: int, answered: int) -> dict[Direction, int] | None:
+        """The counts by the server's own, which are exact; None unless those are of the whole run and its last word.
+
+        Without that a probe that arrived after the last reply we had would be taken for lost upstream.
+
+        Args:
+            sent: probes, each either answered or counted here as lost.
+            answered: those of which some answer came.
+        """
+        if self.latest is None or not self.has_counted_all or not self._is_final:
+            return None
+        arrived = self.latest.received - self.latest.duplicates
+        if not answered <= arrived <= sent:
+            return None  # no server that counts right says so
+        return {
+            Direction.UPSTREAM: sent - arrived,
+            Direction.DOWNSTREAM: arrived - answered,
+            Direction.UNKNOWN: 0,
+        }
+
+    def _window(self, state: int) -> SequenceWindow:
+        window = self._replies.get(state)
+        if window is None:
+            window = self._replies[state] = SequenceWindow()
+            if len(self._replies) > _STATES:
+                self._replies.popitem(last=False)
+        return window
+
+    def _direction_of(self, sequence: int) -> Direction:
+        has_come = None if self.latest is None else self.latest.has(sequence)
+        if has_come is None:
+            return Direction.UNKNOWN
+        if has_come:
+            return Direction.DOWNSTREAM
+        return Direction.UPSTREAM if self._is_complete else Direction.UNKNOWN
+
+    def _reconsider(self) -> None:
+        """Name the directions of lost probes anew that the latest word is about."""
+        for sequence, before in self._lost.items():
+            now = self._direction_of(sequence)
+            if now is not Direction.UNKNOWN and now is not before:
+                self.counts[before] -= 1
+                self.counts[now] += 1
+                self._lost[sequence] = now

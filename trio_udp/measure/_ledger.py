@@ -1,0 +1,339 @@
+"""The books of one run: every probe under exactly one heading, whatever comes, twice, changed, late or forged.
+
+Arithmetic: probes, answers and clock readings come in, events come out, and at any time the sums. What must hold:
+`sent` is the sum of the headings, none of which is ever negative; what a stranger sends changes `rejected` and nothing
+else.
+"""
+
+import operator
+from collections import Counter
+from collections.abc import Mapping
+from typing import Final
+
+from .._net import Address
+from ..proto import REPORT, AnswerKind, Arrival, DropReason, Heard, Probe, SequenceWindow, Times
+from ._delays import DelayVariation, OffsetEstimator
+from ._directions import Directions
+from ._distribution import Collector
+from ._records import (
+    Corrupted,
+    Direction,
+    Duplicate,
+    Event,
+    Interval,
+    Late,
+    Lost,
+    Missed,
+    Refused,
+    Rejected,
+    ReplyRecord,
+    Stamps,
+    Summary,
+)
+from ._timing import Readings, Timing, timing_of
+
+_PARTS: Final = ("total", "client_queue", "network", "server", "wake_up")
+_TOGETHER: Final = 256
+"""Replies whose times are added to the sums at once: for each by itself there is no time at 200 µs a probe."""
+_MOST_IMAGINED: Final = 1024
+"""Values that stand for the missed slots of one gap, however many those are."""
+_KEPT_AN_INTERVAL: Final = 4096
+
+
+class Entry:
+    """What is known of one probe, beside what its datagram needs."""
+
+    __slots__ = (
+        "fate",
+        "hint",
+        "late",
+        "left",
+        "missed",
+        "never_left",
+        "number",
+        "probe",
+        "sent",
+        "sent_wall",
+        "was_changed",
+    )
+
+    def __init__(self, probe: Probe, *, due: int, sent: int, sent_wall: int, missed: int = 0) -> None:
+        self.probe = probe
+        self.sent = sent
+        self.sent_wall = sent_wall
+        self.late = max(sent - due, 0)
+        self.fate = ""
+        """Where it is counted; empty while it is waited for."""
+        self.hint: str | None = None
+        self.never_left = False
+        """Whether the call that should have sent it failed."""
+        self.was_changed = False
+        """Whether an answer came that was no good."""
+        self.number: int | None = None
+        """What the kernel calls it, until it has said when it left."""
+        self.left: int | None = None
+        """The kernel's wall clock then."""
+        self.missed = missed
+        """Slots that passed just before it."""
+
+
+class Ledger:
+    """Counts everything."""
+
+    def __init__(self, *, slot: int) -> None:
+        """Open the books; a probe is on time if it is sent within so many nanoseconds of when it was due."""
+        self._slot = slot
+        self._first: int | None = None
+        self._fates: Counter[str] = Counter()
+        self._duplicated = dict.fromkeys(Direction, 0)
+        self._rejected: Counter[DropReason] = Counter()
+        self._changed = 0
+        self._missed = 0
+        self._on_time = 0
+        self._stamps: Counter[Stamps] = Counter()
+        self._directions = Directions()
+        self._order = SequenceWindow()
+        self._clock = OffsetEstimator()
+        self._variations = {way: DelayVariation() for way in ("round_trip", "upstream", "downstream")}
+        self._measured: list[tuple[int, int, int, Timing, Times | None]] = []
+        """What is not in the sums yet: sequence, how late, slots missed, and the times."""
+        self._rtt = Collector()
+        self._corrected = Collector()
+        self._parts = {name: Collector() for name in _PARTS}
+        self._since = Collector(exact=_KEPT_AN_INTERVAL)
+        self._before = (0, 0, 0)
+        self.sent = 0
+        self.rtt_max = 0
+
+    @property
+    def received(self) -> int:
+        """Probes answered well and in time."""
+        return self._fates["received"]
+
+    @property
+    def wants_report(self) -> bool:
+        """Whether there is a server that counts, and could say more than it has."""
+        return self._directions.latest is not None
+
+    # What happens
+
+    def send(self, entry: Entry) -> None:
+        """A probe was sent, or should have been."""
+        self.sent += 1
+        if self._first is None:
+            self._first = entry.sent
+        self._on_time += entry.late < self._slot
+
+    def miss(self, slots: int, before: int) -> Missed:
+        """So many slots passed, and nothing could be sent in them."""
+        self._missed += slots
+        return Missed(slots=slots, before=before)
+
+    def reject(self, reason: DropReason, peer: Address) -> Rejected:
+        """A datagram was not believed."""
+        self._rejected[reason] += 1
+        return Rejected(reason=reason, peer=peer)
+
+    def hear(self, heard: Heard, entry: Entry, readings: Readings, hop_limit: int | None) -> Event | None:
+        """An answer came; what it is, or None if it is a report."""
+        is_report = heard.probe.sequence == REPORT
+        arrival = None
+        if heard.times is not None:
+            first = entry.sent if self._first is None else self._first
+            arrival = self._directions.tell(heard.times, readings.received - first, is_report=is_report)
+        if is_report:
+            return None
+        is_good = heard.is_intact and heard.is_right
+        if heard.kind is AnswerKind.REPLY and not is_good:
+            return self._change(heard, entry, readings, hop_limit)
+        if entry.fate in _ANSWERED:
+            return self._repeat(heard, arrival)
+        if entry.fate:
+            self._find(entry, "late")
+            return Late(sequence=heard.probe.sequence, rtt_ns=timing_of(readings, heard.times).rtt)
+        if heard.kind is not AnswerKind.REPLY:
+            self._end(entry, "refused")
+            return Refused(sequence=heard.probe.sequence, reason=str(heard.kind))
+        self._end(entry, "received")
+        return self._receive(heard, entry, readings, hop_limit)
+
+    def expire(self, entry: Entry, now: int, *, is_over: bool = True) -> Lost | None:
+        """A probe is waited for no more: its time is over, or else the run was stopped before that.
+
+        None if something came that was no good.
+        """
+        direction = Direction.UNKNOWN
+        if entry.was_changed:
+            self._end(entry, "corrupted")
+            return None
+        if is_over or entry.never_left:
+            self._end(entry, "lost")
+            direction = self._directions.lose(entry.probe.sequence, never_left=entry.never_left)
+        else:
+            self._end(entry, "pending")
+        waited = max(now - entry.sent, 0)
+        return Lost(sequence=entry.probe.sequence, direction=direction, waited_ns=waited, hint=entry.hint)
+
+    def interval(self, at_ns: int, elapsed_ns: int) -> Interval:
+        """What happened since this was last asked."""
+        self._sum_up()
+        now = (self.sent, self.received, self._fates["lost"])
+        sent, received, lost = (after - before for after, before in zip(now, self._before, strict=True))
+        found = Interval(
+            at_ns=at_ns,
+            elapsed_ns=elapsed_ns,
+            sent=sent,
+            received=received,
+            lost=max(lost, 0),
+            rtt=self._since.result(),
+        )
+        self._before, self._since = now, Collector(exact=_KEPT_AN_INTERVAL)
+        return found
+
+    def summary(self, at_ns: int, elapsed_ns: int, hints: Mapping[str, int]) -> Summary:
+        """The sums so far."""
+        self._sum_up()
+        fates = self._fates
+        answered = sum(fates[fate] for fate in (*_ANSWERED, "corrupted"))
+        pending = self.sent - answered - fates["lost"]
+        settled = None if pending else self._directions.settled(self.sent, answered)
+        lost, latest = settled or self._directions.counts, self._directions.latest
+        seen = self._duplicated[Direction.UPSTREAM]
+        return Summary(
+            at_ns=at_ns,
+            elapsed_ns=elapsed_ns,
+            sent=self.sent,
+            received=fates["received"],
+            late=fates["late"],
+            corrupted=fates["corrupted"],
+            refused=fates["refused"],
+            lost_upstream=lost[Direction.UPSTREAM],
+            lost_downstream=lost[Direction.DOWNSTREAM],
+            lost_unknown=lost[Direction.UNKNOWN],
+            pending=pending,
+            is_complete=settled is not None,
+            duplicated_upstream=seen if latest is None else max(latest.duplicates, seen),
+            duplicated_downstream=self._duplicated[Direction.DOWNSTREAM],
+            duplicated_unknown=self._duplicated[Direction.UNKNOWN],
+            reordered=self._order.reordered,
+            reordered_upstream=0 if latest is None else latest.reordered,
+            reordered_downstream=self._directions.reordered,
+            changed=self._changed,
+            rejected=dict(self._rejected),
+            hints=dict(hints),
+            missed_slots=self._missed,
+            on_time=self._on_time,
+            stamps=dict(self._stamps),
+            rtt=self._rtt.result(),
+            rtt_corrected=self._corrected.result(),
+            total=self._parts["total"].result(),
+            client_queue=self._parts["client_queue"].result(),
+            network=self._parts["network"].result(),
+            server=self._parts["server"].result(),
+            wake_up=self._parts["wake_up"].result(),
+            round_trip=self._variations["round_trip"].result(),
+            upstream=self._variations["upstream"].result(),
+            downstream=self._variations["downstream"].result(),
+            clock=self._clock.result(),
+        )
+
+    # Small parts
+
+    def _end(self, entry: Entry, fate: str) -> None:
+        entry.fate = fate
+        self._fates[fate] += 1
+
+    def _find(self, entry: Entry, fate: str) -> None:
+        """Something came for a probe that had been given up."""
+        if entry.fate == "lost" and not entry.never_left:
+            self._directions.find(entry.probe.sequence)
+        self._fates[entry.fate] -= 1
+        self._end(entry, fate)
+
+    def _change(self, heard: Heard, entry: Entry, readings: Readings, hop_limit: int | None) -> Corrupted:
+        self._changed += 1
+        entry.was_changed = True
+        if entry.fate == "lost":
+            self._find(entry, "corrupted")
+        return Corrupted(
+            sequence=heard.probe.sequence,
+            rtt_ns=timing_of(readings, None).rtt,
+            size=heard.size,
+            hop_limit=hop_limit,
+            is_intact=heard.is_intact,
+        )
+
+    def _repeat(self, heard: Heard, arrival: Arrival | None) -> Duplicate:
+        if arrival is None:
+            direction = Direction.UNKNOWN
+        else:
+            direction = Direction.DOWNSTREAM if arrival is Arrival.DUPLICATE else Direction.UPSTREAM
+        self._duplicated[direction] += 1
+        return Duplicate(sequence=heard.probe.sequence, direction=direction)
+
+    def _receive(self, heard: Heard, entry: Entry, readings: Readings, hop_limit: int | None) -> ReplyRecord:
+        timing, times = timing_of(readings, heard.times), heard.times
+        sequence = heard.probe.sequence
+        is_reordered = self._order.receive(sequence) is not Arrival.NEXT
+        self._measure(sequence, entry, timing, times)
+        return ReplyRecord(
+            sequence=sequence,
+            rtt_ns=timing.rtt,
+            stamps=timing.stamps,
+            total_ns=timing.total,
+            client_queue_ns=timing.client_queue,
+            network_ns=timing.network,
+            server_ns=timing.server,
+            wake_up_ns=timing.wake_up,
+            late_ns=entry.late,
+            sent_at_ns=timing.left_at,
+            received_at_ns=timing.came_at,
+            server_arrived_at_ns=None if times is None else times.arrived,
+            server_stamps=None if times is None else Stamps.KERNEL if times.by_kernel else Stamps.USER,
+            server_sequence=None if times is None else times.received,
+            is_reordered=is_reordered,
+            size=heard.size,
+            hop_limit=hop_limit,
+        )
+
+    def _measure(self, sequence: int, entry: Entry, timing: Timing, times: Times | None) -> None:
+        self.rtt_max = max(self.rtt_max, timing.rtt)
+        self._measured.append((sequence, entry.late, entry.missed, timing, times))
+        if len(self._measured) >= _TOGETHER:
+            self._sum_up()
+
+    def _sum_up(self) -> None:
+        """Add what was measured to the sums."""
+        measured, self._measured = self._measured, []
+        timings = [timing for _, _, _, timing, _ in measured]
+        rtts = [timing.rtt for timing in timings]
+        self._stamps.update(timing.stamps for timing in timings)
+        self._rtt.extend(rtts)
+        self._since.extend(rtts)
+        self._corrected.extend(timing.rtt + late for _, late, _, timing, _ in measured)
+        for name, collector in self._parts.items():
+            collector.extend(value for value in map(operator.attrgetter(name), timings) if value is not None)
+        for sequence, late, missed, timing, times in measured:
+            if missed:
+                self._imagine(timing.rtt + late, missed)
+            self._variations["round_trip"].add(sequence, timing.rtt)
+            if times is not None:
+                self._compare_clocks(sequence, timing, times)
+
+    def _compare_clocks(self, sequence: int, timing: Timing, times: Times) -> None:
+        self._variations["upstream"].add(sequence, times.arrived - timing.left_at)
+        if times.turnaround is not None:
+            self._variations["downstream"].add(sequence, timing.came_at - times.arrived - times.turnaround)
+            self._clock.add(timing.left_at, times.arrived, times.turnaround, timing.came_at)
+
+    def _imagine(self, from_due: int, missed: int) -> None:
+        """Add what probes would have measured that should have left in the slots that were missed before this one.
+
+        Each from its own slot on, for its reply could not have come before this one's did.
+        """
+        step = -(-missed // _MOST_IMAGINED)
+        for slots in range(missed, 0, -step):
+            self._corrected.add_many(from_due + slots * self._slot, min(step, slots))
+
+
+_ANSWERED: Final = ("received", "late", "refused")

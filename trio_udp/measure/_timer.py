@@ -1,0 +1,117 @@
+"""Wait until a point of time, more exactly than Trio's own clock allows.
+
+Trio waits in `epoll`, whose timeouts are whole milliseconds: `trio.sleep_until` is late by half of one (measured: 0.6
+ms). Linux has timers that are descriptors; to wait for one of those is to wait until it is readable, to the
+microsecond, and no processor spins. Everywhere else, and on any clock but the system's (a virtual one in a test),
+Trio's own is used.
+"""
+
+import contextlib
+import ctypes
+import errno
+import functools
+import os
+import struct
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Final, Protocol
+
+import trio
+
+# struct itimerspec: interval and first expiry, seconds and nanoseconds each
+_ITIMERSPEC: Final = struct.Struct("@qqqq")
+# include/uapi/linux/timerfd.h and time.h
+_CLOCK_MONOTONIC: Final = 1
+_TFD_NONBLOCK: Final = 0o4000
+_TFD_CLOEXEC: Final = 0o2000000
+_TFD_TIMER_ABSTIME: Final = 1
+_SECOND: Final = 1_000_000_000
+
+
+class Timer(Protocol):
+    """Something to wait with."""
+
+    def now(self) -> int:
+        """Nanoseconds of a clock that is never set."""
+
+    async def sleep_until(self, when: int) -> None:
+        """Return at that time of this clock, or at once; a checkpoint in either case."""
+
+
+class TrioTimer:
+    """Trio's clock, whatever that is."""
+
+    def now(self) -> int:
+        """See `Timer.now`."""
+        return round(trio.current_time() * _SECOND)
+
+    async def sleep_until(self, when: int) -> None:
+        """See `Timer.sleep_until`."""
+        await trio.sleep_until(when / _SECOND)
+
+
+class KernelTimer:
+    """A timer descriptor. One task waits at a time."""
+
+    def __init__(self, descriptor: int, set_time: Callable[[int, bytes], None]) -> None:
+        self._descriptor = descriptor
+        self._set_time = set_time
+
+    def now(self) -> int:
+        """See `Timer.now`."""
+        return time.monotonic_ns()
+
+    async def sleep_until(self, when: int) -> None:
+        """See `Timer.sleep_until`."""
+        if when <= time.monotonic_ns():
+            await trio.lowlevel.checkpoint()
+            return
+        self._set_time(self._descriptor, _ITIMERSPEC.pack(0, 0, *divmod(when, _SECOND)))
+        while time.monotonic_ns() < when:
+            await trio.lowlevel.wait_readable(self._descriptor)
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._descriptor, 8)
+
+
+@contextlib.contextmanager
+def open_timer() -> Iterator[Timer]:
+    """The best timer there is, for the length of the block."""
+    library = find_library() if runs_in_real_time() else None
+    if library is None:
+        yield TrioTimer()
+        return
+    descriptor = library.timerfd_create(_CLOCK_MONOTONIC, _TFD_NONBLOCK | _TFD_CLOEXEC)
+    if descriptor < 0:  # out of descriptors, or a sandbox that forbids it
+        yield TrioTimer()
+        return
+    try:
+        yield KernelTimer(descriptor, functools.partial(_set_time, library))
+    finally:
+        trio.lowlevel.notify_closing(descriptor)
+        os.close(descriptor)
+
+
+def runs_in_real_time() -> bool:
+    """Whether this `trio.run` has a clock on which a second lasts a second."""
+    clock = trio.lowlevel.current_clock()
+    return 0.5 < clock.deadline_to_sleep_time(clock.current_time() + 1) < 1.5
+
+
+@functools.cache
+def find_library() -> ctypes.CDLL | None:
+    """A C library with timer descriptors; None where it has none. (From Python 3.13 on `os` has the same calls.)"""
+    if sys.platform != "linux":
+        return None
+    library = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(library, "timerfd_settime"):
+        return None
+    library.timerfd_create.argtypes = [ctypes.c_int, ctypes.c_int]
+    library.timerfd_settime.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p]
+    return library
+
+
+def _set_time(library: ctypes.CDLL, descriptor: int, specification: bytes) -> None:
+    if library.timerfd_settime(descriptor, _TFD_TIMER_ABSTIME, specification, None) < 0:
+        number = ctypes.get_errno() or errno.EINVAL
+        raise OSError(number, os.strerror(number))

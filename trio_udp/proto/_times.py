@@ -1,0 +1,205 @@
+"""The times extension: what a probe carries there, and what a server tells about the probes it has had.
+
+In a REQUEST, big-endian, 52 bytes, of which all but the first two fields are zeros that make room for the answer (E4):
+
+| bytes | field    | meaning                                                                                         |
+|-------|----------|-------------------------------------------------------------------------------------------------|
+| 4     | check    | CRC-32 over attempt, ids, the other 48 bytes here, and the payload                              |
+| 4     | sequence | 1 …: the probe's number; 0 asks only for a report, and is no probe                              |
+
+In a REPLY:
+
+| bytes | field      | meaning                                                                                       |
+|-------|------------|-----------------------------------------------------------------------------------------------|
+| 4     | check      | as above                                                                                      |
+| 4     | state      | changes when the server has lost count of this client                                         |
+| 4     | memory     | for how long the server has forgotten no client, in units of 2^18 ns; rounded down            |
+| 4     | received   | probes of this client that came, this one and duplicates among them; 0: nothing is known      |
+| 4     | duplicates | those of them whose sequence had come before                                                  |
+| 4     | reordered  | those of them that came behind a greater sequence (RFC 4737), duplicates not counted          |
+| 4     | highest    | the greatest sequence that came                                                               |
+| 8     | window     | bit n, counted from the lowest, is set if the sequence `highest` - 1 - n came                 |
+| 8     | arrived    | when this probe came, nanoseconds of the server's wall clock                                  |
+| 4     | turnaround | nanoseconds from then until the reply was handed to the kernel; the greatest: as long or more |
+| 4     | flags      | 1: `arrived` is the kernel's word; 2: this is a report                                        |
+
+What must hold: neither side takes a changed datagram for a good one, because a flipped bit in a number here would make
+every figure wrong. The check says so of accidents; against malice there are ids, and the tag. And `received` grows by
+one with every probe, so it numbers the replies: that is how a reply that came twice is told from a probe that did.
+
+A server that only sets the direction bit and sends the rest back, as simple reflectors do, says "nothing is known".
+"""
+
+import struct
+import zlib
+from collections import OrderedDict
+from typing import Final, NamedTuple
+
+from ._arrivals import SequenceWindow
+from ._codec import TIMES_SIZE, Message
+from ._exchanges import Peer
+
+# check, sequence
+_PROBE: Final = struct.Struct("!II")
+# check, state, memory, received, duplicates, reordered, highest, window, arrived, turnaround, flags
+_TIMES: Final = struct.Struct("!IIIIIIIQQII")
+_CHECK: Final = struct.Struct("!I")
+_SEQUENCE: Final = struct.Struct("!4xI")
+_ARRIVED: Final = struct.Struct("!36xQ")
+_TURNAROUND: Final = struct.Struct("!I")
+_TURNAROUND_AT: Final = 44
+_PADDING: Final = bytes(TIMES_SIZE - _PROBE.size)
+
+MAX_SEQUENCE: Final = 2**32 - 1
+WINDOW: Final = 64
+"""Sequences before the highest that a reply tells about."""
+_WINDOW_MASK: Final = 2**WINDOW - 1
+_MEMORY_UNIT: Final = 2**18
+_LONGEST: Final = 2**32 - 1
+_BY_KERNEL: Final = 1
+_IS_REPORT: Final = 2
+
+MAX_PROBING: Final = 1024
+"""Clients that are counted at a time, some 700 bytes each (E2); a new one replaces the one that was silent longest."""
+
+
+class Times(NamedTuple):
+    """What a server tells in one reply."""
+
+    state: int
+    memory: int
+    """Nanoseconds for which it has forgotten nobody, at least."""
+    received: int
+    duplicates: int
+    reordered: int
+    highest: int
+    window: int
+    arrived: int
+    """When the probe came: nanoseconds of the server's wall clock."""
+    turnaround: int | None
+    """Nanoseconds until the reply left; None if it took more than four seconds."""
+    by_kernel: bool
+    """Whether the kernel says when it came, and not the server's own clock later on."""
+
+    def has(self, sequence: int) -> bool | None:
+        """Whether the probe with this number had come; None if this does not say."""
+        back = self.highest - sequence
+        if back == 0:
+            return True
+        if 0 < back <= WINDOW:
+            return bool(self.window >> (back - 1) & 1)
+        return None
+
+
+def check_of(attempt: int, ids: bytes, times: bytes, payload: bytes) -> bytes:
+    """The check that belongs into the first four bytes of `times`."""
+    return _CHECK.pack(zlib.crc32(payload, zlib.crc32(times[_CHECK.size :], zlib.crc32(bytes([attempt]) + ids))))
+
+
+def with_check(attempt: int, ids: bytes, times: bytes, payload: bytes) -> bytes:
+    """The same times with their check."""
+    return check_of(attempt, ids, times, payload) + times[_CHECK.size :]
+
+
+def is_intact(message: Message) -> bool:
+    """Whether the check of a message that has times belongs to its bytes."""
+    return message.times[: _CHECK.size] == check_of(message.attempt, message.ids, message.times, message.payload)
+
+
+def encode_sequence(sequence: int) -> bytes:
+    """A probe's times, their check not filled in yet."""
+    return _PROBE.pack(0, sequence) + _PADDING
+
+
+def decode_sequence_untrusted(times: bytes) -> int | None:
+    """The sequence in a request's times; None where there is something else in them."""
+    fits = len(times) == TIMES_SIZE and times.endswith(_PADDING)
+    return int(_SEQUENCE.unpack_from(times)[0]) if fits else None
+
+
+def decode_times_untrusted(times: bytes) -> Times | None:
+    """What a reply's times say; None where they say that nothing is known, and for what no server can mean."""
+    if len(times) != TIMES_SIZE:
+        return None
+    fields = _TIMES.unpack(times)
+    _, state, memory, received, duplicates, reordered, highest, window, arrived, turnaround, flags = fields
+    if not highest or received <= duplicates + reordered:
+        return None
+    return Times(
+        state, memory * _MEMORY_UNIT, received, duplicates, reordered, highest, window, arrived,
+        None if turnaround == _LONGEST else turnaround, bool(flags & _BY_KERNEL),
+    )  # fmt: skip
+
+
+def asks_for_report(times: bytes) -> bool:
+    """Whether that is all that these times of a reply are for."""
+    return bool(times[-1] & _IS_REPORT)
+
+
+def with_turnaround(times: bytes, now: int) -> bytes:
+    """A reply's times, as they are when it leaves now, in nanoseconds of the server's wall clock."""
+    (arrived,) = _ARRIVED.unpack_from(times)
+    turnaround = _TURNAROUND.pack(min(max(now - arrived, 0), _LONGEST))
+    return times[:_TURNAROUND_AT] + turnaround + times[_TURNAROUND_AT + _TURNAROUND.size :]
+
+
+class _Client:
+    """One that is counted."""
+
+    __slots__ = ("probes", "state")
+
+    def __init__(self, state: int) -> None:
+        self.state = state
+        self.probes = SequenceWindow()
+
+
+class ProbeTable:
+    """A server's memory of those who probe it: bounded, and honest about what it has forgotten."""
+
+    def __init__(self, *, began: int, limit: int = MAX_PROBING) -> None:
+        """Make an empty table at this time, nanoseconds of the server's wall clock, for so many clients."""
+        self._limit = limit
+        self._complete_since = began
+        self._next_state = began // _MEMORY_UNIT % 2**32
+        self._clients: OrderedDict[tuple[Peer, bytes], _Client] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._clients)
+
+    def receive(self, peer: Peer, instance: bytes, sequence: int, *, arrived: int, by_kernel: bool = False) -> bytes:
+        """Count one probe, and return the times to answer it with, neither check nor turnaround filled in yet.
+
+        Args:
+            peer: where it came from.
+            instance: its instance id; peer and instance together are a client.
+            sequence: its number; 0 counts nothing.
+            arrived: when it came, nanoseconds of the server's wall clock.
+            by_kernel: whether the kernel says so.
+        """
+        client = self._clients.get((peer, instance)) if not sequence else self._count(peer, instance, sequence, arrived)
+        flags = (_BY_KERNEL if by_kernel else 0) | (0 if sequence else _IS_REPORT)
+        memory = min(max(arrived - self._complete_since, 0) // _MEMORY_UNIT, _LONGEST)
+        if client is None:
+            return _TIMES.pack(0, 0, memory, 0, 0, 0, 0, 0, arrived, 0, flags)
+        probes = client.probes
+        return _TIMES.pack(
+            0, client.state, memory, probes.received % 2**32, probes.duplicates % 2**32, probes.reordered % 2**32,
+            probes.highest, probes.bits >> 1 & _WINDOW_MASK, arrived, 0, flags,
+        )  # fmt: skip
+
+    def _count(self, peer: Peer, instance: bytes, sequence: int, now: int) -> _Client:
+        key = (peer, instance)
+        client = self._clients.get(key)
+        if client is None:
+            if len(self._clients) == self._limit:
+                self._clients.popitem(last=False)
+                self._complete_since = now
+            client = self._clients[key] = _Client(self._new_state())
+        self._clients.move_to_end(key)
+        if client.probes.receive(sequence) is None:
+            client.state = self._new_state()  # whether that one was a duplicate nobody can tell any more
+        return client
+
+    def _new_state(self) -> int:
+        self._next_state = (self._next_state + 1) % 2**32
+        return self._next_state
