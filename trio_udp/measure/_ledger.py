@@ -142,6 +142,8 @@ class Ledger:
             first = entry.sent if self._first is None else self._first
             arrival = self._directions.tell(heard.times, readings.received - first, is_report=is_report)
         if is_report:
+            if heard.times is None:
+                self._directions.doubt()  # it has forgotten us
             return None
         is_good = heard.is_intact and heard.is_right
         if heard.kind is AnswerKind.REPLY and not is_good:
