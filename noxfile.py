@@ -15,6 +15,7 @@ PYPROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PYPROJECT)
 LINT = nox.project.dependency_groups(PYPROJECT, "lint")
 TYPES = nox.project.dependency_groups(PYPROJECT, "types")
+FUZZ = nox.project.dependency_groups(PYPROJECT, "fuzz")
 MUTATION = nox.project.dependency_groups(PYPROJECT, "mutation")
 
 
@@ -84,9 +85,16 @@ def netns(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Fuzz every function that first touches bytes from the network; two million inputs or so, in a minute."""
+    session.install(*FUZZ, ".[test]")
+    session.run("python", "-m", "tests.fuzz", *session.posargs)
+
+
+@nox.session
 def evidence(session: nox.Session) -> None:
     """Compute the large figures, write docs/evidence.json and README's table; half an hour or so, resumable."""
-    session.install(".[test]")
+    session.install(*FUZZ, ".[test]")
     session.run("python", "-m", "tests.evidence", *session.posargs)
 
 

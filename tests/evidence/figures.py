@@ -16,6 +16,10 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from pathlib import Path
 from random import Random
 from typing import Any, Final, NamedTuple
+from zlib import crc32
+
+from tests.fuzz.run import fuzz
+from tests.properties.test_untrusted import TRIALS
 
 from . import forgeries, residual
 from .once import OnceSimulation, draw_faults
@@ -29,6 +33,9 @@ _SOURCES: Final = (
     "trio_udp/proto",
     "trio_udp/_chaos.py",
     "tests/properties/forge.py",
+    "tests/properties/test_untrusted.py",
+    "tests/fuzz",
+    "trio_udp/_net/_ancillary.py",
     *(f"tests/evidence/{name}.py" for name in ("figures", "forgeries", "once", "residual", "simulator", "swarm")),
 )
 _A_RUN: Final = 200
@@ -94,6 +101,11 @@ def _residual(seed: str, index: int, size: int) -> Counter[str]:
     return residual.ask(Random(f"{seed} {index}"), size, *residual.CELLS[index % len(residual.CELLS)])
 
 
+def _inputs(seed: str, index: int, size: int) -> Counter[str]:
+    name = list(TRIALS)[index % len(TRIALS)]
+    return Counter({"inputs": fuzz(name, size, crc32(f"{seed} {index}".encode()) or 1), name: size})
+
+
 def _named(*names: str) -> Callable[[Counter[str]], dict[str, Any]]:
     return lambda counts: {name: counts[name] for name in names}
 
@@ -129,6 +141,7 @@ FIGURES: Final = {
             ),
         ),
         Figure("residual", ("C7",), 1_200_000, 20_000, _residual, residual.result),
+        Figure("inputs", ("A1", "A2"), 100_000_000, 500_000, _inputs, dict),
     )
 }
 

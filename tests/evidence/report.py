@@ -44,11 +44,18 @@ def _residual(result: Entry) -> tuple[str, str]:
     )
 
 
+def _inputs(result: Entry) -> tuple[str, str]:
+    functions = len(result) - 1
+    tried = f"{result['inputs']:,} inputs by a fuzzer, at the {functions} functions that first touch network bytes"
+    return tried, "0 raised, or returned what they do not declare"
+
+
 _SAY: Final[dict[str, Callable[[Entry], tuple[str, str]]]] = {
     "forgeries": _forgeries,
     "requests": _requests,
     "once": _once,
     "residual": _residual,
+    "inputs": _inputs,
 }
 
 

@@ -283,6 +283,7 @@ def test_the_evidence_has_every_figure_and_no_failure() -> None:
     assert (forgeries["believed"], forgeries["early"], forgeries["misjudged"], requests["violations"]) == (0, 0, 0, 0)
     assert entries["once"]["result"]["violations"] == 0
     assert entries["residual"]["result"]["p_value"] > 0.01
+    assert entries["inputs"]["result"]["inputs"] >= entries["inputs"]["count"] >= 100_000_000
 
 
 def test_writing_the_evidence_changes_the_table_and_nothing_else(tmp_path: Path) -> None:
