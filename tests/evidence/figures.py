@@ -21,7 +21,7 @@ from zlib import crc32
 from tests.fuzz.run import fuzz
 from tests.properties.test_untrusted import TRIALS
 
-from . import forgeries, residual
+from . import floods, forgeries, residual
 from .once import OnceSimulation, draw_faults
 from .simulator import Broken, Simulation
 from .swarm import draw_swarm
@@ -33,9 +33,6 @@ _SOURCES: Final = (
     "trio_udp/proto",
     "trio_udp/_chaos.py",
     "tests/properties/forge.py",
-    "tests/properties/test_untrusted.py",
-    "tests/fuzz",
-    "trio_udp/_net/_ancillary.py",
     *(f"tests/evidence/{name}.py" for name in ("figures", "forgeries", "once", "residual", "simulator", "swarm")),
 )
 _A_RUN: Final = 200
@@ -59,6 +56,8 @@ class Figure(NamedTuple):
     chunk: Chunk
     result: Callable[[Counter[str]], dict[str, Any]]
     """What the evidence says about the counts."""
+    sources: tuple[str, ...] = ()
+    """What its chunks depend on besides what all do."""
 
     def command(self, seed: int, count: int) -> str:
         """What computes it again."""
@@ -106,11 +105,16 @@ def _inputs(seed: str, index: int, size: int) -> Counter[str]:
     return Counter({"inputs": fuzz(name, size, crc32(f"{seed} {index}".encode()) or 1), name: size})
 
 
+def _floods(seed: str, index: int, size: int) -> Counter[str]:
+    return floods.flood_all(size, size * 60e-6)
+
+
 def _named(*names: str) -> Callable[[Counter[str]], dict[str, Any]]:
     return lambda counts: {name: counts[name] for name in names}
 
 
 _ENDS: Final = ("replies", "no_reply", "busy", "error", "no_room", "cancelled")
+_FUZZED: Final = ("tests/properties/test_untrusted.py", "tests/fuzz", "trio_udp/_net/_ancillary.py")
 FIGURES: Final = {
     figure.name: figure
     for figure in (
@@ -141,7 +145,8 @@ FIGURES: Final = {
             ),
         ),
         Figure("residual", ("C7",), 1_200_000, 20_000, _residual, residual.result),
-        Figure("inputs", ("A1", "A2"), 100_000_000, 500_000, _inputs, dict),
+        Figure("inputs", ("A1", "A2"), 100_000_000, 500_000, _inputs, dict, _FUZZED),
+        Figure("floods", ("E2", "E7"), 1_000_000, 1_000_000, _floods, dict, ("trio_udp", "tests/evidence/flooded.py")),
     )
 }
 
@@ -204,7 +209,7 @@ def _notebook(
         yield {}, lambda index, size, counts: None
         return
     kept.mkdir(exist_ok=True)
-    path = kept / f"{figure.name}-{seed}-{_sources_digest()}.jsonl"
+    path = kept / f"{figure.name}-{seed}-{_sources_digest(figure)}.jsonl"
     done: Done = {}
     for line in path.read_text().splitlines() if path.exists() else ():
         with contextlib.suppress(ValueError):  # the last line of a run that was killed
@@ -218,9 +223,9 @@ def _notebook(
         yield done, write
 
 
-def _sources_digest() -> str:
+def _sources_digest(figure: Figure) -> str:
     digest = hashlib.blake2b(digest_size=8)
-    for source in _SOURCES:
+    for source in (*_SOURCES, *figure.sources):
         for path in sorted((ROOT / source).rglob("*.py")) or [ROOT / source]:
             digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -50,12 +50,22 @@ def _inputs(result: Entry) -> tuple[str, str]:
     return tried, "0 raised, or returned what they do not declare"
 
 
+def _floods(result: Entry) -> tuple[str, str]:
+    kinds = ("junk", "sources", "opens", "duplicates")
+    sent = " + ".join(f"{result[f'{kind} sent']:,}" for kind in kinds)
+    growth = max(result[f"{kind} growth"] for kind in kinds)
+    answered = min(result[f"{kind} replies"] / result[f"{kind} requests"] for kind in kinds)
+    tried = f"{sent} datagrams at one server: 60 s of junk, spoofed sources, new clients, duplicates"
+    return tried, f"memory grew by {growth / 1024:.0f} KiB at most; {answered:.1%} of honest requests answered at least"
+
+
 _SAY: Final[dict[str, Callable[[Entry], tuple[str, str]]]] = {
     "forgeries": _forgeries,
     "requests": _requests,
     "once": _once,
     "residual": _residual,
     "inputs": _inputs,
+    "floods": _floods,
 }
 
 

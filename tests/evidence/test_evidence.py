@@ -24,8 +24,9 @@ from trio_udp.proto import (
 from trio_udp.proto._once import UNBORN, OnceState
 from trio_udp.proto._reply_cache import Kept, OnceRequest
 
-from . import residual
+from . import floods, residual
 from .figures import FIGURES, ROOT, Figure, compute
+from .flooded import KINDS
 from .report import EVIDENCE, README, read_evidence, table, table_in, write_evidence
 from .simulator import Broken, Simulation
 from .swarm import draw_swarm
@@ -84,6 +85,15 @@ def test_failures_of_another_loss_do_not_match() -> None:
     failed = round(10_000 * (1 - (1 - 0.22) ** 2) ** 2)
     counts = Counter({"0.2 2 requests": 10_000, "0.2 2 failed": failed})
     assert residual.result(counts)["p_value"] < 1e-6
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_flood_takes_no_memory_and_honest_requests_are_answered(kind: str) -> None:
+    """E2, E7, in small, on loopback: the sender is not told, and its datagrams are not remembered."""
+    counts = floods.flood(kind, 20_000, warm_up=20_000)
+    assert counts[f"{kind} sent"] == 20_000
+    assert counts[f"{kind} growth"] <= 2**20
+    assert counts[f"{kind} replies"] == counts[f"{kind} requests"] > 0
 
 
 # A broken core is noticed
@@ -283,6 +293,11 @@ def test_the_evidence_has_every_figure_and_no_failure() -> None:
     assert (forgeries["believed"], forgeries["early"], forgeries["misjudged"], requests["violations"]) == (0, 0, 0, 0)
     assert entries["once"]["result"]["violations"] == 0
     assert entries["residual"]["result"]["p_value"] > 0.01
+    flooded = entries["floods"]["result"]
+    assert flooded["junk sent"] >= 1_000_000
+    for kind in KINDS:
+        assert flooded[f"{kind} growth"] <= 2**20
+        assert flooded[f"{kind} replies"] >= 0.99 * flooded[f"{kind} requests"]
     assert entries["inputs"]["result"]["inputs"] >= entries["inputs"]["count"] >= 100_000_000
 
 
