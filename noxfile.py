@@ -9,12 +9,13 @@ from pathlib import Path
 import nox
 
 nox.options.error_on_missing_interpreters = False
-nox.options.sessions = ["lint", "types", "tests", "coverage", "properties", "build", "bench"]
+nox.options.sessions = ["lint", "types", "tests", "coverage", "properties", "netns", "build", "bench"]
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PYPROJECT)
 LINT = nox.project.dependency_groups(PYPROJECT, "lint")
 TYPES = nox.project.dependency_groups(PYPROJECT, "types")
+FUZZ = nox.project.dependency_groups(PYPROJECT, "fuzz")
 MUTATION = nox.project.dependency_groups(PYPROJECT, "mutation")
 
 
@@ -76,9 +77,24 @@ def properties(session: nox.Session) -> None:
 
 
 @nox.session
+def netns(session: nox.Session) -> None:
+    """Real kernels, forgers and other people's programs, in namespaces; skips, with the reason, without root."""
+    session.install(".[test]")
+    session.run("python", "-m", "pip", "install", "-r", "tests/netns/peers.txt", success_codes=[0, 1])  # may lack some
+    session.run("pytest", "-m", "", "tests/netns", *session.posargs)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Fuzz every function that first touches bytes from the network; two million inputs or so, in a minute."""
+    session.install(*FUZZ, ".[test]")
+    session.run("python", "-m", "tests.fuzz", *session.posargs)
+
+
+@nox.session
 def evidence(session: nox.Session) -> None:
     """Compute the large figures, write docs/evidence.json and README's table; half an hour or so, resumable."""
-    session.install(".[test]")
+    session.install(*FUZZ, ".[test]")
     session.run("python", "-m", "tests.evidence", *session.posargs)
 
 

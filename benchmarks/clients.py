@@ -31,7 +31,7 @@ import trio
 from wire import IDS, PAYLOAD, answer, request, udp_socket
 
 import trio_udp
-from trio_udp._client import DEFAULT_MAX_IN_FLIGHT
+from trio_udp.proto import DEFAULT_MAX_IN_FLIGHT
 
 TASKS: Final = (1, 100, 1000, 10_000)
 MEMORY_IN_FLIGHT: Final = 10_000

@@ -50,8 +50,6 @@ class Goal:
         return median(values) <= self.bound if self.at_most else median(values) >= self.bound
 
 
-_NO_KEYS: Final = "the package has no keys yet"
-
 GOALS: Final = (
     Goal("endpoint echo, no protocol", servers.TITLE, servers.ENDPOINT, 1.3, servers.PLAIN),
     Goal("the same", servers.TITLE, servers.ENDPOINT, 8, servers.BY_HAND),
@@ -60,7 +58,7 @@ GOALS: Final = (
     Goal("`serve`, `def` handler", servers.TITLE, servers.DEF, 1.0, servers.PLAIN),
     Goal("`serve`, `async def` that does not wait", servers.TITLE, servers.ASYNC, 0.6, servers.PLAIN),
     Goal("`serve`, `async def` that awaits once", servers.TITLE, servers.WAITING, 0.4, servers.PLAIN),
-    Goal("the same, keyed", "", "", 0.6, "its unkeyed self", missing=_NO_KEYS),
+    Goal("`serve`, `def` handler, keyed", servers.TITLE, servers.KEYED, 0.6, servers.DEF),
     Goal("client, 1 task", clients.title(1), clients.OURS, 1.0, clients.BY_HAND),
     Goal("client, 100 tasks", clients.title(100), clients.OURS, 3, clients.BY_HAND),
     Goal("the same", clients.title(100), clients.OURS, 1.3, clients.UVLOOP),

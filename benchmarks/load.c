@@ -1,6 +1,6 @@
 /* The load generator, and the fastest echo servers to compare with. Linux.
  *
- *   load tu1|dns|irtt PORT SOURCES OUTSTANDING PAYLOAD JUNK WARM_UP SECONDS
+ *   load tu1|keyed|dns|irtt PORT SOURCES OUTSTANDING PAYLOAD JUNK WARM_UP SECONDS
  *                      prints: answers seconds lost stale wrong median-us p99-us
  *   load echo-many     prints its port, then echoes until it is killed: recvmmsg and sendmmsg
  *   load echo-one      the same with recvfrom and sendto
@@ -31,6 +31,8 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
+
+#include "blake2b.h"
 
 enum {
     HEADER = 24,
@@ -103,6 +105,40 @@ static int read_tu1_answer(const unsigned char *data, int size, uint64_t *number
     memcpy(number, data + 16, sizeof *number);
     write_tu1(expected, 0x81, *number);
     return memcmp(data, expected, size) ? 0 : size;
+}
+
+/* keyed: the same with flag 1, key id 1, and a tag by the key of 32 zero bytes at the end; an answer's tag covers its
+ * request's first */
+
+static int write_keyed(unsigned char *data, unsigned char type, uint64_t number) {
+    int size = write_tu1(data, type, number);
+    data[2] = data[4] = 1;
+    return size;
+}
+
+static const uint64_t *begun(const char *person, uint64_t *state) {
+    static const unsigned char key[32];
+    if (!state[0]) blake2b_begin(state, key, person);
+    return state;
+}
+
+static int write_keyed_request(unsigned char *data, uint64_t number) {
+    static uint64_t state[8];
+    int size = write_keyed(data, 0x01, number);
+    blake2b_tag(begun("tu1 request", state), data, size, data + size);
+    return size + BLAKE2B_TAG;
+}
+
+static int read_keyed_answer(const unsigned char *data, int size, uint64_t *number) {
+    static unsigned char request[MAX_DATAGRAM + 8], expected[MAX_DATAGRAM + 8 + BLAKE2B_TAG];
+    static uint64_t state[8];
+    if (size != HEADER + payload + BLAKE2B_TAG) return 0;
+    memcpy(number, data + 16, sizeof *number);
+    int length = write_keyed_request(request, *number) - BLAKE2B_TAG;
+    memcpy(expected, request + length, BLAKE2B_TAG);
+    write_keyed(expected + BLAKE2B_TAG, 0x81, *number);
+    blake2b_tag(begun("tu1 answer", state), expected, BLAKE2B_TAG + length, expected + BLAKE2B_TAG + length);
+    return memcmp(data, expected + BLAKE2B_TAG, size) ? 0 : size;
 }
 
 /* dns, RFC 1035: id, flags, four counts (2 each); a question: name, type, class */
@@ -183,6 +219,7 @@ static void open_irtt(int source) {
 
 static const struct protocol protocols[] = {
     {"tu1", write_tu1_request, read_tu1_answer, NULL},
+    {"keyed", write_keyed_request, read_keyed_answer, NULL},
     {"dns", write_dns_question, read_dns_answer, NULL},
     {"irtt", write_irtt_request, read_irtt_answer, open_irtt},
 };

@@ -34,6 +34,7 @@ PLAIN: Final = "plain Python"
 ENDPOINT: Final = "trio_udp endpoint echo, no protocol"
 BUILT_IN: Final = "trio_udp `serve`, built-in echo"
 DEF: Final = "trio_udp `serve`, `def` handler"
+KEYED: Final = "trio_udp `serve`, `def` handler, keyed"
 ASYNC: Final = "trio_udp `serve`, `async def` handler that does not wait"
 WAITING: Final = "trio_udp `serve`, `async def` handler that awaits once"
 BY_HAND: Final = "trio, `await recvfrom` / `await sendto`"
@@ -43,8 +44,10 @@ ASYNCUDP: Final = "asyncudp"
 IRTT: Final = "irtt's server (Go)"
 
 LOAD: Final = children.Load(sources=64, outstanding=256)
-PROTOCOLS: Final = {IRTT: "irtt"}
+PROTOCOLS: Final = {IRTT: "irtt", KEYED: "keyed"}
 """Of the servers that speak another one than all the others."""
+KEY: Final = trio_udp.Key(1, bytes(32))
+"""The load generator's."""
 PLAIN_ECHO: Final = (sys.executable, children.HERE / "plain_echo.py")
 LOOPBACK: Final = "127.0.0.1"
 
@@ -81,10 +84,12 @@ async def waiting_echo(request: trio_udp.Request) -> bytes:
     return request.payload
 
 
-async def serve(handler: trio_udp.Handler, host: str | None = LOOPBACK) -> None:
+async def serve(handler: trio_udp.Handler, host: str | None = LOOPBACK, keys: list[trio_udp.Key] | None = None) -> None:
     """Our server; on all addresses, which is the default, it has two sockets and answers from the address asked."""
     async with trio.open_nursery() as nursery:
-        server: trio_udp.Server = await nursery.start(functools.partial(trio_udp.serve, handler, 0, host=host))
+        server: trio_udp.Server = await nursery.start(
+            functools.partial(trio_udp.serve, handler, 0, host=host, keys=keys)
+        )
         print(server.address.port, flush=True)
 
 
@@ -153,6 +158,7 @@ SERVERS: Final[dict[str, Callable[[], object]]] = {
     BUILT_IN: lambda: trio.run(serve, command_echo()),
     DEF: lambda: trio.run(serve, echo),
     "trio_udp `serve`, `def` handler, on all addresses": lambda: trio.run(serve, echo, None),
+    KEYED: lambda: trio.run(serve, echo, LOOPBACK, [KEY]),
     ASYNC: lambda: trio.run(serve, async_echo),
     WAITING: lambda: trio.run(serve, waiting_echo),
     BY_HAND: lambda: trio.run(trio_by_hand),

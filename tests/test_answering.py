@@ -8,7 +8,7 @@ import functools
 import math
 import types
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -22,7 +22,9 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 import trio_udp
 from trio_udp import Client, Request, RetryPolicy, Server, open_client
 from trio_udp._answering import SPARE
+from trio_udp._endpoint import Endpoint
 from trio_udp._handlers import AsyncHandler, Waiting, begin, go_on
+from trio_udp._net import Outgoing
 from trio_udp.proto import TU1
 
 from .networks import (
@@ -310,6 +312,40 @@ async def test_an_answer_does_not_wait_for_slow_handlers(
             await wait_all_tasks_blocked()
             assert seen == left
             assert len(read_all(stranger)) == len(left) - sum(left)
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_answers_of_handlers_that_end_together_leave_together(
+    network: NetworkName, monkeypatch: pytest.MonkeyPatch, *, cancelled: bool
+) -> None:
+    """In one call, and even if the server is cancelled in that moment; each is counted under what became of it."""
+    send_batch = Endpoint.send_batch
+    sent: list[int] = []
+    together = trio.Event()
+
+    async def count_and_send(endpoint: Endpoint, outgoing: Sequence[Outgoing], *, may_wait: bool) -> dict[int, str]:
+        if together.is_set():
+            sent.append(len(outgoing))
+        return await send_batch(endpoint, outgoing, may_wait=may_wait)
+
+    async def handler(request: Request) -> bytes:
+        with trio.CancelScope(shield=True):
+            await together.wait()
+        return request.payload
+
+    async with asking(handler) as (client, server), trio.open_nursery() as nursery:
+        nursery.start_soon(ask_all, client, NAMES)
+        await wait_all_tasks_blocked()
+        monkeypatch.setattr(Endpoint, "send_batch", count_and_send)
+        together.set()
+        if cancelled:
+            server._scope.cancel()
+        await wait_all_tasks_blocked()
+        statistics = server.statistics()
+        nursery.cancel_scope.cancel()
+    assert sent == [len(NAMES)]
+    assert statistics.handlers == 0
+    assert statistics.replies + statistics.unanswered == len(NAMES)
 
 
 # How many tasks

@@ -14,6 +14,7 @@ left out, because they would run this test; they must be what .ci/run and noxfil
 """
 
 import dataclasses
+import importlib.util
 import inspect
 import os
 import random
@@ -53,7 +54,8 @@ BOOTSTRAP: Final = re.compile(r"python -m (?:pip install|nox)\b[^&\n]*?(?= && |$
 
 PYTHON: Final = """#!/bin/sh
 case "$1 $2 $3" in
-    "-m trio_udp sim"|"-m trio_udp report"|"-m trio_udp compare") exec {python} "$@";;
+    "-m trio_udp sim" | "-m trio_udp relay" | "-m trio_udp keygen") exec {python} "$@";;
+    "-m trio_udp report" | "-m trio_udp compare") exec {python} "$@";;
     "-m trio_udp "?*) command=$3; shift 3; exec {python} -m trio_udp "$command" -p {port} "$@";;
     *) exec {python} "$@";;
 esac
@@ -100,6 +102,8 @@ def skip_where_impossible(text: str) -> None:
                 probe.bind(("::1", 0))
         except OSError:
             pytest.skip("this block needs IPv6, which this host does not have")
+    if "OpenSSL" in text and importlib.util.find_spec("OpenSSL") is None:
+        pytest.skip("this block needs the package pyopenssl, which is not installed")
     if re.search(r"\bss -", text) and shutil.which("ss") is None:
         pytest.skip("this block needs the command ss of iproute2, which this host does not have")
 
@@ -255,6 +259,7 @@ def test_reference_says_all_about_every_public_name(name: str) -> None:
 
 
 GIVEN: Final = (
+    *("Copy", "DirectionStatistics", "FaultySockets", "Passage", "Relay", "RelayStatistics"),
     *("CaseResult", "Delivery", "Ending", "Fate", "Forged", "Held", "Host", "Icmp", "Nat", "Packet", "Record"),
     *("Report", "SimSocket", "SimUDP", "Trace", "Verdict"),
 )
@@ -303,7 +308,7 @@ def test_reference_has_every_name_of_the_measuring_kit(name: str) -> None:
     assert {member for member in expected if not any(re.search(rf"\b{member}\b", row) for row in rows)} == set()
 
 
-@pytest.mark.parametrize("command", ["serve", "ping", "report", "compare", "ask", "sim"])
+@pytest.mark.parametrize("command", ["serve", "ping", "report", "compare", "ask", "keygen", "sim", "relay"])
 def test_reference_has_every_option_of_the_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """As `--help` lists them, and no other."""
     with pytest.raises(SystemExit):
@@ -322,7 +327,7 @@ def test_reference_has_the_wire_format_and_the_drop_reasons() -> None:
         assert int(offset) == end
         end += int(size)
     assert end == HEADER_SIZE
-    types = re.findall(r"^\| `([A-Z]+)` \| (0x\w\w) \|", REFERENCE, re.MULTILINE)
+    types = re.findall(r"^\| `([A-Z_]+)` \| (0x\w\w) \|", REFERENCE, re.MULTILINE)
     assert types == [(kind.name, f"0x{kind:02x}") for kind in MessageType]
     reasons = REFERENCE.partition("\n## Drop reasons\n")[2]
     assert set(re.findall(r"^\| `(\w+)` \|", reasons, re.MULTILINE)) == set(DropReason)

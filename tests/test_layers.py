@@ -17,6 +17,9 @@ SERVER: Final = (f"{PACKAGE}._server", f"{PACKAGE}._answering", f"{PACKAGE}._han
 """The server's."""
 
 
+_BELOW_THE_TEST_KIT: Final = ("testing", "_chaos", "_direction", "_faulty", "_net", "_random", "_relay")
+
+
 class Rule(NamedTuple):
     """What some modules may not import."""
 
@@ -38,12 +41,26 @@ RULES: Final = {
     "what works for the server does not know it": Rule(f"{PACKAGE}._answering", (f"{PACKAGE}._server",)),
     "nor do its handlers": Rule(f"{PACKAGE}._handlers", SERVER[:2]),
     "the rules of chaos know addresses and nothing else": Rule(
-        f"{PACKAGE}._chaos", (PACKAGE, "trio", "socket"), allowed=(f"{PACKAGE}._net",)
+        f"{PACKAGE}._chaos", (PACKAGE, "trio", "socket"), allowed=(f"{PACKAGE}._net", f"{PACKAGE}._words")
     ),
+    "their words are text": Rule(f"{PACKAGE}._words", (PACKAGE, *IMPURE)),
+    "nor does what follows them know more": Rule(
+        f"{PACKAGE}._direction",
+        (PACKAGE, "trio", "socket"),
+        allowed=tuple(f"{PACKAGE}.{n}" for n in ("_chaos", "_net")),
+    ),
+    **{
+        f"{name} knows no protocol": Rule(
+            f"{PACKAGE}.{name}",
+            (PACKAGE,),
+            allowed=tuple(f"{PACKAGE}.{other}" for other in ("_chaos", "_direction", "_endpoint", "_net")),
+        )
+        for name in ("_faulty", "_relay")
+    },
     "a simulated network knows no protocol": Rule(
         f"{PACKAGE}.testing",
         (PACKAGE,),
-        allowed=tuple(f"{PACKAGE}.{name}" for name in ("testing", "_chaos", "_net", "_random")),
+        allowed=tuple(f"{PACKAGE}.{name}" for name in _BELOW_THE_TEST_KIT),
         exempt=(f"{PACKAGE}.testing._world", f"{PACKAGE}.testing._forger"),  # what `sim` shows, on top of it
     ),
     "measuring is arithmetic": Rule(
@@ -142,6 +159,9 @@ BAD = {
     f"{PACKAGE}._pump": ["from .measure import Prober"],
     f"{PACKAGE}._cli.ping": ["from ..testing import SimNet"],
     f"{PACKAGE}._chaos": ["import trio", "from .proto import TU1", "from .testing import Host"],
+    f"{PACKAGE}._direction": ["import trio", "from ._endpoint import Endpoint"],
+    f"{PACKAGE}._faulty": ["from .proto import TU1"],
+    f"{PACKAGE}._relay": ["from ._client import open_client", "from .testing import SimNet"],
     f"{PACKAGE}.testing._simnet": ["from ..proto import TU1", "from .._client import open_client"],
     f"{PACKAGE}._cli.serve": ["from ..testing._world import run_world"],
 }

@@ -49,7 +49,7 @@ def nothing_is_open(client: Client) -> bool:
         len(client._protocol.exchanges) == 0
         and not client._pump.parked
         and client._pump.reader is None
-        and client._turns.value == client._turns.max_value
+        and client._turns.taken == 0
         and math.isinf(client._protocol.next_due)
         and counts.replies + counts.no_replies + counts.remote_errors + counts.cancelled == counts.requests
     )

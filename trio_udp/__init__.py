@@ -9,14 +9,16 @@ The protocol itself, without I/O, is `trio_udp.proto`.
 """
 
 from ._client import Client, open_client
-from ._errors import NoReply, PayloadTooLarge, ProtocolError, RemoteError, ServerBusy, UDPError
+from ._errors import NoReply, OutcomeUnknown, PayloadTooLarge, ProtocolError, RemoteError, ServerBusy, UDPError
+from ._key_file import load_keys
+from ._keys import Key
 from ._net import Address
 from ._reply import Reply
 from ._results import Result
 from ._server import Handler, Request, Server, serve
 from ._statistics import ClientStatistics, EndpointStatistics, ServerStatistics
 from ._version import __version__
-from .proto import BOOK, COAP, PRESETS, STUN, TU1, Attempt, Book, DropReason, Profile, RetryPolicy
+from .proto import BOOK, COAP, PRESETS, STUN, TU1, Attempt, Book, DropReason, Profile, RateLimit, RetryPolicy
 
 __all__ = [
     "BOOK",
@@ -32,10 +34,13 @@ __all__ = [
     "DropReason",
     "EndpointStatistics",
     "Handler",
+    "Key",
     "NoReply",
+    "OutcomeUnknown",
     "PayloadTooLarge",
     "Profile",
     "ProtocolError",
+    "RateLimit",
     "RemoteError",
     "Reply",
     "Request",
@@ -46,6 +51,7 @@ __all__ = [
     "ServerStatistics",
     "UDPError",
     "__version__",
+    "load_keys",
     "open_client",
     "serve",
 ]

@@ -8,11 +8,12 @@ What must hold: a handler that raises hurts its own request only (E8); there are
 (E9), datagrams of a batch, and a few spare ones; and each request ends under one counter, whatever is cancelled when.
 """
 
+import contextlib
 import contextvars
 import inspect
 import logging
 from collections import deque
-from collections.abc import Awaitable, Container, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from functools import lru_cache
 from time import perf_counter
 from typing import Final, NamedTuple, cast
@@ -20,9 +21,9 @@ from typing import Final, NamedTuple, cast
 import trio
 
 from ._endpoint import Endpoint
-from ._handlers import AsyncHandler, Handler, Request, SyncHandler, Waiting, begin, call, go_on, is_async
+from ._handlers import AsyncHandler, Handler, Request, Waiting, begin, call, go_on, is_async
 from ._net import Address, Datagram, Outgoing
-from .proto import AnswerKind, DropReason, Question, ServerProtocol, asks_for_report
+from .proto import AnswerKind, DropReason, Question, ServerProtocol, Turned, asks_for_report, is_sealed
 
 logger: Final = logging.getLogger("trio_udp")
 
@@ -30,6 +31,9 @@ SPARE: Final = 64
 """Tasks kept for the next handlers that wait, about 2 KiB each; measured: as many as a batch has datagrams."""
 
 _REPLY: Final = AnswerKind.REPLY  # looked up once, because that is slow
+_BUSY: Final = AnswerKind.BUSY
+_new: Final = tuple.__new__
+"""For one object a request: two thirds of the price of calling the class."""
 PATIENCE: Final = 0.001
 """Seconds for which an answer waits for others of its batch: behind fast handlers for all of them, behind slow ones for
 none. A client's retransmission timeout is 200 times as long at least."""
@@ -39,6 +43,7 @@ _COUNTERS: Final = {
     AnswerKind.RETRY: "retries",
     AnswerKind.BUSY: "busy",
     AnswerKind.ERROR: "errors",
+    AnswerKind.OUTCOME_UNKNOWN: "outcome_unknown",
 }
 
 
@@ -77,11 +82,15 @@ class Answering:
     ) -> None:
         self._handler = handler
         self._handler_is_async = is_async(handler)
+        self._run: Callable[[Request], object] = self._begin if self._handler_is_async else handler
         self._endpoints = endpoints
         self._protocol = protocol
         self._max_handlers = max_handlers
+        self._is_limited = protocol.limiter is not None
         self._context = contextvars.copy_context()
         self._spare: list[trio.lowlevel.Task] = []
+        self._late = {endpoint: _Role(endpoint, reads=False) for endpoint in endpoints}
+        """Answers of handlers that have waited, until the end of this pass of Trio's loop."""
         self._roles: deque[_Role] = deque()
         """For the spare tasks that have been woken."""
         self.draining = False
@@ -89,7 +98,7 @@ class Answering:
         self.requests = 0
         self.handlers = 0
         """Async handlers that wait, or run in somebody else's nursery."""
-        self.ended = dict.fromkeys((*_COUNTERS.values(), "unanswered"), 0)
+        self.ended = dict.fromkeys((*_COUNTERS.values(), "absorbed", "unanswered"), 0)
 
     def start_in(self, nursery: trio.Nursery, handler_nursery: trio.Nursery | None) -> None:
         """Begin to read."""
@@ -156,19 +165,20 @@ class Answering:
 
     async def _read(self, role: _Role) -> tuple[_Turn, Waiting] | None:
         """Answer whatever comes, until a handler waits; None if there is no more to do."""
+        receive = self._protocol.receive_datagram
         try:
             while True:
                 latest = perf_counter() + PATIENCE
                 for datagram in role.rest:
-                    question = self._protocol.receive_datagram(datagram.data)
+                    question = receive(datagram.data)
                     if isinstance(question, Question):
                         if question.times:
                             question = self._count_probe(role.endpoint, datagram, question)
                             latest = 0.0  # the time of its reply's leaving will stand in it, so it has to leave then
-                        waiting = self._take(role, datagram, question)
-                        if waiting is not None:
+                        begun = self._take(role, datagram, question)
+                        if begun is not None:
                             self.handlers += 1
-                            return _Turn(role.endpoint, datagram, question), waiting
+                            return begun
                         if perf_counter() > latest:
                             await self._send_all(role)
                             latest = perf_counter() + PATIENCE
@@ -192,41 +202,55 @@ class Answering:
             arrived = endpoint.wall_clock()
         return self._protocol.receive_probe(question, datagram.peer, arrived=arrived, by_kernel=by_kernel)
 
-    def _take(self, role: _Role, datagram: Datagram, question: Question) -> Waiting | None:
+    def _take(self, role: _Role, datagram: Datagram, question: Question) -> tuple[_Turn, Waiting] | None:
         """Run the handler, and put its answer to the others; or say that it waits."""
+        if self._is_limited and not self._protocol.admits(datagram.peer, trio.current_time()):
+            return None
+        may_run = not self.draining and self.handlers < self._max_handlers
+        if question.extensions is not None:
+            admitted = self._admit(role, datagram, question, may_run=may_run)
+            if admitted is None:
+                return None
+            question = admitted
         self.requests += 1
+        peer, host = datagram.peer, datagram.ancillary.local
         if question.times and asks_for_report(question.times):
-            self._put(role, datagram, *self._encode(question, b""))
-            return None
-        if self.draining or self.handlers >= self._max_handlers:
-            self._put(role, datagram, AnswerKind.BUSY, self._protocol.refuse(question, AnswerKind.BUSY))
-            return None
-        request = self._request(role.endpoint, datagram, question)
-        if self._handler_nursery is not None:
-            self._start(self._handler_nursery, _Turn(role.endpoint, datagram, question), request)
-            return None
-        try:
-            if self._handler_is_async:
-                payload = begin(cast("AsyncHandler", self._handler), request, self._context.copy())
-                if isinstance(payload, Waiting):
-                    return payload
-            else:
-                payload = cast("SyncHandler", self._handler)(request)
-            kind, answer = self._encode(question, payload)
-        except Exception:
-            kind, answer = AnswerKind.ERROR, self._fail(datagram, question)
-        except BaseException:
-            self._end("unanswered")
-            raise
+            kind, answer = self._encode(datagram, question, b"")
+        elif not may_run:
+            kind, answer = _BUSY, self._protocol.refuse(question, _BUSY)
+        else:
+            local = role.endpoint.address if host is None else _address(host, role.endpoint.address.port)
+            authenticated = is_sealed(question)
+            request: Request = _new(Request, (question.payload, peer, local, question.attempt, authenticated))
+            if self._handler_nursery is not None:
+                self._start(self._handler_nursery, _Turn(role.endpoint, datagram, question), request)
+                return None
+            try:
+                result = self._run(request)
+                if not isinstance(result, bytes) and isinstance(result, Waiting):
+                    return _Turn(role.endpoint, datagram, question), result
+                kind, answer = self._encode(datagram, question, result)
+            except Exception:
+                kind, answer = AnswerKind.ERROR, self._fail(datagram, question)
+            except BaseException:
+                self._end("unanswered")
+                raise
         self._put(role, datagram, kind, answer)
         return None
 
-    def _request(self, endpoint: Endpoint, datagram: Datagram, question: Question) -> Request:
-        """What the handler is given."""
-        local = endpoint.address
-        if datagram.ancillary.local is not None:
-            local = _address(datagram.ancillary.local, local.port)
-        return tuple.__new__(Request, (question.payload, datagram.peer, local, question.attempt))
+    def _admit(self, role: _Role, datagram: Datagram, question: Question, *, may_run: bool) -> Question | None:
+        """The question for the handler; None if it is not for the handler, and dealt with."""
+        turn = _Turn(role.endpoint, datagram, question)
+        admitted = self._protocol.admit(question, datagram.peer, trio.current_time(), turn, may_run=may_run)
+        if isinstance(admitted, Question):
+            return admitted
+        if isinstance(admitted, Turned):
+            self.requests += 1
+            if admitted.kind is None:
+                self._end("absorbed")
+            else:
+                self._put(role, datagram, admitted.kind, admitted.datagram)
+        return None
 
     def _put(self, role: _Role, datagram: Datagram, kind: AnswerKind, answer: bytes | None) -> None:
         """Keep an answer until the batch is through."""
@@ -235,6 +259,10 @@ class Answering:
         else:
             role.answers.append((answer, datagram.peer, datagram.ancillary.local))
             role.kinds.append(kind)
+
+    def _begin(self, request: Request) -> bytes | Waiting | None:
+        """The first step of an async handler, with context variables of its own."""
+        return begin(cast("AsyncHandler", self._handler), request, self._context.copy())
 
     async def _send_all(self, role: _Role) -> None:
         """Send what was kept.
@@ -246,7 +274,7 @@ class Answering:
             return
         answers, kinds = role.answers, role.kinds
         role.answers, role.kinds = [], []
-        failed: Container[int] = range(len(answers))  # until we are told otherwise
+        failed: Collection[int] = range(len(answers))  # until we are told otherwise
         try:
             failed = await role.endpoint.send_batch(answers, may_wait=False)
         finally:
@@ -270,10 +298,14 @@ class Answering:
     async def _finish(self, turn: _Turn, result: Awaitable[bytes | None]) -> None:
         """Wait for the handler's end, and answer."""
         try:
-            kind, answer = self._encode(turn.question, await result)
+            payload = await result
+            turn = self._newest(turn)
+            kind, answer = self._encode(turn.datagram, turn.question, payload)
         except Exception:
+            turn = self._newest(turn)
             await self._send(turn, AnswerKind.ERROR, self._fail(turn.datagram, turn.question))
         except BaseException as exc:
+            self._protocol.settle(turn.question, AnswerKind.ERROR)
             self._end("unanswered")
             raise _without_errors(exc, turn.datagram.peer) from None
         else:
@@ -281,23 +313,39 @@ class Answering:
         finally:
             self.handlers -= 1
 
+    def _newest(self, turn: _Turn) -> _Turn:
+        """The attempt to answer: the newest one, of a request that must not run twice."""
+        if turn.question.extensions is None:
+            return turn
+        question, newest = self._protocol.newest(turn.question, turn)
+        return newest._replace(question=question)
+
     async def _send(self, turn: _Turn, kind: AnswerKind, answer: bytes | None) -> None:
-        """Send one answer, if there is one, and count the request under what became of it."""
-        counter = _FAILED[kind]
-        peer, source = turn.datagram.peer, turn.datagram.ancillary.local
-        try:
-            if answer is not None and await turn.endpoint.send(answer, peer, source, may_wait=False) is None:
-                counter = _COUNTERS[kind]
-        except trio.ClosedResourceError:
-            pass  # a handler in a nursery of the user's may outlive the server
-        finally:
-            self._end(counter)
+        """Send one answer, if there is one, with those of the other handlers that end in this pass of Trio's loop.
+
+        The task of the first of them waits for the end of the pass, whatever is cancelled, and sends for all.
+        """
+        if answer is None:
+            self._end(_FAILED[kind])
+            return
+        late = self._late[turn.endpoint]
+        late.answers.append((answer, turn.datagram.peer, turn.datagram.ancillary.local))
+        late.kinds.append(kind)
+        if len(late.answers) > 1:
+            return
+        with contextlib.suppress(trio.ClosedResourceError):  # a handler in a user's nursery may outlive the server
+            try:
+                if self.handlers > 1:
+                    await trio.lowlevel.cancel_shielded_checkpoint()
+            finally:
+                await self._send_all(late)
 
     # What becomes of a request
 
-    def _encode(self, question: Question, payload: object) -> tuple[AnswerKind, bytes | None]:
+    def _encode(self, datagram: Datagram, question: Question, payload: object) -> tuple[AnswerKind, bytes | None]:
         """What to send for what the handler returned."""
         if payload is None:
+            self._protocol.settle(question, _REPLY, None)
             return _REPLY, None
         if not isinstance(payload, bytes):
             if inspect.iscoroutine(payload):
@@ -305,11 +353,15 @@ class Answering:
             raise TypeError(f"expected the handler to return bytes or None, got {type(payload).__name__}")
         if question.times:
             question = self._protocol.leaving(question, self._endpoints[0].wall_clock())
-        return self._protocol.reply(question, payload)
+        kind, answer = self._protocol.reply(question, payload)
+        if kind is not _REPLY:
+            answer = self._protocol.retry(question, datagram.peer, trio.current_time(), payload)
+        return kind, answer
 
     def _fail(self, datagram: Datagram, question: Question) -> bytes | None:
         """What to send for a handler that is raising."""
         logger.exception("handler failed for a request from %s", datagram.peer)
+        self._protocol.settle(question, AnswerKind.ERROR)
         return self._protocol.refuse(question, AnswerKind.ERROR)
 
     def _end(self, counter: str) -> None:
@@ -317,10 +369,13 @@ class Answering:
         self.ended[counter] += 1
         self.notice_if_idle()
 
-    def _end_all(self, kinds: list[AnswerKind], failed: Container[int]) -> None:
+    def _end_all(self, kinds: list[AnswerKind], failed: Collection[int]) -> None:
         """The same for many, of which some could not be answered."""
-        for place, kind in enumerate(kinds):
-            self.ended[_FAILED[kind] if place in failed else _COUNTERS[kind]] += 1
+        for place in failed:
+            self.ended[_FAILED[kinds[place]]] += 1
+        answered = [kind for place, kind in enumerate(kinds) if place not in failed] if failed else kinds
+        for kind in {*answered}:
+            self.ended[_COUNTERS[kind]] += answered.count(kind)
         self.notice_if_idle()
 
 

@@ -10,12 +10,13 @@ comparisons are made of it: one seed gives the same faults on every machine and 
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from random import Random
 from typing import Final, NamedTuple
 
 from ._net import Address
+from ._words import read_words, write_delay, write_rate, write_seconds, write_share
 
 
 class Packet(NamedTuple):
@@ -127,6 +128,23 @@ def first_verdict(rules: Iterable[Rule], packet: Packet) -> Verdict | None:
     return None
 
 
+def by_number(script: Mapping[int, "Verdict | Rule"]) -> Rule:
+    """A rule for the packets with these numbers, from 1: a verdict each, or a rule that makes one. Others pass it by.
+
+    `by_number({3: DROP, 5: lambda packet: replace(flip_bit(packet.data, 7))})`
+    """
+    steps = dict(script)
+    for number in steps:
+        if number < 1:
+            raise ValueError(f"expected the number of a packet, from 1, got {number}")
+
+    def rule(packet: Packet) -> Verdict | None:
+        step = steps.get(packet.number)
+        return step if step is None or isinstance(step, Verdict) else step(packet)
+
+    return rule
+
+
 def flip_bit(data: bytes, bit: int) -> bytes:
     """The same bytes with one bit, counted from the first byte's lowest, turned over."""
     changed = bytearray(data)
@@ -159,6 +177,12 @@ class GilbertElliott(_ReadableRepr):
 
     def __post_init__(self) -> None:
         _check_shares(self, "enter", "leave", "loss_when_bad", "loss_when_good")
+
+    def __str__(self) -> str:
+        shares = [self.enter, self.leave]
+        if (self.loss_when_bad, self.loss_when_good) != (1.0, 0.0):
+            shares += [self.loss_when_bad, self.loss_when_good]
+        return f"gilbert({','.join(map(write_share, shares))})"
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -207,6 +231,42 @@ class Conditions(_ReadableRepr):
             raise ValueError(f"expected bandwidth to be a positive number of bits a second, got {self.bandwidth}")
         if self.mtu is not None and self.mtu < _LEAST_MTU:
             raise ValueError(f"expected mtu to be at least {_LEAST_MTU}, got {self.mtu}")
+
+    @classmethod
+    def parse(cls, text: str) -> "Conditions":
+        """Read them in words: `drop=5%,dup=1%,reorder=2%:20ms,delay=10ms±3ms,corrupt=0.1%,burst=gilbert(1%,30%)`.
+
+        The others are `rate=10Mbit`, `queue=100ms` and `mtu=1280`. Shares are percents or fractions; times are in ns,
+        us or µs, ms, or s; `+-` is as good as `±`, and `10ms±3ms` is anything from 7 to 13 ms. No words are a perfect
+        link. `str` writes such words, which are read as the same conditions. `ValueError` with what was expected.
+        """
+        said = read_words(text)
+        burst = said.pop("burst", None)
+        return cls(**said, burst=None if burst is None else GilbertElliott(*burst))
+
+    def __str__(self) -> str:
+        return ",".join(f"{word}={value}" for word, value in self._words())
+
+    def _words(self) -> Iterator[tuple[str, str]]:
+        """Those that say something."""
+        if self.loss:
+            yield "drop", write_share(self.loss)
+        if self.burst is not None:
+            yield "burst", str(self.burst)
+        if self.mtu is not None:
+            yield "mtu", str(self.mtu)
+        if self.latency or self.jitter:
+            yield "delay", write_delay(self.latency, self.jitter)
+        if self.bandwidth is not None:
+            yield "rate", write_rate(self.bandwidth)
+        if self.queue != Conditions.queue:
+            yield "queue", write_seconds(self.queue)
+        if self.duplicate:
+            yield "dup", write_share(self.duplicate)
+        if self.reorder or self.reorder_by != Conditions.reorder_by:
+            yield "reorder", f"{write_share(self.reorder)}:{write_seconds(self.reorder_by)}"
+        if self.corrupt:
+            yield "corrupt", write_share(self.corrupt)
 
     def rule(self, random: Random) -> "Link":
         """A rule that does this to the packets it is asked about, drawing from this source."""

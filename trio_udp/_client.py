@@ -12,19 +12,20 @@ import contextlib
 import errno
 import socket
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
-from typing import Final
 
 import trio
 
 from ._endpoint import Endpoint
-from ._errors import NoReply, RemoteError
+from ._keys import Key
 from ._net import Address, loopback_of, normalise, open_client_socket, resolve
 from ._pump import Pump
 from ._random import RandomBytes, random_source
 from ._reply import Reply, conclude, counted_as, servers_of
 from ._results import Fetched, Given, Result, Results
 from ._statistics import ClientStatistics
+from ._turns import Turns
 from .proto import (
+    DEFAULT_MAX_IN_FLIGHT,
     DEFAULT_MAX_PAYLOAD,
     INSTANCE_SIZE,
     TU1,
@@ -32,10 +33,8 @@ from .proto import (
     ClientProtocol,
     Profile,
     RetryPolicy,
+    check_sealable,
 )
-
-DEFAULT_MAX_IN_FLIGHT: Final = 128
-"""Half of what the usual receive buffer of 212,992 bytes holds: a small datagram takes 768 bytes of it (measured)."""
 
 
 @contextlib.asynccontextmanager
@@ -50,6 +49,9 @@ async def open_client(
     # How to ask
     profile: Profile | None = None,
     policy: RetryPolicy | None = None,
+    at_most_once: bool = False,
+    # Keys
+    key: Key | None = None,
     # Limits
     max_payload: int = DEFAULT_MAX_PAYLOAD,
     max_in_flight: int = DEFAULT_MAX_IN_FLIGHT,
@@ -68,9 +70,13 @@ async def open_client(
             Possible with one address only, and the default then; pass False to have strangers counted as `wrong_peer`.
         profile: the wire format, `TU1()` by default.
         policy: the retransmission schedule, the profile's by default.
+        at_most_once: whether requests run at most once, unless one says otherwise: see `Client.exchange`.
+        key: vouches for requests and replies; what comes without its tag is dropped as `bad_seal`. The server needs it
+            too. `TU1` only.
         max_payload: the longest payload of a request in bytes, and the most that a request is padded to when a server
             says that its reply is longer than the request; the default fits any Internet path.
-        max_in_flight: requests under way at a time; others wait for their turn.
+        max_in_flight: requests under way at a time, at most; others wait for their turn. Losses halve how many that is,
+            and answers let it grow again (RFC 8085 section 3.1).
 
     Raises:
         ValueError: an argument makes no sense, such as port 0, or a link-local address without a scope.
@@ -80,17 +86,26 @@ async def open_client(
     if max_in_flight < 1:
         raise ValueError(f"expected max_in_flight to be at least 1, got {max_in_flight}")
     profile = profile or TU1()
+    if key is not None:
+        check_sealable(profile)
     if max_payload < 0:
         raise ValueError(f"expected max_payload to be at least 0, got {max_payload}")
     peers = await _resolve_all(_servers(host, port, servers), family)
     endpoint, peers = await _open_endpoint(peers, connect)
     random_bytes = random_source()
-    protocol = ClientProtocol(profile, peers, random=random_bytes(INSTANCE_SIZE * len(peers)), max_payload=max_payload)
+    protocol = ClientProtocol(
+        profile,
+        peers,
+        random=random_bytes(INSTANCE_SIZE * len(peers)),
+        max_payload=max_payload,
+        seal=None if key is None else key.seal,
+        max_in_flight=max_in_flight,
+    )
     client = Client(
         endpoint,
         protocol,
         policy=policy or profile.policy,
-        max_in_flight=max_in_flight,
+        at_most_once=at_most_once,
         random_bytes=random_bytes,
     )
     try:
@@ -151,16 +166,17 @@ class Client:
         protocol: ClientProtocol,
         *,
         policy: RetryPolicy,
-        max_in_flight: int,
+        at_most_once: bool,
         random_bytes: RandomBytes,
     ) -> None:
         self._endpoint = endpoint
+        self._at_most_once = at_most_once
         self._protocol = protocol
         self._policy = policy
-        in_flight = min(max_in_flight, protocol.profile.max_outstanding or max_in_flight)
-        self._turns = trio.Semaphore(in_flight, max_value=in_flight)
-        self._pump = Pump(endpoint, protocol, random_bytes)
+        self._turns = Turns(protocol.window)
+        self._pump = Pump(endpoint, protocol, random_bytes, self._turns)
         self._counts = {"requests": 0, "replies": 0, "no_replies": 0, "remote_errors": 0, "cancelled": 0}
+        self._counts["outcome_unknown"] = 0
 
     @property
     def address(self) -> Address:
@@ -177,33 +193,55 @@ class Client:
         """The wire format."""
         return self._protocol.profile
 
-    async def request(self, payload: bytes, *, policy: RetryPolicy | None = None) -> bytes:
+    @property
+    def authenticated(self) -> bool:
+        """Whether it has a key, so that every reply is authenticated."""
+        return self._protocol.is_keyed
+
+    def set_key(self, key: Key) -> None:
+        """Ask under this key from now on, retransmissions too. What went out under the one before may be answered.
+
+        Raises `ValueError` for a client that was opened without a key.
+        """
+        self._protocol.set_seal(key.seal)
+
+    async def request(
+        self, payload: bytes, *, policy: RetryPolicy | None = None, at_most_once: bool | None = None
+    ) -> bytes:
         """Ask, and return the reply's payload. See `exchange`, which says more about the reply."""
-        return (await self.exchange(payload, policy=policy)).payload
+        return (await self.exchange(payload, policy=policy, at_most_once=at_most_once)).payload
 
     async def exchange(
         self,
         payload: bytes,
         *,
         policy: RetryPolicy | None = None,
+        at_most_once: bool | None = None,
         on_attempt: Callable[[Attempt], None] | None = None,
     ) -> Reply:
         """Ask, retransmit until the schedule ends, and return the one reply that belongs to this request.
 
-        The server's handler may run once for each attempt. Deadlines are Trio's: `with trio.fail_after(2): …`. When
-        cancelled, the request is forgotten at once, and an answer that still comes is counted as `late`.
+        The server's handler may run once for each attempt, unless `at_most_once` is asked for. Deadlines are Trio's:
+        `with trio.fail_after(2): …`. When cancelled, the request is forgotten at once, and an answer that still comes
+        is counted as `late`.
 
         Args:
             payload: at most `max_payload` bytes; may be empty.
             policy: a schedule for this request only.
+            at_most_once: whether the handler may not run twice for this request, the client's choice by default. It
+                goes to one server then, the first one that is there. When it ends without an answer, by `NoReply` or by
+                cancellation, it may have run or not. At most 64 from the oldest on that has not ended are under way at
+                a time to a server; others wait. It costs 36 bytes, and now and then a round trip.
             on_attempt: called before each transmission.
 
         Raises:
             NoReply: the schedule ended without an answer; also a `trio.TooSlowError`.
             ServerBusy: no server had room for the request until the schedule ended.
             RemoteError: the server's handler failed, or its reply does not fit.
+            OutcomeUnknown: the server cannot tell whether this at-most-once request has run: it has started again since
+                the request was first sent, or the request has been under way for more than 5 minutes.
             PayloadTooLarge: the payload is longer than `max_payload`; nothing was sent.
-            ValueError: the profile cannot carry this payload; nothing was sent.
+            ValueError: the profile cannot carry this payload, or not at most once; nothing was sent.
             TypeError: the payload is not `bytes`.
             trio.ClosedResourceError: the client is closed, or was closed meanwhile.
         """
@@ -211,10 +249,24 @@ class Client:
         self._counts["requests"] += 1
         ended = "cancelled"
         try:
-            await self._take_turn()
+            waits = not self._turns.acquire_nowait()
+            if waits:
+                await self._turns.acquire()
             try:
-                self._pump.check_open()  # it may have been closed while this request waited for its turn
-                came = await self._converse(payload, policy or self._policy, on_attempt)
+                if waits:
+                    self._pump.check_open()  # it may have been closed meanwhile
+                once = self._at_most_once if at_most_once is None else at_most_once
+                exchange = self._pump.open_exchange(payload, policy or self._policy, at_most_once=once)
+                try:
+                    if self._pump.reader is None:
+                        await self._pump.read_backlog(exchange)
+                    while not exchange.is_over:
+                        await self._pump.transmit(exchange, on_attempt)
+                        if not exchange.is_over:
+                            await self._pump.wait_for_news(exchange)
+                    came = conclude(exchange, self._protocol)
+                finally:
+                    self._pump.forget(exchange)
             finally:
                 self._turns.release()
             ended = counted_as(came)
@@ -230,6 +282,7 @@ class Client:
         payloads: Iterable[bytes] | AsyncIterable[bytes],
         *,
         policy: RetryPolicy | None = None,
+        at_most_once: bool | None = None,
         max_in_flight: int | None = None,
         nursery: trio.Nursery | None = None,
     ) -> AsyncIterator[AsyncIterator[Result]]:
@@ -242,6 +295,7 @@ class Client:
         Args:
             payloads: at most `max_payload` bytes each.
             policy: a schedule for these requests only.
+            at_most_once: as for `exchange`.
             max_in_flight: requests of this call under way at a time, the client's own limit by default. They count
                 among the client's, and leave one of its turns to others.
             nursery: for payloads that come from an async iterable: where the task runs that waits for them. If it is a
@@ -255,15 +309,15 @@ class Client:
         `TypeError` there.
         """
         limit = self._turns.max_value if max_in_flight is None else max_in_flight
-        if limit is None or limit < 1:
+        if limit < 1:
             raise ValueError(f"expected max_in_flight to be at least 1, got {limit}")
         source = Fetched(payloads) if isinstance(payloads, AsyncIterable) else Given(payloads)
         results = Results(
             self._pump,
             source,
-            turns=self._turns,
             counts=self._counts,
             policy=policy or self._policy,
+            at_most_once=self._at_most_once if at_most_once is None else at_most_once,
             max_in_flight=limit,
         )
         async with contextlib.AsyncExitStack() as stack:
@@ -273,26 +327,6 @@ class Client:
                 await stack.enter_async_context(source.fetching(nursery, results.interrupt))
             stack.callback(results.close)
             yield results
-
-    async def _take_turn(self) -> None:
-        try:
-            self._turns.acquire_nowait()
-        except trio.WouldBlock:
-            await self._turns.acquire()
-
-    async def _converse(
-        self, payload: bytes, policy: RetryPolicy, on_attempt: Callable[[Attempt], None] | None
-    ) -> Reply | NoReply | RemoteError:
-        exchange = self._pump.open_exchange(payload, policy)
-        try:
-            await self._pump.read_backlog(exchange)
-            while not exchange.is_over:
-                await self._pump.transmit(exchange, on_attempt)
-                if not exchange.is_over:
-                    await self._pump.wait_for_news(exchange)
-            return conclude(exchange, self._protocol)
-        finally:
-            exchange.close()
 
     async def aclose(self) -> None:
         """Close the socket. Every request under way ends with `trio.ClosedResourceError`; closing twice is fine."""
@@ -307,6 +341,8 @@ class Client:
         """The counters so far."""
         return ClientStatistics(
             **self._counts,
+            window=self._protocol.window.size,
+            withheld=self._protocol.budget.withheld,
             in_flight=len(self._protocol.exchanges) // len(self._protocol.servers),
             dropped=dict(self._protocol.dropped),
             smoothed_rtt={

@@ -14,7 +14,7 @@ from typing import Final
 
 import trio
 
-from ._net import Address, Batch, Outgoing, Transport, TrioTransport, normalise, open_transport
+from ._net import BATCH, Address, Batch, Outgoing, Transport, TrioTransport, normalise, open_transport
 from ._statistics import EndpointStatistics
 
 _MAY_BE_PENDING: Final = frozenset(
@@ -129,29 +129,39 @@ class Endpoint:
 
         Checkpoints only if it waits, except that a custom factory's socket does as it likes.
         """
-        if self._connected:
-            outgoing = [(data, None, source) for data, _, source in outgoing]
         failed: dict[int, str] = {}
-        done = tries = 0
-        is_failing = False
+        done = 0
+        error: str | None = None
         while done < len(outgoing):
             # After a failure one at a time, or the work for a hostile batch would be as the square of its length.
-            left = outgoing[done : done + 1] if is_failing else outgoing[done:]
-            try:
-                sent = await self._transport.send_batch(left, may_wait=may_wait)
-            except OSError as exc:
-                is_failing = True
-                tries += 1
-                if tries == _TRIES or exc.errno not in self._may_be_pending:
-                    failed[done] = self._count_send_error(exc)
-                    done += 1
-                    tries = 0
-            else:
-                is_failing = False
-                self._sent += sent
-                done += sent
-                tries = 0
+            left = outgoing[done : done + BATCH] if error is None else outgoing[done : done + 1]
+            count, error = await self.send_some(left, may_wait=may_wait)
+            if error is not None:
+                failed[done] = error
+            done += count
         return failed
+
+    async def send_some(self, outgoing: Sequence[Outgoing], *, may_wait: bool = True) -> tuple[int, str | None]:
+        """Send the first of these, as by `send`, and as many of the next as will leave in the same call.
+
+        How many of them are done with, and why the first was lost, if it was. Only the first is waited for: nobody
+        knows what becomes of the others meanwhile.
+        """
+        if self._connected:
+            outgoing = [(data, None, source) for data, _, source in outgoing]
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                sent = await self._transport.send_batch(outgoing, may_wait=may_wait and len(outgoing) == 1)
+                break
+            except OSError as exc:
+                if may_wait and len(outgoing) > 1 and isinstance(exc, BlockingIOError):
+                    outgoing = outgoing[:1]
+                    continue
+                if not tries_left or exc.errno not in self._may_be_pending:
+                    return 1, self._count_send_error(exc)
+                outgoing = outgoing[:1]
+        self._sent += sent
+        return sent, None
 
     def _count_send_error(self, exc: OSError) -> str:
         name = errno.errorcode.get(exc.errno or 0, type(exc).__name__)

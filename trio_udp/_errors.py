@@ -4,6 +4,7 @@
     ├── NoReply                   also trio.TooSlowError: the schedule ended without an answer
     ├── RemoteError               an answer came, and it is not a reply
     │   └── ServerBusy            … nothing better than BUSY, until the schedule ended
+    ├── OutcomeUnknown            the server cannot tell whether an at-most-once request has run
     ├── PayloadTooLarge           also ValueError: refused before anything was sent
     └── ProtocolError             the codec was asked to say what the format cannot say
 
@@ -17,7 +18,7 @@ import trio
 from ._net import Address
 from .proto import PayloadTooLarge, ProtocolError, UDPError
 
-__all__ = ["NoReply", "PayloadTooLarge", "ProtocolError", "RemoteError", "ServerBusy", "UDPError"]
+__all__ = ["NoReply", "OutcomeUnknown", "PayloadTooLarge", "ProtocolError", "RemoteError", "ServerBusy", "UDPError"]
 
 
 class NoReply(UDPError, trio.TooSlowError):
@@ -73,3 +74,27 @@ class RemoteError(UDPError):
 
 class ServerBusy(RemoteError):
     """The server is alive, and had no room for the request until the end of the schedule."""
+
+
+class OutcomeUnknown(UDPError):
+    """The server answered that it cannot tell whether this at-most-once request has run, and did not run it now.
+
+    It has started again since the request was first sent, or the request has been under way for too long, or it reached
+    another worker than before.
+
+    Attributes:
+        servers: the addresses that were asked; the request went to one of them.
+    """
+
+    def __init__(self, servers: tuple[Address, ...]) -> None:
+        super().__init__(servers)
+        self.servers = servers
+
+    @property
+    def peer(self) -> Address:
+        """The first of the servers; the only one, usually."""
+        return self.servers[0]
+
+    def __str__(self) -> str:
+        asked = ", ".join(map(str, self.servers))
+        return f"{asked}: the server cannot tell whether the request has run"

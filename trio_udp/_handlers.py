@@ -21,6 +21,8 @@ class Request(NamedTuple):
     """The address of ours it was sent to; the reply leaves from there."""
     attempt: int
     """Which transmission of the request this is, from 1; 0 where the wire format does not say."""
+    authenticated: bool = False
+    """Whether a key vouches for the payload. Not for the peer: whoever sees a request can send it again."""
 
 
 SyncHandler = Callable[[Request], bytes | None]

@@ -5,10 +5,14 @@ wakes those who have news by them, and wakes those whose time has come; so it is
 has one for all. Everybody else is parked until woken. A reader who leaves, whatever made it leave, hands the role to
 one of those who are parked.
 
+Those who are woken together are likely to ask again together. So the reader lets them run before it reads again, and
+what they leave to it goes out in one burst.
+
 What must hold: while anybody is parked somebody has the role, from hand to hand without a gap, so that no cancellation
 can lose it. And what has arrived is looked at before what is due is given up, however late the reader comes to it.
 """
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Final, Protocol, cast
@@ -16,7 +20,9 @@ from typing import Final, Protocol, cast
 import trio
 
 from ._endpoint import Endpoint
-from ._net import Address, Batch
+from ._fork import disown_at_fork
+from ._net import BATCH, Address, Batch
+from ._turns import Leave, Turns
 from .proto import Attempt, ClientProtocol, DropReason, Exchange, RetryPolicy
 
 PAUSE: Final = 0.001
@@ -25,6 +31,11 @@ holds would take a flood of 256,000 a second."""
 BACKLOG: Final = 11_000
 """Datagrams read before sending, at most: as many as the buffer that we ask for holds (8 MiB as the kernel counts, 768
 bytes for a small one). Under a flood the end of them never comes."""
+
+RUSH: Final = 8
+"""Tasks woken together who are worth waiting for, because they may have something to send together."""
+_PASSES: Final = 4
+"""How often the reader lets other tasks run before it sends what they have by then."""
 
 
 class Waiter(Protocol):
@@ -42,39 +53,51 @@ class Owner(Waiter, Protocol):
         """There is something to do for this one."""
 
 
-class Leave:
-    """Called by Trio when a task that is parked is cancelled. An object, because a closure is four times as large."""
-
-    __slots__ = ("_parked", "_waiter")
-
-    def __init__(self, parked: dict[Waiter, trio.lowlevel.Task], waiter: Waiter) -> None:
-        self._parked = parked
-        self._waiter = waiter
-
-    def __call__(self, raise_cancel: object) -> trio.lowlevel.Abort:
-        self._parked.pop(self._waiter, None)
-        return trio.lowlevel.Abort.SUCCEEDED
-
-
 class Pump:
     """What the requests of one client share: its socket, its protocol, and those who wait."""
 
-    def __init__(self, endpoint: Endpoint, protocol: ClientProtocol, random_bytes: Callable[[int], bytes]) -> None:
+    def __init__(
+        self, endpoint: Endpoint, protocol: ClientProtocol, random_bytes: Callable[[int], bytes], turns: Turns
+    ) -> None:
         self.protocol = protocol
         self.parked: dict[Waiter, trio.lowlevel.Task] = {}
         self.reader: Waiter | None = None
         """Whose task reads, or will as soon as it runs."""
         self.is_closed = False
+        self._receive_datagram = protocol.receive_datagram
+        self._earliest = protocol.timers.earliest
+        self.turns = turns
         self._endpoint = endpoint
         self._random_bytes = random_bytes
         self._read_at = -math.inf
         """When the socket was last read."""
         self._scope = trio.CancelScope()
         """The reader's, with the one timer."""
+        self._deadline = math.inf
+        """The timer's; Trio works at every look at its own."""
+        self._awake = 0
+        """Tasks that were woken here, and have not run since."""
+        self._is_rush = False
+        """Whether the reader sends for all before it waits. Then whoever has something to send leaves it to it."""
+        self._outbox: dict[Exchange, Attempt] = {}
+        """What was left to it."""
+        self._why_closed = "this client was closed"
+        disown_at_fork(self)
 
-    def open_exchange(self, payload: bytes, policy: RetryPolicy) -> Exchange:
+    def open_exchange(self, payload: bytes, policy: RetryPolicy, *, at_most_once: bool = False) -> Exchange:
         """Open a request, with random bytes of its own. See `ClientProtocol.open_exchange`."""
-        return self.protocol.open_exchange(payload, policy, self._random_bytes(self.protocol.random_size))
+        random = self._random_bytes(self.protocol.random_size)
+        return self.protocol.open_exchange(payload, policy, random, at_most_once=at_most_once)
+
+    def close_exchange(self, exchange: Exchange) -> None:
+        """Forget a request; and if others may go now because it is over, tell them."""
+        exchange.close()
+        if exchange.once is not None:
+            for released in self.protocol.take_released():
+                owner = cast("Owner | None", released.owner)
+                if owner is not None:
+                    owner.take(released)
+                self.interrupt(owner or released)
 
     async def read_backlog(self, waiter: Waiter) -> None:
         """Before something is sent after a pause: make room for its answer.
@@ -86,23 +109,55 @@ class Pump:
             return
         self.reader = waiter
         self._read_at = trio.current_time()
-        left = BACKLOG
         try:
-            while left > 0 and any(batch := await self._endpoint.receive(may_wait=False)):
-                self._take(batch)
-                left -= max(len(batch.datagrams), 1)
-                await trio.lowlevel.checkpoint()
+            await self._read_what_came()
         finally:
             self._hand_over()
 
+    async def _read_what_came(self) -> None:
+        """Read what is there, and checkpoint after each batch."""
+        left = BACKLOG
+        while left > 0 and any(batch := await self._endpoint.receive(may_wait=False)):
+            self._take(batch)
+            left -= max(len(batch.datagrams), 1)
+            await trio.lowlevel.checkpoint()
+
     async def transmit(self, exchange: Exchange, on_attempt: Callable[[Attempt], None] | None = None) -> None:
-        """Make the transmissions that are due. Checkpoints only where the kernel has no room for them."""
-        while (attempt := exchange.next_attempt(trio.current_time())) is not None:
+        """Make the transmissions that are due, or leave them to the reader. Who calls this waits for news next.
+
+        Checkpoints only where the kernel has no room for them.
+        """
+        now = trio.current_time()
+        while (attempt := exchange.next_attempt(now)) is not None:
             if on_attempt is not None:
                 on_attempt(attempt)
+            if self._is_rush and exchange not in self._outbox:
+                self._outbox[exchange] = attempt
+                continue
             error = await self._endpoint.send(attempt.datagram, cast("Address", attempt.peer))
             if error is not None:
                 exchange.take_hint(error)
+            now = trio.current_time()
+
+    async def send_all(self, outbox: dict[Exchange, Attempt]) -> None:
+        """Send these, in as few calls as the kernel allows. Each goes from the dict when it has left.
+
+        Who takes one out meanwhile has it not sent, but for the first, which may be on its way. Checkpoints only where
+        the kernel has no room; if that is cancelled, what is left in the dict was not sent.
+        """
+        most = BATCH
+        while outbox:
+            some = list(itertools.islice(outbox.items(), most))
+            outgoing = [(attempt.datagram, cast("Address", attempt.peer), None) for _, attempt in some]
+            count, error = await self._endpoint.send_some(outgoing)
+            first = some[0][0]
+            if error is not None and first in outbox:  # else it is over, and nobody wants to hear of it
+                first.take_hint(error)
+                if first.news:
+                    self._tell(first)
+            for exchange, _ in some[:count]:
+                outbox.pop(exchange, None)
+            most = BATCH if error is None else 1
 
     async def wait_for_news(self, waiter: Waiter) -> None:
         """Wait until there is something to do for this one; `trio.ClosedResourceError` once closed."""
@@ -115,28 +170,45 @@ class Pump:
                     await self._read(waiter)
                 else:
                     await trio.lowlevel.wait_task_rescheduled(self._park(waiter))
+                    self._awake -= 1
         finally:
             if self.reader is waiter:
                 self._hand_over()
 
     async def _read(self, waiter: Waiter) -> None:
         """Read for all, until the first of the timers or until there is something to do for the reader."""
-        due = self.protocol.next_due
+        self._deadline = due = self._earliest()
         overdue = due <= trio.current_time()
         with trio.CancelScope(deadline=math.inf if overdue else due) as self._scope:
             if overdue:
                 self._scope.deadline = due  # set in here it lets the reader look once at what has arrived
             while not waiter.news:
-                self._take(await self._endpoint.receive())
+                if self._is_rush and not overdue:
+                    await self._send_together()
+                else:
+                    self._take(await self._endpoint.receive())
         if self._scope.cancel_called:
+            if trio.current_time() - self._scope.deadline > PAUSE:
+                # A process that was stopped is told that the time is over, and not what has arrived meanwhile.
+                await self._read_what_came()
             for exchange in self.protocol.take_due(trio.current_time()):
                 self._tell(exchange)
+            self._is_rush |= self._awake >= RUSH
 
-    def _park(self, waiter: Waiter) -> Callable[[object], trio.lowlevel.Abort]:
+    async def _send_together(self) -> None:
+        """Let those who were woken run, and send what they leave to us."""
+        for _ in range(_PASSES):
+            if not self._awake and not self.turns.awake:
+                break
+            await trio.lowlevel.checkpoint()
+        await self.send_all(self._outbox)
+        self._is_rush = False
+
+    def _park(self, waiter: Waiter) -> Leave[Waiter]:
         """Put this task among those who sleep until woken, for news or to read; gives what undoes that."""
-        due = self.protocol.next_due
-        if due < self._scope.deadline:  # noqa: PLR1730 - Trio works at every assignment, and this one is rarely needed
-            self._scope.deadline = due
+        due = self._earliest()
+        if due < self._deadline:
+            self._deadline = self._scope.deadline = due
         self.parked[waiter] = trio.lowlevel.current_task()
         return Leave(self.parked, waiter)
 
@@ -145,35 +217,39 @@ class Pump:
         self.reader = None
         if self.parked:
             self.reader, task = self.parked.popitem()
-            trio.lowlevel.reschedule(task)
+            self._reschedule(task)
 
     def _take(self, batch: Batch) -> None:
         now = self._read_at = trio.current_time()
         for data, peer, ancillary in batch.datagrams:
-            found = self.protocol.receive_datagram(data, peer, now, ancillary.hop_limit)
-            if not isinstance(found, DropReason):
+            found = self._receive_datagram(data, peer, now, ancillary.hop_limit)
+            if isinstance(found, Exchange) and found.news:
                 self._tell(found)
         for peer, quote, error in batch.hints:
             hinted = self.protocol.receive_hint(quote, peer, error)
-            if hinted is not None:
+            if hinted is not None and hinted.news:
                 self._tell(hinted)
         if batch.truncated:
             self.protocol.dropped[DropReason.TRUNCATED] += batch.truncated
+        self._is_rush |= self._awake >= RUSH
 
     def _tell(self, exchange: Exchange) -> None:
-        """Wake who waits for this exchange, if there is something to do for it."""
-        if exchange.news:
-            if exchange.owner is None:
-                self._wake(exchange)
-            else:
-                owner = cast("Owner", exchange.owner)
-                owner.take(exchange)
-                self._wake(owner)
+        """There is something to do for this exchange: wake who waits for it."""
+        if exchange.owner is None:
+            self._wake(exchange)
+        else:
+            owner = cast("Owner", exchange.owner)
+            owner.take(exchange)
+            self._wake(owner)
 
     def _wake(self, waiter: Waiter) -> None:
         task = self.parked.pop(waiter, None)
         if task is not None:
-            trio.lowlevel.reschedule(task)
+            self._reschedule(task)
+
+    def _reschedule(self, task: trio.lowlevel.Task) -> None:
+        self._awake += 1
+        trio.lowlevel.reschedule(task)
 
     def interrupt(self, waiter: Waiter) -> None:
         """Something has happened to this one, who may be the reader, that did not come from the socket."""
@@ -182,14 +258,24 @@ class Pump:
         else:
             self._wake(waiter)
 
+    def forget(self, exchange: Exchange) -> None:
+        """It is over, or nobody wants to know any more: what was not sent is not sent."""
+        self.close_exchange(exchange)
+        self._outbox.pop(exchange, None)
+
     def check_open(self) -> None:
         """Raise `trio.ClosedResourceError` if this client was closed."""
         if self.is_closed:
-            raise trio.ClosedResourceError("this client was closed")
+            raise trio.ClosedResourceError(self._why_closed)
+
+    def disown(self) -> None:
+        """This is a forked process, and the socket its parent's."""
+        self.is_closed = True
+        self._why_closed = "this client belongs to the process that this one was forked from"
 
     def close(self) -> None:
         """Close the socket, and have everybody find out."""
         self.is_closed = True
         self._endpoint.close()
         while self.parked:
-            trio.lowlevel.reschedule(self.parked.popitem()[1])
+            self._reschedule(self.parked.popitem()[1])

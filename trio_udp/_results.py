@@ -9,16 +9,18 @@ forgets the rest at once. Cancelling a wait for a result loses nothing, and one 
 """
 
 import contextlib
-from collections import OrderedDict, deque
+import itertools
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from typing import NamedTuple, Protocol
 
 import trio
 
 from ._errors import UDPError
+from ._net import BATCH
 from ._pump import Pump
 from ._reply import Reply, conclude, counted_as
-from .proto import Exchange, RetryPolicy
+from .proto import Attempt, Exchange, RetryPolicy
 
 
 class Result(NamedTuple):
@@ -143,27 +145,30 @@ class Results:
         pump: Pump,
         source: Source,
         *,
-        turns: trio.Semaphore,
         counts: dict[str, int],
         policy: RetryPolicy,
+        at_most_once: bool,
         max_in_flight: int,
     ) -> None:
         self.news = False
         """For the pump: whether there is something to do."""
         self._pump = pump
         self._source = source
-        self._turns = turns
-        self._turns_for_others = 1 if turns.max_value != 1 else 0
+        self._turns = pump.turns
+        self._turns_for_others = 1 if pump.turns.max_value != 1 else 0
         """Left alone while a request is in flight here: whoever takes it reads for us too, even if nobody iterates."""
         self._turns_in_hand = 0
         """Waited for, and not used yet. Not given back before that: it would go to the next who waits."""
         self._counts = counts
         self._policy = policy
+        self._at_most_once = at_most_once
         self._max_in_flight = max_in_flight
         self._taken = 0
         self._open: dict[Exchange, int] = {}
-        self._to_send: OrderedDict[Exchange, None] = OrderedDict()
+        self._to_send: dict[Exchange, None] = {}
         """Those of the open ones that may have something to send, or nothing more to wait for."""
+        self._outbox: dict[Exchange, Attempt] = {}
+        """What they send now."""
         self._results: deque[Result] = deque()
         self._in_use = False
         self._is_closed = False
@@ -178,9 +183,9 @@ class Results:
         try:
             if not self._results:
                 await self._wait_for_results()
-            return self._results.popleft()
         finally:
             self._in_use = False
+        return self._results.popleft()
 
     async def _wait_for_results(self) -> None:
         await self._work()
@@ -197,16 +202,13 @@ class Results:
         self._check_open()
         self.news = False
         try:
-            if not (self._open or self._turns.value or self._source.exhausted):
+            if not (self._open or self._turns.value > 0 or self._source.exhausted):
                 await self._turns.acquire()  # others have them all, and nothing here could be waited for instead
                 self._turns_in_hand = 1
             await self._pump.read_backlog(self)
-            while self._to_send or self._open_one():
-                exchange = next(iter(self._to_send))
-                await self._pump.transmit(exchange)
-                self._to_send.pop(exchange, None)
-                if exchange.is_over and exchange in self._open:
-                    self._finish(exchange)
+            while self._to_send or self._open_some():
+                self._fill_outbox()
+                await self._pump.send_all(self._outbox)
         except trio.BrokenResourceError:
             await trio.lowlevel.checkpoint()  # if this task is cancelled as well, that is what it has to hear
             raise
@@ -215,9 +217,29 @@ class Results:
                 self._turns_in_hand = 0
                 self._turns.release()
 
+    def _fill_outbox(self) -> None:
+        """Make the transmissions that are due; those who have none more to make wait from now on, or are over."""
+        now = trio.current_time()
+        for exchange in list(itertools.islice(self._to_send, BATCH)):
+            attempt = exchange.next_attempt(now)
+            if attempt is not None:
+                self._outbox[exchange] = attempt
+            elif exchange.is_over:
+                self._finish(exchange)
+            else:
+                del self._to_send[exchange]
+
+    def _open_some(self) -> bool:
+        """Open as many requests as may leave together, if there are payloads and room; whether there was one."""
+        for opened in range(BATCH):
+            if not self._open_one():
+                return opened > 0
+        return True
+
     def _open_one(self) -> bool:
         """Open a request for the next payload, if there are a payload and room."""
-        self._check_open()
+        if self._is_closed or self._pump.is_closed:
+            self._check_open()
         while (room := self._max_in_flight - len(self._open) - len(self._results)) > 0:
             left = self._turns_for_others if self._open else 0
             if self._turns.value + self._turns_in_hand <= left or self._source.exhausted:
@@ -239,7 +261,7 @@ class Results:
         self._taken += 1
         self._counts["requests"] += 1
         try:
-            exchange = self._pump.open_exchange(payload, self._policy)
+            exchange = self._pump.open_exchange(payload, self._policy, at_most_once=self._at_most_once)
         except ValueError as exc:
             self._counts["cancelled"] += 1
             self._results.append(Result(number, payload, None, exc))
@@ -247,7 +269,7 @@ class Results:
         if self._turns_in_hand:
             self._turns_in_hand = 0
         else:
-            self._turns.acquire_nowait()
+            self._turns.take()
         exchange.owner = self
         self._open[exchange] = number
         self._to_send[exchange] = None
@@ -264,12 +286,13 @@ class Results:
     def _finish(self, exchange: Exchange) -> None:
         number = self._open.pop(exchange)
         self._to_send.pop(exchange, None)
-        exchange.close()
+        self._outbox.pop(exchange, None)
+        self._pump.close_exchange(exchange)
         self._turns.release()
         came = conclude(exchange, self._pump.protocol)
         self._counts[counted_as(came)] += 1
         reply, error = (came, None) if isinstance(came, Reply) else (None, came)
-        self._results.append(Result(number, exchange.payload, reply, error))
+        self._results.append(tuple.__new__(Result, (number, exchange.payload, reply, error)))
 
     def interrupt(self) -> None:
         """Something has happened that is no answer, and our task may be waiting for answers."""
@@ -280,10 +303,11 @@ class Results:
         """Forget what is in flight, at once."""
         self._is_closed = True
         for exchange in self._open:
-            exchange.close()
+            self._pump.close_exchange(exchange)
             self._turns.release()
             self._counts["cancelled"] += 1
         self._open.clear()
         self._to_send.clear()
+        self._outbox.clear()
         self._results.clear()
         self.interrupt()

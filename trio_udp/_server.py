@@ -5,6 +5,7 @@ longer.
 """
 
 import socket
+from collections.abc import Iterable
 from typing import Final
 
 import trio
@@ -12,9 +13,22 @@ import trio
 from ._answering import Answering
 from ._endpoint import Endpoint
 from ._handlers import Handler, Request
+from ._keys import Key, seals_of
 from ._net import Address, open_server_sockets, resolve
+from ._random import random_source
 from ._statistics import ServerStatistics
-from .proto import TU1, Profile, ServerProtocol
+from .proto import (
+    DEFAULT_MAX_BYTES,
+    DEFAULT_MAX_CLIENTS,
+    SECRET_SIZE,
+    TU1,
+    VALIDATION_SIZE,
+    Limiter,
+    Profile,
+    RateLimit,
+    ServerProtocol,
+    Validation,
+)
 
 __all__ = ["Handler", "Request", "Server", "serve"]
 
@@ -32,9 +46,15 @@ async def serve(
     reuse_port: bool = False,
     # What to speak
     profile: Profile | None = None,
+    # Keys
+    keys: Iterable[Key] | None = None,
+    allow_unkeyed: bool = False,
     # Limits
     max_payload: int | None = None,
     max_handlers: int = DEFAULT_MAX_HANDLERS,
+    rate_limit: RateLimit | None = None,
+    max_clients: int = DEFAULT_MAX_CLIENTS,
+    max_reply_bytes: int = DEFAULT_MAX_BYTES,
     # Tasks, as for trio.serve_tcp
     handler_nursery: trio.Nursery | None = None,
     task_status: trio.TaskStatus["Server"] = trio.TASK_STATUS_IGNORED,
@@ -44,7 +64,8 @@ async def serve(
     Args:
         handler: called with each `Request`; its bytes are the reply, None is silence. A plain function runs in the
             task that reads the socket; an `async def` function runs in a task of its own and may wait. It may be
-            called more than once for one request: clients retransmit. If it raises, the client is told so, the error
+            called more than once for one request, because clients retransmit, unless the client asks for at most once;
+            then a retransmission is given the same answer again. If it raises, the client is told so, the error
             is logged with its traceback, and serving goes on.
         port: 0 to 65535; 0 takes a free one, see `Server.address`.
         host: name or address to listen on; all addresses of this host by default, or when empty.
@@ -54,8 +75,17 @@ async def serve(
             until one comes or goes: then some clients move, and a retransmission may reach another server than the
             request did. Port 0 takes one that is shared with nobody yet.
         profile: the wire format, `TU1()` by default.
+        keys: those that requests may come under; each is answered under the same. What comes without one is dropped as
+            `bad_seal`. `TU1` only.
+        allow_unkeyed: with keys, take requests without one too; `Request.authenticated` says which they are.
         max_payload: longest request payload taken, in bytes; what the format can carry by default.
         max_handlers: async handlers running at a time; further requests are answered BUSY.
+        rate_limit: requests a second from one source, or from all together; further ones are dropped as `over_budget`,
+            without an answer. No limit by default: only you know whether ten a second from one address are many.
+        max_clients: clients of at-most-once requests that are remembered at a time, each for 6 to 7 minutes after its
+            last one; requests of further ones are answered BUSY. 0: no at-most-once request is taken.
+        max_reply_bytes: memory for all that is remembered of them; when it is full, BUSY too. 64 replies a client at
+            most, each until the client says that it has it.
         handler_nursery: where async handlers run, in a task each from the start; the server's own nursery by default.
         task_status: for `nursery.start`, which returns the `Server`.
 
@@ -67,10 +97,24 @@ async def serve(
         raise ValueError(f"expected max_handlers to be at least 1, got {max_handlers}")
     if max_payload is not None and max_payload < 0:
         raise ValueError(f"expected max_payload to be at least 0, got {max_payload}")
+    for name, limit in (("max_clients", max_clients), ("max_reply_bytes", max_reply_bytes)):
+        if limit < 0:
+            raise ValueError(f"expected {name} to be at least 0, got {limit}")
+    limiter = None if rate_limit is None else Limiter(rate_limit, random_source()(SECRET_SIZE))
+    random = random_source()(VALIDATION_SIZE)
+    validation = Validation(random, max_clients=max_clients, max_bytes=max_reply_bytes)
+    protocol = ServerProtocol(
+        profile or TU1(),
+        max_payload=max_payload,
+        validation=validation,
+        seals=None if keys is None else seals_of(keys),
+        allow_unkeyed=allow_unkeyed,
+        limiter=limiter,
+    )
     sockets = await open_server_sockets(await resolve(host or None, port, family), reuse_port=reuse_port)
     endpoints = [Endpoint(sock, hears_errors=False) for sock in sockets]
-    protocol = ServerProtocol(profile or TU1(), max_payload=max_payload, began=endpoints[0].wall_clock())
-    server = Server(handler, endpoints, protocol, max_handlers)
+    protocol.begin(endpoints[0].wall_clock())
+    server = Server(handler, endpoints, protocol, validation, max_handlers)
     await server._run(handler_nursery, task_status)  # noqa: SLF001 - this function is the server's other half
 
 
@@ -78,10 +122,16 @@ class Server:
     """A running server. Made by `serve`, which gives it to `task_status`."""
 
     def __init__(
-        self, handler: Handler, endpoints: list[Endpoint], protocol: ServerProtocol, max_handlers: int
+        self,
+        handler: Handler,
+        endpoints: list[Endpoint],
+        protocol: ServerProtocol,
+        validation: Validation,
+        max_handlers: int,
     ) -> None:
         self._endpoints = endpoints
         self._protocol = protocol
+        self._validation = validation
         self._answering = Answering(handler, endpoints, protocol, max_handlers)
         self._stopped = trio.Event()
         self._scope = trio.CancelScope()
@@ -95,6 +145,13 @@ class Server:
     def address(self) -> Address:
         """Where it listens, the first of `addresses`. `open_client(*server.address)` reaches it from this host."""
         return self._endpoints[0].address
+
+    def set_keys(self, keys: Iterable[Key]) -> None:
+        """Accept these keys from now on, and no others. To lose no request, keep the old one until nobody asks with it.
+
+        Raises `ValueError` for none at all, for two of one id, and for a profile without room for a tag.
+        """
+        self._protocol.set_seals(seals_of(keys))
 
     async def drain(self) -> None:
         """Stop gently: answer BUSY to new requests, let running handlers finish, then close the sockets.
@@ -113,10 +170,16 @@ class Server:
 
     def statistics(self) -> ServerStatistics:
         """The counters so far."""
+        validation = self._validation
         return ServerStatistics(
             requests=self._answering.requests,
             **self._answering.ended,
             handlers=self._answering.handlers,
+            repeated=self._protocol.repeated,
+            cookies_granted=validation.granted,
+            cookies_accepted=validation.accepted,
+            clients_held=validation.replies.clients_held,
+            reply_bytes_held=validation.replies.bytes_held,
             dropped=dict(self._protocol.dropped),
             endpoints={endpoint.address: endpoint.statistics() for endpoint in self._endpoints},
         )

@@ -16,7 +16,7 @@ BAD = [
     (["dance"], "'dance'"),
     (["ping", "-c", "0", "h"], "expected a whole number, 1 or more, got '0'"),
     (["ping", "-c", "x", "h"], "expected a whole number, 1 or more, got 'x'"),
-    (["ping", "-i", "0", "h"], "expected a number of seconds, 0.001 or more, got '0'"),
+    (["ping", "-i", "0", "h"], "expected a number of seconds, 0.0001 or more, got '0'"),
     (["ping", "-i", "inf", "h"], "got 'inf'"),
     (["ping", "-W", "nan", "h"], "got 'nan'"),
     (["ping", "-w-1", "h"], "got '-1'"),
@@ -30,6 +30,17 @@ BAD = [
     (["serve", "--seed", "x"], "'x'"),
     (["serve", "--workers", "0"], "expected a whole number, 1 to 256, got '0'"),
     (["serve", "-p-1"], "got '-1'"),
+    *(
+        (["serve", *limit], f"expected requests a second, such as 1000/s, or off, got {limit[-1]!r}")
+        for limit in (
+            ["--limit", "0"],
+            ["--limit", "1000/h"],
+            ["--limit", ""],
+            ["--limit", "inf"],
+            ["--limit-all", "nan/s"],
+            ["--limit-all", "none"],
+        )
+    ),
 ]
 
 

@@ -22,7 +22,7 @@ async def test_verbose_shows_each_attempt_and_what_is_known_of_the_reply() -> No
     assert (code, out) == (0, ["hello"])
     assert re.fullmatch(r"asking from port \d+, profile tu1, verified: strong", err[0])
     assert re.fullmatch(r"0\.\d{3} s: attempt 1 to 127\.0\.0\.1 port \d+, waiting up to 1\.\d{3} s", err[1])
-    assert re.fullmatch(r"reply from 127\.0\.0\.1:\d+ in [\d.]+ ms, attempts: 1", err[2])
+    assert re.fullmatch(r"reply from 127\.0\.0\.1:\d+ in [\d.]+ ms, attempts: 1, authenticated: false", err[2])
 
 
 async def test_book_profile_sends_on_the_books_schedule_and_gives_up_with_one_line() -> None:

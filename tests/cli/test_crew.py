@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from trio_udp import DropReason
+from trio_udp._chaos import Conditions
 from trio_udp._cli import _workers, main
 from trio_udp._cli._figures import Figures, figures_from_json, report, total
 from trio_udp._cli._orders import Orders
@@ -25,7 +26,9 @@ from trio_udp._cli._pipe import message_of, messages
 from trio_udp._cli._restarts import FIRST_WAIT, MOST_QUICK_ENDS, QUICK, Restarts
 from trio_udp._cli._workers import Crew
 
-NAMES = ("requests", "replies", "retries", "busy", "errors", "unanswered")
+NAMES = ("requests", "replies", "retries", "busy", "errors", "unanswered", "outcome_unknown", "absorbed")
+RARE = NAMES[-2:]
+"""Not shown where there are none."""
 COUNTS = st.integers(0, 2**63)
 FIGURES = st.builds(
     Figures,
@@ -53,7 +56,7 @@ def program(*steps: str) -> list[str]:
 
 def printed(count: int, *more: str) -> list[str]:
     """The report of so many of these workers."""
-    figures = ", ".join(f"{name} {count}" for name in NAMES)
+    figures = ", ".join(f"{name} {count}" for name in NAMES if count or name not in RARE)
     losses = [f"lost in a full receive buffer: {count}"] if count else []
     return ["", "--- server statistics ---", figures, *losses, *more]
 
@@ -263,13 +266,26 @@ def test_messages_are_whole_lines(chunks: list[bytes]) -> None:
 
 def arguments(**changes: object) -> argparse.Namespace:
     """Of the command that starts the workers."""
-    usual = {"profile": "tu1", "drop": 0.25, "seed": 7, "family": socket.AF_UNSPEC, "interface": ""}
-    return argparse.Namespace(**{**usual, **changes})
+    usual = {"profile": "tu1", "drop": 0.25, "seed": 7, "family": socket.AF_UNSPEC, "interface": "", "key_file": None}
+    usual |= {"limit": 10_000.0, "limit_all": None}
+    faults = dict.fromkeys(("chaos", "chaos_up", "chaos_down"))
+    return argparse.Namespace(**{**usual, **faults, **changes})
 
 
 def after(command: Sequence[str], option: str) -> str:
     """An option's value."""
     return command[command.index(option) + 1]
+
+
+def test_workers_have_the_faults_that_the_command_was_given() -> None:
+    """In the words that are read as the same."""
+    said = Conditions.parse("delay=10ms±3ms,drop=5%,burst=gilbert(1%,30%)")
+    command = _workers._command(arguments(chaos=said, chaos_down=Conditions()), 9, 1)
+    found = [word.partition("=") for word in command if word.startswith("--chaos")]
+    assert [(option, Conditions.parse(text)) for option, _, text in found] == [
+        ("--chaos", said),
+        ("--chaos-down", Conditions()),
+    ]
 
 
 def test_workers_lose_different_requests_but_the_same_again() -> None:
@@ -288,6 +304,7 @@ def test_workers_are_told_what_the_command_was_told(family: int, expected: list[
     assert [option for option in command if option in ("-4", "-6")] == expected
     assert (after(command, "-p"), after(command, "--drop"), after(command, "--profile")) == ("4711", "0.25", "tu1")
     assert command[-2:] == ["--", "-x"]
+    assert {"--limit=10000.0/s", "--limit-all=off"} <= set(command)
 
 
 @pytest.mark.parametrize(("change", "expected"), [(lambda path: [os.getcwd(), *path], False), (sorted, True)])

@@ -24,7 +24,7 @@ async def test_ping_without_a_host_pings_its_own_server() -> None:
     """The main job on its embedded default."""
     code, out, err = await run_command("ping", "-c", "3", "-i", "0.01")
     assert (code, err) == (0, [])
-    assert re.fullmatch(r"PING localhost \(127\.0\.0\.1:\d+\) 56\(108\) bytes of data\.", out[0])
+    assert re.fullmatch(r"PING localhost \(127\.0\.0\.1:\d+\) 56\(108\) bytes of data\. authenticated: false", out[0])
     assert [match[1] for match in map(REPLY.fullmatch, out[1:4]) if match] == ["1", "2", "3"]
     assert out[5] == "--- localhost ping statistics ---"
     assert re.fullmatch(r"3 packets transmitted, 3 received, 0% packet loss, time \d+ms", out[6])
@@ -73,7 +73,8 @@ def arguments(**changes: object) -> argparse.Namespace:
     values = {
         "hosts": ["127.0.0.1"], "count": None, "interval": 1.0, "wait": 10.0, "deadline": math.inf, "size": 56,
         "port": 1060, "profile": "tu1", "adaptive": False, "flood": False, "preload": 1, "poisson": False,
-        "noise": False, "quiet": False, "verbose": False, "family": socket.AF_UNSPEC,
+        "noise": False, "quiet": False, "verbose": False, "family": socket.AF_UNSPEC, "key_file": None,
+        "chaos": None, "chaos_up": None, "chaos_down": None,
         "json": False, "csv": False, "every": None, "pcap": None,
     }  # fmt: skip
     return argparse.Namespace(**(values | changes))
@@ -122,6 +123,31 @@ async def test_lost_probes_are_not_sent_again(autojump_clock: MockClock, capsys:
     assert (code, took) == (0, 4.0)
     assert lossy.probes == 4  # type: ignore[attr-defined]  # a counter
     assert "4 packets transmitted, 1 received, 75% packet loss" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("interval", "sleep", "expected"),
+    [
+        (1.0, 3600.0, [0, 1, 3601, 3602, 3603]),
+        (0.25, 0.75, [0, 0.25, 1.0, 1.25, 1.5]),
+        (4.0, 6.0, [0, 4, 10, 12, 16]),
+    ],
+)
+async def test_probes_that_were_slept_through_are_not_made_up_for(
+    autojump_clock: MockClock, interval: float, sleep: float, expected: list[float]
+) -> None:
+    """C6, C8: after an hour in a closed laptop not 3,600 at once; a short delay still delays no other probe."""
+    times: list[float] = []
+    began = trio.current_time()
+
+    def answer(request: trio_udp.Request) -> bytes:
+        times.append(trio.current_time() - began)
+        if len(times) == 2:
+            autojump_clock.jump(sleep)
+        return request.payload
+
+    assert (await ping_code(answer, count=5, interval=interval))[0] == 0
+    assert times == expected
 
 
 async def test_deadline_ends_the_run_whatever_is_under_way(autojump_clock: MockClock) -> None:

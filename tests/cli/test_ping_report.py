@@ -12,7 +12,7 @@ from trio_udp._cli._ping_report import headline, milliseconds, missing_line, noi
 from trio_udp.measure import Corrupted, Direction, Distribution, Lost, Refused, ReplyRecord, Stamps, Summary
 from trio_udp.measure._distribution import Collector
 
-from ..measure.records import reply_record, summary
+from ..measure.records import reply_record, start, summary
 
 HERE = Address("127.0.0.1", 1060)
 
@@ -37,8 +37,12 @@ def distribution(*seconds: float) -> Distribution:
 
 def test_headline_counts_the_headers_of_both_ip_versions() -> None:
     """In brackets: payload, our header, UDP's and IP's."""
-    assert headline("localhost", HERE, 56, 80) == "PING localhost (127.0.0.1:1060) 56(108) bytes of data."
-    assert headline("::1", Address("::1", 7), 56, 80) == "PING ::1 ([::1]:7) 56(128) bytes of data."
+    four = start(peer=HERE, size=56, datagram_size=80)
+    six = start(peer=Address("::1", 7), size=56, datagram_size=96, is_authenticated=True)
+    assert headline("localhost", four) == (
+        "PING localhost (127.0.0.1:1060) 56(108) bytes of data. authenticated: false"
+    )
+    assert headline("::1", six) == "PING ::1 ([::1]:7) 56(144) bytes of data. authenticated: true"
 
 
 @pytest.mark.parametrize(

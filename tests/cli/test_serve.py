@@ -61,6 +61,28 @@ async def test_serve_with_a_seed_loses_the_same_requests_again() -> None:
     assert 0 < len(fates[0][0]) < 8
 
 
+@pytest.mark.parametrize("workers", [[], ["--workers", "2"]])
+async def test_serve_drops_what_is_above_the_limit(workers: list[str]) -> None:
+    """One request in a long time from this host; with workers, which all have it, one client is one worker's."""
+    async with serving("--limit", "0.001/s", "--limit-all", "1000/s", *workers) as (server, port):
+        code, out, _ = await run_command("ping", "127.0.0.1", "-c", "3", "-i", "0.01", "-W", "0.3", "-p", port)
+        assert (code, sum("icmp_seq=" in line for line in out)) == (0, 1)
+        server.interrupt()
+        lines = await server.rest()
+        assert await server.end() == 0
+    assert lines[-2:] == ["requests 1, replies 1, retries 0, busy 0, errors 0, unanswered 0", "dropped: 2 over_budget"]
+
+
+async def test_serve_has_a_limit_that_ping_does_not_meet_and_can_do_without() -> None:
+    """The default, and `off`."""
+    for limit in ([], ["--limit", "off"]):
+        async with serving(*limit) as (server, port):
+            code, out, _ = await run_command("ping", "127.0.0.1", "-c", "50", "-i", "0.001", "-p", port)
+            assert (code, sum("icmp_seq=" in line for line in out)) == (0, 50)
+            server.interrupt()
+            assert (await server.rest())[-1] == "requests 50, replies 50, retries 0, busy 0, errors 0, unanswered 0"
+
+
 async def test_serve_counts_junk_and_says_nothing_while_it_comes() -> None:
     """E5, E7: silence on both sides; the counters appear at the end."""
     async with serving() as (server, port):

@@ -27,7 +27,7 @@ violations 0
 digest [0-9a-f]{32}
 """
 
-PINNED = "74d84a91f94882bd4186c185195742ed"
+PINNED = "48ab77ae4b8d33488c73396391b64e4c"
 """Of the world below. It changes with anything that changes a packet, a draw or the order of two tasks: a new Trio, a
 new way to draw ids. Then write the new one here; what must not differ is what two Pythons or two machines say."""
 

@@ -16,8 +16,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from pathlib import Path
 from random import Random
 from typing import Any, Final, NamedTuple
+from zlib import crc32
 
-from . import forgeries, residual
+from tests.fuzz.run import fuzz
+from tests.properties.test_untrusted import TRIALS
+
+from . import floods, forgeries, residual
+from .once import OnceSimulation, draw_faults
 from .simulator import Broken, Simulation
 from .swarm import draw_swarm
 
@@ -28,7 +33,7 @@ _SOURCES: Final = (
     "trio_udp/proto",
     "trio_udp/_chaos.py",
     "tests/properties/forge.py",
-    *(f"tests/evidence/{name}.py" for name in ("figures", "forgeries", "residual", "simulator", "swarm")),
+    *(f"tests/evidence/{name}.py" for name in ("figures", "forgeries", "once", "residual", "simulator", "swarm")),
 )
 _A_RUN: Final = 200
 """Requests of one simulated client."""
@@ -51,6 +56,8 @@ class Figure(NamedTuple):
     chunk: Chunk
     result: Callable[[Counter[str]], dict[str, Any]]
     """What the evidence says about the counts."""
+    sources: tuple[str, ...] = ()
+    """What its chunks depend on besides what all do."""
 
     def command(self, seed: int, count: int) -> str:
         """What computes it again."""
@@ -76,8 +83,30 @@ def _requests(seed: str, index: int, size: int) -> Counter[str]:
     return counts
 
 
+def _once(seed: str, index: int, size: int) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for run in range(0, size, _A_RUN):
+        name = f"{seed} {index} {run}"
+        random = Random(name)
+        try:
+            counts.update(OnceSimulation(min(_A_RUN, size - run), draw_faults(random), random).run())
+        except Broken as exc:
+            counts["violations"] += 1
+            print(f"run {name!r}: {exc}", file=sys.stderr, flush=True)
+    return counts
+
+
 def _residual(seed: str, index: int, size: int) -> Counter[str]:
     return residual.ask(Random(f"{seed} {index}"), size, *residual.CELLS[index % len(residual.CELLS)])
+
+
+def _inputs(seed: str, index: int, size: int) -> Counter[str]:
+    name = list(TRIALS)[index % len(TRIALS)]
+    return Counter({"inputs": fuzz(name, size, crc32(f"{seed} {index}".encode()) or 1), name: size})
+
+
+def _floods(seed: str, index: int, size: int) -> Counter[str]:
+    return floods.flood_all(size, size * 60e-6)
 
 
 def _named(*names: str) -> Callable[[Counter[str]], dict[str, Any]]:
@@ -85,6 +114,7 @@ def _named(*names: str) -> Callable[[Counter[str]], dict[str, Any]]:
 
 
 _ENDS: Final = ("replies", "no_reply", "busy", "error", "no_room", "cancelled")
+_FUZZED: Final = ("tests/properties/test_untrusted.py", "tests/fuzz", "trio_udp/_net/_ancillary.py")
 FIGURES: Final = {
     figure.name: figure
     for figure in (
@@ -104,7 +134,19 @@ FIGURES: Final = {
             _requests,
             _named("requests", "runs", "transmissions", "corrupted", "hints", "violations", *_ENDS),
         ),
+        Figure(
+            "once",
+            ("E1", "E2", "E3", "E4", "F6"),
+            1_000_000,
+            10_000,
+            _once,
+            _named(
+                "requests", "runs", "again", "restarts", "rebound", "stolen", "violations", *_ENDS, "outcome_unknown"
+            ),
+        ),
         Figure("residual", ("C7",), 1_200_000, 20_000, _residual, residual.result),
+        Figure("inputs", ("A1", "A2"), 100_000_000, 500_000, _inputs, dict, _FUZZED),
+        Figure("floods", ("E2", "E7"), 1_000_000, 1_000_000, _floods, dict, ("trio_udp", "tests/evidence/flooded.py")),
     )
 }
 
@@ -167,7 +209,7 @@ def _notebook(
         yield {}, lambda index, size, counts: None
         return
     kept.mkdir(exist_ok=True)
-    path = kept / f"{figure.name}-{seed}-{_sources_digest()}.jsonl"
+    path = kept / f"{figure.name}-{seed}-{_sources_digest(figure)}.jsonl"
     done: Done = {}
     for line in path.read_text().splitlines() if path.exists() else ():
         with contextlib.suppress(ValueError):  # the last line of a run that was killed
@@ -181,9 +223,9 @@ def _notebook(
         yield done, write
 
 
-def _sources_digest() -> str:
+def _sources_digest(figure: Figure) -> str:
     digest = hashlib.blake2b(digest_size=8)
-    for source in _SOURCES:
+    for source in (*_SOURCES, *figure.sources):
         for path in sorted((ROOT / source).rglob("*.py")) or [ROOT / source]:
             digest.update(path.read_bytes())
     return digest.hexdigest()

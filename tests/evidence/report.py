@@ -28,6 +28,13 @@ def _requests(result: Entry) -> tuple[str, str]:
     return tried, f"{came_out}, {result['transmissions']:,} transmissions"
 
 
+def _once(result: Entry) -> tuple[str, str]:
+    tried = f"{result['requests']:,} simulated at-most-once requests, {result['restarts']:,} restarts of the server"
+    tried += f", {result['rebound']:,} changes of address, {result['stolen']:,} replays"
+    came_out = f"{result['violations']:,} runs in which a handler ran twice or anything else did not hold"
+    return tried, f"{came_out}; {result['again']:,} arrivals of what was running or had run"
+
+
 def _residual(result: Entry) -> tuple[str, str]:
     asked = sum(cell[2] for cell in result["cells"])
     tried = f"{asked:,} requests, failures against (1 - (1 - p)²)ⁿ for {len(result['cells'])} pairs of p and n"
@@ -37,10 +44,28 @@ def _residual(result: Entry) -> tuple[str, str]:
     )
 
 
+def _inputs(result: Entry) -> tuple[str, str]:
+    functions = len(result) - 1
+    tried = f"{result['inputs']:,} inputs by a fuzzer, at the {functions} functions that first touch network bytes"
+    return tried, "0 raised, or returned what they do not declare"
+
+
+def _floods(result: Entry) -> tuple[str, str]:
+    kinds = ("junk", "sources", "opens", "duplicates")
+    sent = " + ".join(f"{result[f'{kind} sent']:,}" for kind in kinds)
+    growth = max(result[f"{kind} growth"] for kind in kinds)
+    answered = min(result[f"{kind} replies"] / result[f"{kind} requests"] for kind in kinds)
+    tried = f"{sent} datagrams at one server: 60 s of junk, spoofed sources, new clients, duplicates"
+    return tried, f"memory grew by {growth / 1024:.0f} KiB at most; {answered:.1%} of honest requests answered at least"
+
+
 _SAY: Final[dict[str, Callable[[Entry], tuple[str, str]]]] = {
     "forgeries": _forgeries,
     "requests": _requests,
+    "once": _once,
     "residual": _residual,
+    "inputs": _inputs,
+    "floods": _floods,
 }
 
 

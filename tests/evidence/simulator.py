@@ -277,7 +277,7 @@ class Simulation:
         request, attempt, sent_at, _, _ = answered
         outcome = request.exchange.outcome
         made = sum(map(len, request.sent.values()))
-        expected = (self._says(request.number, attempt.peer), self.now - sent_at, made, attempt.peer, None)
+        expected = (self._says(request.number, attempt.peer), self.now - sent_at, made, attempt.peer, None, False)
         if outcome != expected:
             raise self._broken(f"expected {expected}, got {outcome}")
         request.answered_by = attempt.peer

@@ -9,10 +9,24 @@ from typing import Any, Final
 
 import pytest
 
-from trio_udp.proto import TU1, Answer, ClientProtocol, DropReason, Exchange, Failure, RetryPolicy
+from trio_udp.proto import (
+    TU1,
+    Answer,
+    AnswerKind,
+    ClientProtocol,
+    Cookies,
+    DropReason,
+    Exchange,
+    Failure,
+    ReplyCache,
+    RetryPolicy,
+)
+from trio_udp.proto._once import UNBORN, OnceState
+from trio_udp.proto._reply_cache import Kept, OnceRequest
 
-from . import residual
+from . import floods, residual
 from .figures import FIGURES, ROOT, Figure, compute
+from .flooded import KINDS
 from .report import EVIDENCE, README, read_evidence, table, table_in, write_evidence
 from .simulator import Broken, Simulation
 from .swarm import draw_swarm
@@ -37,6 +51,18 @@ def test_no_invariant_is_broken_under_swarms_of_faults() -> None:
     assert min(ends) > 0
 
 
+def test_no_request_runs_twice_whatever_the_network_the_server_and_thieves_do() -> None:
+    """E1 to E4, F6, in small: every kind of end is met, and every kind of fault."""
+    result = compute(FIGURES["once"], 2, 8_000, processes=1, kept=None)["result"]
+    assert (result["requests"], result["violations"]) == (8_000, 0)
+    ends = [
+        result[name] for name in ("replies", "no_reply", "busy", "error", "no_room", "cancelled", "outcome_unknown")
+    ]
+    assert sum(ends) == 8_000
+    assert min(*ends, *(result[name] for name in ("again", "rebound", "stolen"))) > 0
+    assert result["restarts"] > 1000
+
+
 def test_residual_failures_match_the_formula() -> None:
     """C7, in small: a chi-square over all losses and numbers of attempts."""
     figure = FIGURES["residual"]._replace(chunk_size=500)
@@ -59,6 +85,15 @@ def test_failures_of_another_loss_do_not_match() -> None:
     failed = round(10_000 * (1 - (1 - 0.22) ** 2) ** 2)
     counts = Counter({"0.2 2 requests": 10_000, "0.2 2 failed": failed})
     assert residual.result(counts)["p_value"] < 1e-6
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_flood_takes_no_memory_and_honest_requests_are_answered(kind: str) -> None:
+    """E2, E7, in small, on loopback: the sender is not told, and its datagrams are not remembered."""
+    counts = floods.flood(kind, 20_000, warm_up=20_000)
+    assert counts[f"{kind} sent"] == 20_000
+    assert counts[f"{kind} growth"] <= 2**20
+    assert counts[f"{kind} replies"] == counts[f"{kind} requests"] > 0
 
 
 # A broken core is noticed
@@ -141,6 +176,56 @@ def test_a_core_with_a_flaw_believes_forgeries(flaw: str, monkeypatch: pytest.Mo
     assert compute(FIGURES["forgeries"], 2, 5_000, processes=1, kept=None)["result"]["believed"] > 0
 
 
+def _let_all_run(cache: ReplyCache, request: OnceRequest) -> None:
+    """Ask for nothing: no boot id, no age, no proof, no order."""
+
+
+def _forget_at_once(cache: ReplyCache, tick: int) -> None:
+    """Forget everybody each minute, whether what they sent is too old or not."""
+    if tick > cache._tick:
+        cache._tick = tick
+        cache._clients.clear()
+        cache.bytes_held = 0
+
+
+def _keep_nothing(cache: ReplyCache, kept: Kept, kind: AnswerKind, payload: bytes | None) -> None:
+    """Let another answer take the place of the first."""
+    kept.newest = None
+
+
+def _believe_any(cookies: Cookies, cookie: bytes, *rest: object) -> bool:
+    """Take every cookie for a good one."""
+    return True
+
+
+def _be_born_again(state: OnceState) -> bytes:
+    """Take what the server said last, instead of what it said first."""
+    if state.ledger is None or state.born is None or state.ledger.token is None:
+        return UNBORN
+    boot, tick, _ = state.ledger.token
+    return state.born._replace(boot=boot, born=tick, first=state.ledger.first).encode()
+
+
+BROKEN_ONCE: Final[dict[str, tuple[type, str, Any]]] = {
+    "looks at nothing": (ReplyCache, "_judge", _let_all_run),
+    "forgets too early": (ReplyCache, "_go_on_to", _forget_at_once),
+    "keeps no answers": (ReplyCache, "settle", _keep_nothing),
+    "believes any cookie": (Cookies, "accepts", _believe_any),
+    "has requests that are born again": (OnceState, "extension", _be_born_again),
+    "never completes": (OnceState, "complete", lambda state: None),
+    "amplifies": (TU1, "reply_budget", _pay_any_price),
+}
+
+
+@pytest.mark.parametrize("flaw", BROKEN_ONCE)
+def test_at_most_once_with_a_flaw_breaks_an_invariant(flaw: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither is this simulator blind."""
+    owner, name, broken = BROKEN_ONCE[flaw]
+    monkeypatch.setattr(owner, name, broken)
+    result = compute(FIGURES["once"], 2, 4_000, processes=1, kept=None)["result"]
+    assert result["violations"] > 0
+
+
 def test_a_broken_run_is_counted_and_can_be_repeated(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -206,7 +291,14 @@ def test_the_evidence_has_every_figure_and_no_failure() -> None:
         assert entry["promises"] == list(FIGURES[name].promises)
     forgeries, requests = entries["forgeries"]["result"], entries["requests"]["result"]
     assert (forgeries["believed"], forgeries["early"], forgeries["misjudged"], requests["violations"]) == (0, 0, 0, 0)
+    assert entries["once"]["result"]["violations"] == 0
     assert entries["residual"]["result"]["p_value"] > 0.01
+    flooded = entries["floods"]["result"]
+    assert flooded["junk sent"] >= 1_000_000
+    for kind in KINDS:
+        assert flooded[f"{kind} growth"] <= 2**20
+        assert flooded[f"{kind} replies"] >= 0.99 * flooded[f"{kind} requests"]
+    assert entries["inputs"]["result"]["inputs"] >= entries["inputs"]["count"] >= 100_000_000
 
 
 def test_writing_the_evidence_changes_the_table_and_nothing_else(tmp_path: Path) -> None:

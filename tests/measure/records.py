@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from trio_udp.measure import Distribution, ReplyRecord, Stamps, Summary, Variation
+from trio_udp import Address
+from trio_udp.measure import Distribution, ReplyRecord, Stamps, Start, Summary, Variation
 
 _COUNTS = (
     "at_ns", "elapsed_ns", "sent", "received", "late", "corrupted", "refused", "lost_upstream", "lost_downstream",
@@ -10,6 +11,15 @@ _COUNTS = (
     "reordered_upstream", "reordered_downstream", "changed", "missed_slots", "on_time",
 )  # fmt: skip
 _DISTRIBUTIONS = ("rtt", "rtt_corrected", "total", "client_queue", "network", "server", "wake_up")
+
+
+def start(**changes: Any) -> Start:
+    """The beginning of a run over loopback."""
+    values: dict[str, Any] = {
+        "at_ns": 0, "peer": Address("127.0.0.1", 1060), "profile": "tu1", "size": 56, "datagram_size": 80,
+        "has_times": True, "is_authenticated": False,
+    }  # fmt: skip
+    return Start(**(values | changes))
 
 
 def reply_record(**changes: Any) -> ReplyRecord:

@@ -147,8 +147,11 @@ def irtt_server() -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
     command = ["irtt", "server", "-b", address]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:  # noqa: S603 - theirs
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as server:  # noqa: S603 - theirs
+        assert server.stdout is not None
         try:
+            while b"listener" not in (line := server.stdout.readline()):
+                assert line
             yield address
         finally:
             server.kill()
@@ -177,7 +180,9 @@ def test_every_field_is_one_that_irtt_writes_and_of_the_same_type(tmp_path: Path
     """Theirs over loopback, beside a run of ours."""
     with irtt_server() as address:
         command = ["irtt", "client", "-d", "60ms", "-i", "20ms", "-Q", "-o", "theirs.json", address]
-        subprocess.run(command, cwd=tmp_path, check=True, timeout=30)  # noqa: S603 - theirs
+        # It says that it listens just before it does; until then the client is refused at once.
+        tries = (subprocess.run(command, cwd=tmp_path, timeout=30, check=False) for _ in range(100))  # noqa: S603 - theirs
+        assert any(done.returncode == 0 for done in tries)
     theirs = shape(json.loads((tmp_path / "theirs.json").read_text()))
     ours = shape(document(start(), *(reply(number, 100, 10, 200) for number in (1, 2, 3)), summary(sent=3, received=3)))
     assert len(theirs["round_trips"]) == len(ours["round_trips"]) == 3

@@ -129,7 +129,7 @@ def test_what_comes_too_late_is_neither_lost_nor_received() -> None:
     one = sent(ledger)
     one.hint = "EHOSTUNREACH"
     lost = ledger.expire(one, 510)
-    assert lost == Lost(sequence=1, direction=Direction.UNKNOWN, waited_ns=500, hint="EHOSTUNREACH")
+    assert lost == Lost(sequence=1, direction=Direction.UNKNOWN, waited_ns=500, hint="EHOSTUNREACH", sent_at_ns=10)
     assert hear(ledger, one) == Late(sequence=1, rtt_ns=100)
     assert isinstance(hear(ledger, one), Duplicate)
     assert (sums(ledger).late, sums(ledger).lost) == (1, 0)
@@ -189,6 +189,15 @@ def test_late_probes_and_missed_slots_count_from_when_they_were_due() -> None:
     assert (found.missed_slots, found.on_time, found.rtt.count) == (3, 0, 1)
     corrected = found.rtt_corrected
     assert (corrected.count, corrected.min_ns, corrected.max_ns) == (4, 1600, 4600)
+
+
+def test_many_replies_are_summed_up_on_the_way() -> None:
+    """Not all at the end of an endless run."""
+    ledger = Ledger(slot=SLOT)
+    for number in range(1, 601):
+        hear(ledger, sent(ledger, number))
+    assert len(ledger._measured) < 256
+    assert sums(ledger).rtt.count == sums(ledger).rtt_corrected.count == 600
 
 
 def test_a_long_gap_costs_no_memory() -> None:

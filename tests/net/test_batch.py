@@ -179,6 +179,32 @@ async def test_a_wake_up_reads_all_there_is_up_to_64(network: NetworkName) -> No
         ]
 
 
+@direct
+async def test_behind_a_full_batch_the_next_one_is_waited_for_if_it_is_not_there(network: NetworkName) -> None:
+    """Whether it comes at once, later, or the socket is closed first; and looking for it is a checkpoint."""
+    with contextlib.closing(await server_transport()) as transport, plain_socket() as peer:
+
+        async def fill_a_batch() -> None:
+            for _ in range(BATCH):
+                peer.sendto(b"!", transport.socket.getsockname())
+            assert len((await transport.receive()).datagrams) == BATCH
+
+        await fill_a_batch()
+        peer.sendto(b"at once", transport.socket.getsockname())
+        with trio.testing.assert_checkpoints():
+            assert [datagram.data for datagram in (await transport.receive()).datagrams] == [b"at once"]
+        await fill_a_batch()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_receives_nothing_but, b"later", transport)
+            await wait_all_tasks_blocked()
+            peer.sendto(b"later", transport.socket.getsockname())
+        await fill_a_batch()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_ends_with_closed, transport.receive)
+            await trio.lowlevel.checkpoint()
+            transport.close()
+
+
 async def test_what_is_there_can_be_taken_without_waiting(network: NetworkName) -> None:
     """A2: as a client does before it sends; a closed socket is closed for that too."""
     with contextlib.closing(await server_transport()) as transport, plain_socket() as peer:

@@ -17,7 +17,9 @@ from trio_udp.proto import DropReason, Peer
 
 _HEADER: Final = 24
 _REQUEST: Final = 0x01
-_ANSWERS: Final = (0x81, 0x82, 0x84, 0x87)
+_ANSWERS: Final = (0x81, 0x82, 0x84, 0x87, 0x88)
+_COOKIE: Final = 0x02
+_ONCE: Final = 0x04
 _PADDED: Final = 0x10
 
 
@@ -52,17 +54,19 @@ def verdict(data: bytes, ids: bytes, made: int) -> DropReason | None:
     if data[0] != 0x09:
         return DropReason.WRONG_VERSION
     kind, flags, attempt, key_id, reserved = data[1:6]
-    end = _HEADER + int.from_bytes(data[6:8], "big")
+    extensions = flags & (_COOKIE | _ONCE) if kind in (_REQUEST, 0x82) else 0
+    start = _HEADER + (16 if extensions & _COOKIE else 0) + (20 if extensions & _ONCE else 0)
+    end = start + int.from_bytes(data[6:8], "big")
     padding = data[end:]
     right = (
         kind in (_REQUEST, *_ANSWERS)
-        and flags == (_PADDED if padding else 0)
+        and flags == extensions | (_PADDED if padding else 0)
         and attempt >= 1
         and key_id == reserved == 0
         and end <= len(data)
         and not any(padding)
         and (not padding or kind == _REQUEST)
-        and (end == _HEADER or kind in (_REQUEST, 0x81))
+        and (end == start or kind in (_REQUEST, 0x81))
     )
     if not right:
         return DropReason.MALFORMED

@@ -9,7 +9,7 @@ request, the drain, or the client by closing it. A run in which nothing was inte
 import errno
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
 import pytest
@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_udp import Client, NoReply, Request, RetryPolicy, Server, open_client, serve
+from trio_udp.proto import _once
 
 from ..networks import DIRECT, NETWORKS, AtStep, Names, NetworkName, descriptors, faults_of, installed
 
@@ -37,8 +38,18 @@ async def answer_late(request: Request) -> bytes | None:
     return request.payload[::-1]
 
 
+async def answer_slowly(request: Request) -> bytes:
+    """Take so much time that the client sends again."""
+    await trio.sleep(0.13)
+    return request.payload[::-1]
+
+
 class Scenario:
     """One run, and what came of it."""
+
+    handler: Callable[[Request], Awaitable[bytes | None]] = staticmethod(answer_late)
+    at_most_once = False
+    max_in_flight = 2
 
     def __init__(self, network: NetworkName) -> None:
         self.network = network
@@ -77,8 +88,10 @@ class Scenario:
 
     async def _serve_and_use(self) -> None:
         async with trio.open_nursery() as nursery:
-            self.server = await nursery.start(functools.partial(serve, answer_late, 0, host="127.0.0.1"))
-            async with open_client(*self.server.address, policy=POLICY, max_in_flight=2) as self.client:
+            self.server = await nursery.start(functools.partial(serve, self.handler, 0, host="127.0.0.1"))
+            async with open_client(
+                *self.server.address, policy=POLICY, max_in_flight=self.max_in_flight, at_most_once=self.at_most_once
+            ) as self.client:
                 await self._use(self.client, self.server)
 
     async def _use(self, client: Client, server: Server) -> None:
@@ -115,20 +128,36 @@ class Scenario:
         if self.client is not None:
             client = self.client
             assert len(client._protocol.exchanges) == 0
+            assert not client._protocol.held
+            assert client._protocol.servers[0].ledger.room == _once.WINDOW
             assert not client._pump.parked
             assert client._pump.reader is None
-            assert client._turns.value == client._turns.max_value
+            assert client._turns.taken == 0
             counts = client.statistics()
             assert counts.replies + counts.no_replies + counts.remote_errors + counts.cancelled == counts.requests
         if self.server is not None:
             totals = self.server.statistics()
-            ended = totals.replies + totals.retries + totals.busy + totals.errors + totals.unanswered
+            ended = totals.replies + totals.retries + totals.busy + totals.errors + totals.unanswered + totals.absorbed
             assert (totals.handlers, ended) == (0, totals.requests)
 
 
-def undisturbed(network: NetworkName) -> Scenario:
+class OnceScenario(Scenario):
+    """The same with requests that run at most once, of which some are held: see `two_at_a_time`."""
+
+    handler = staticmethod(answer_slowly)
+    at_most_once = True
+    max_in_flight = 4
+
+
+@pytest.fixture
+def two_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A third request is held until the oldest is over, instead of the 65th."""
+    monkeypatch.setattr(_once, "WINDOW", 2)
+
+
+def undisturbed(network: NetworkName, kind: type[Scenario] = Scenario) -> Scenario:
     """The scenario without an interruption."""
-    scenario = Scenario(network)
+    scenario = kind(network)
     assert not scenario.run(10**9, scenario.close)
     scenario.check_that_nothing_is_left()
     assert set(scenario.answered) == {*OTHERS, VICTIM, LAST}
@@ -136,12 +165,15 @@ def undisturbed(network: NetworkName) -> Scenario:
 
 
 def enumerate_steps(
-    network: NetworkName, interruption: Callable[[Scenario], Callable[[], object]], check: Callable[[Scenario], object]
+    network: NetworkName,
+    interruption: Callable[[Scenario], Callable[[], object]],
+    check: Callable[[Scenario], object],
+    kind: type[Scenario] = Scenario,
 ) -> None:
     """Interrupt at every step there is."""
     step = 1
     while True:
-        scenario = Scenario(network)
+        scenario = kind(network)
         interrupted = scenario.run(step, interruption(scenario))
         try:
             scenario.check_that_nothing_is_left()
@@ -172,6 +204,27 @@ def test_cancelling_one_request_disturbs_no_other(network: NetworkName) -> None:
         assert max(scenario.answered[payload] for payload in OTHERS) <= latest + EPSILON
 
     enumerate_steps(network, lambda scenario: scenario.victim.cancel, check)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.usefixtures("two_at_a_time")
+def test_cancelling_everything_that_runs_at_most_once_leaves_nothing(network: NetworkName) -> None:
+    """G9: nor a number that is never given back."""
+    enumerate_steps(network, lambda scenario: scenario.everything.cancel, lambda scenario: None, OnceScenario)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.usefixtures("two_at_a_time")
+def test_cancelling_one_request_that_runs_at_most_once_disturbs_no_other(network: NetworkName) -> None:
+    """G9, A9: whoever is held behind it goes at once."""
+    answered = undisturbed(network, OnceScenario).answered
+    latest = max(answered[payload] for payload in OTHERS)
+
+    def check(scenario: Scenario) -> None:
+        assert {*OTHERS, LAST} <= set(scenario.answered)
+        assert max(scenario.answered[payload] for payload in OTHERS) <= latest + EPSILON
+
+    enumerate_steps(network, lambda scenario: scenario.victim.cancel, check, OnceScenario)
 
 
 @pytest.mark.parametrize("network", NETWORKS)

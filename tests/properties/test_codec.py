@@ -12,6 +12,7 @@ from trio_udp.proto import (
     Answer,
     AnswerKind,
     DropReason,
+    Extensions,
     Message,
     MessageType,
     ProtocolError,
@@ -32,7 +33,7 @@ EXTENSIONS = (
     ("cookie", 16, "REQUEST RETRY"),
     ("once", 20, "REQUEST RETRY"),
     ("times", 52, "REQUEST REPLY"),
-    ("tag", 16, "REQUEST REPLY RETRY BUSY ERROR"),
+    ("tag", 16, "REQUEST REPLY RETRY BUSY ERROR OUTCOME_UNKNOWN"),
 )
 
 
@@ -69,10 +70,13 @@ def test_a_server_reads_a_plain_request_as_it_reads_any(data: bytes) -> None:
     expected: Question | DropReason
     if isinstance(message, DropReason):
         expected = message
-    elif message.cookie or message.once or message.tag:
+    elif message.tag:
+        expected = DropReason.BAD_SEAL
+    elif message.times and (message.cookie or message.once):
         expected = DropReason.MALFORMED
     elif message.type is MessageType.REQUEST:
-        expected = Question(message.ids, message.payload, message.attempt, len(data), message.times)
+        extensions = Extensions(message) if message.cookie or message.once else None
+        expected = Question(message.ids, message.payload, message.attempt, len(data), extensions, message.times)
         if message.times and not is_intact(message):
             expected = DropReason.CORRUPTED
         elif message.times and decode_sequence_untrusted(message.times) is None:

@@ -88,8 +88,9 @@ class Scene:
         return (
             [getattr(exchange, name) for name in ("outcome", "failure", "news", "hint", "attempts", "payload")],
             (exchange.is_over, exchange.next_timeout(self.now), exchange._ends),
-            [(a.failure, a.padded_from, a.wants_padding, a.due, a.step, list(a.sent)) for a in exchange._asked],
-            [(s.peer, s.instance, s.needs_room, s.estimator.srtt, s.estimator.rttvar) for s in client.servers],
+            [(a.failure, a.padded_from, a.is_asked_again, a.due, a.step, list(a.sent)) for a in exchange._asked],
+            [(s.peer, s.instance, s.needs_room, s.needs_cookie, s.cookie, s.ledger.token) for s in client.servers],
+            [(s.estimator.srtt, s.estimator.rttvar) for s in client.servers],
             len(client.exchanges),
         )
 
@@ -191,7 +192,7 @@ def test_mutated_answer_is_believed_only_where_all_that_the_format_checks_is_rig
         assert found is scene.exchange
         version, kind_byte, flags, attempt, key_id, reserved = data[:6]
         assert (version, flags, key_id, reserved) == (9, 0, 0, 0)
-        assert kind_byte in (0x81, 0x82, 0x84, 0x87)
+        assert kind_byte in (0x81, 0x82, 0x84, 0x87, 0x88)
         assert 1 <= attempt <= made
         assert int.from_bytes(data[6:8], "big") == len(data) - 24
         assert data[8:24] == genuine[8:24]
@@ -213,6 +214,7 @@ ANSWERS = {
     0x82: (AnswerKind.RETRY, b""),
     0x84: (AnswerKind.BUSY, b""),
     0x87: (AnswerKind.ERROR, b""),
+    0x88: (AnswerKind.OUTCOME_UNKNOWN, b""),
 }
 
 

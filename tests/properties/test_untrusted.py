@@ -28,22 +28,28 @@ from trio_udp.proto import (
     DropReason,
     Heard,
     Message,
+    Once,
     Peer,
     ProbeProtocol,
     Question,
     RetryPolicy,
+    Seal,
     TimedAnswer,
     Times,
     _times,
+    blake2b_seal,
     decode_message_untrusted,
+    read_once_untrusted,
 )
+from trio_udp.proto._seal import REQUEST, KeyRing, is_sealed_untrusted, open_answer_untrusted
 
 from .forge import datagrams
 
 SERVER: Final[Peer] = ("192.0.2.53", 1060)
 IDS: Final = b"\x01" * 8 + b"\x02" * 8
 BAD_FORM: Final = (DropReason.MALFORMED, DropReason.WRONG_VERSION)
-NOT_FOR_ME: Final = (*BAD_FORM, DropReason.WRONG_DIRECTION)
+NOT_FOR_ME: Final = (*BAD_FORM, DropReason.WRONG_DIRECTION, DropReason.BAD_SEAL)
+SEAL: Final = blake2b_seal(1, bytes(32))
 ANY_TIMES: Final = st.tuples(st.binary(max_size=64) | st.binary(min_size=52, max_size=52))
 
 
@@ -60,9 +66,9 @@ def returns(kind: type, *reasons: DropReason) -> Callable[[object], bool]:
     return lambda result: isinstance(result, kind) if not isinstance(result, DropReason) else result in reasons
 
 
-def match(data: bytes, peer: Peer) -> object:
+def match(data: bytes, peer: Peer, seal: Seal | None = None) -> object:
     """`_match_untrusted` through the door that datagrams come in by, with a request open to that server and another."""
-    client = ClientProtocol(TU1(), [SERVER, ("192.0.2.54", 1060)], random=IDS[:8] + bytes(8))
+    client = ClientProtocol(TU1(), [SERVER, ("192.0.2.54", 1060)], random=IDS[:8] + bytes(8), seal=seal)
     exchange = client.open_exchange(b"question", RetryPolicy(), bytes(2) + IDS[8:] + bytes(8))
     exchange.next_attempt(0.0)
     found = client.receive_datagram(data, peer, 1.0)
@@ -71,7 +77,21 @@ def match(data: bytes, peer: Peer) -> object:
     return found
 
 
+def match_keyed(data: bytes, peer: Peer) -> object:
+    """The same for a client that has a key."""
+    return match(data, peer, SEAL)
+
+
 one_datagram = datagrams(st.just(IDS) | st.binary(min_size=16, max_size=16)).map(lambda data: (data,))
+some_sealed = st.builds(
+    lambda data, key_id, is_good: (
+        (SEAL.seal(REQUEST, data) if is_good else b"\x09%b%c%b%c%b" % (data[1:2], 1, data[3:4], key_id, data[5:])),
+    ),
+    datagrams().map(lambda data: data.ljust(40, b"x")),
+    st.sampled_from([0, 1, 1, 1, 2, 255]),
+    st.booleans(),
+)
+"""Datagrams with a flag that announces a tag, some of them with a good one."""
 from_somewhere = st.tuples(
     datagrams(st.just(IDS) | st.binary(min_size=16, max_size=16)), st.sampled_from([SERVER, ("192.0.2.9", 9)])
 )
@@ -109,9 +129,14 @@ def is_hint(result: object) -> bool:
     return [type(field) for field in result] == [trio_udp.Address, bytes, str] and result.error != ""
 
 
-def match_probe(data: bytes, peer: Peer) -> object:
+def match_keyed_probe(data: bytes, peer: Peer) -> object:
+    """The same with a key."""
+    return match_probe(data, peer, SEAL)
+
+
+def match_probe(data: bytes, peer: Peer, seal: Seal | None = None) -> object:
     """`match_untrusted`, with a probe open."""
-    protocol = ProbeProtocol(TU1(), SERVER, random=IDS[:8], size=56)
+    protocol = ProbeProtocol(TU1(), SERVER, random=IDS[:8], size=56, seal=seal)
     probe, _ = protocol.open(1, bytes(4), IDS[8:])
     found = protocol.match_untrusted(data, peer)
     assert isinstance(found, DropReason) or (found.probe is probe and data[8:24] == IDS)
@@ -119,12 +144,20 @@ def match_probe(data: bytes, peer: Peer) -> object:
 
 
 TRIALS: Final = {
+    "proto._probes.ProbeProtocol._open_untrusted": Trial(
+        match_keyed_probe,
+        from_somewhere,
+        returns(Heard, *NOT_FOR_ME, DropReason.WRONG_PEER, DropReason.UNKNOWN_REQUEST, DropReason.CORRUPTED),
+    ),
     "proto._probes.ProbeProtocol.match_untrusted": Trial(
         match_probe,
         from_somewhere,
         returns(Heard, *NOT_FOR_ME, DropReason.WRONG_PEER, DropReason.UNKNOWN_REQUEST, DropReason.CORRUPTED),
     ),
     "proto._codec.decode_message_untrusted": Trial(decode_message_untrusted, one_datagram, returns(Message, *BAD_FORM)),
+    "proto._once.read_once_untrusted": Trial(
+        read_once_untrusted, st.tuples(st.binary(min_size=20, max_size=20)), lambda result: isinstance(result, Once)
+    ),
     "proto._tu1.TU1.decode_answer_untrusted": Trial(
         TU1().decode_answer_untrusted, one_datagram, returns(Answer, *NOT_FOR_ME)
     ),
@@ -160,6 +193,34 @@ TRIALS: Final = {
         match,
         from_somewhere,
         returns(object, *NOT_FOR_ME, DropReason.WRONG_PEER, DropReason.UNKNOWN_REQUEST),
+    ),
+    "proto._client.ClientProtocol._open_untrusted": Trial(
+        match_keyed,
+        from_somewhere,
+        returns(object, *NOT_FOR_ME, DropReason.WRONG_PEER, DropReason.UNKNOWN_REQUEST),
+    ),
+    "proto._seal.Seal.open_untrusted": Trial(
+        lambda data: SEAL.open_untrusted(REQUEST, data),
+        some_sealed,
+        lambda result: result is None or isinstance(result, bytes),
+    ),
+    "proto._seal.KeyRing.decode_question_untrusted": Trial(
+        KeyRing([SEAL], TU1().decode_question_untrusted).decode_question_untrusted,
+        one_datagram | some_sealed,
+        returns(Question, *NOT_FOR_ME),
+    ),
+    "proto._seal.KeyRing._decode_any_untrusted": Trial(
+        KeyRing([SEAL], TU1().decode_question_untrusted)._decode_any_untrusted,
+        one_datagram | some_sealed,
+        returns(Question, *NOT_FOR_ME),
+    ),
+    "proto._seal.is_sealed_untrusted": Trial(
+        is_sealed_untrusted, one_datagram, lambda result: isinstance(result, bool)
+    ),
+    "proto._seal.open_answer_untrusted": Trial(
+        lambda data: open_answer_untrusted(data, [(SEAL, bytes(16))]),
+        some_sealed,
+        returns(bytes, DropReason.BAD_SEAL, DropReason.UNKNOWN_REQUEST),
     ),
     "_net._ancillary.read_error_untrusted": Trial(
         _ancillary.read_error_untrusted, st.tuples(datagrams(), control_messages, sockaddrs), is_hint

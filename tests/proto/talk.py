@@ -7,6 +7,7 @@ from trio_udp.proto import (
     HEADER_SIZE,
     INSTANCE_SIZE,
     TU1,
+    VALIDATION_SIZE,
     AnswerKind,
     Attempt,
     ClientProtocol,
@@ -17,6 +18,8 @@ from trio_udp.proto import (
     Question,
     RetryPolicy,
     ServerProtocol,
+    Turned,
+    Validation,
 )
 
 A: Peer = ("192.0.2.1", 1060)
@@ -71,3 +74,50 @@ class Talk:
             else:
                 now += self.exchange.next_timeout(now)
         raise AssertionError("it never ends")
+
+
+class Honest:
+    """A client and the servers it asks, which know cookies and requests that must not run twice."""
+
+    def __init__(self, *peers: Peer, profile: Profile | None = None) -> None:
+        self.random = Random(1)
+        random = self.random.randbytes(INSTANCE_SIZE * len(peers))
+        self.client = ClientProtocol(profile or TU1(), peers, random=random)
+        self.source: Peer = ("203.0.113.1", 40_000)
+        """Where the client is."""
+        self.servers = {peer: self.server(number) for number, peer in enumerate(peers, 1)}
+        self.ran: list[bytes] = []
+
+    def server(self, number: int) -> ServerProtocol:
+        """A new start of a server, known by its number."""
+        return ServerProtocol(TU1(), validation=Validation(bytes([number]) * VALIDATION_SIZE))
+
+    def ask(self, payload: bytes = b"question", policy: RetryPolicy = STEADY, *, at_most_once: bool = True) -> Exchange:
+        """Open a request."""
+        random = bytes(2) + self.random.randbytes(self.client.random_size - 2)
+        return self.client.open_exchange(payload, policy, random, at_most_once=at_most_once)
+
+    def serve(self, attempt: Attempt, now: float, reply: bytes = b"done", source: Peer | None = None) -> bytes:
+        """What the server answers to this transmission, now and from that address. There always is something."""
+        server, source = self.servers[attempt.peer], source or self.source
+        question = server.receive_datagram(attempt.datagram)
+        assert isinstance(question, Question)
+        admitted = server.admit(question, source, now)
+        if isinstance(admitted, Question):
+            self.ran.append(question.payload)
+            kind, datagram = server.reply(admitted, reply)
+            if kind is AnswerKind.RETRY:
+                datagram = server.retry(admitted, source, now, reply)
+        else:
+            assert isinstance(admitted, Turned)
+            datagram = admitted.datagram
+        assert datagram is not None
+        return datagram
+
+    def converse(self, exchange: Exchange, now: float, reply: bytes = b"done") -> list[Attempt]:
+        """Send and answer until there is nothing to send: every transmission that was made."""
+        attempts = []
+        while (attempt := exchange.next_attempt(now)) is not None:
+            attempts.append(attempt)
+            self.client.receive_datagram(self.serve(attempt, now, reply), attempt.peer, now)
+        return attempts

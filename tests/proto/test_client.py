@@ -18,9 +18,11 @@ from trio_udp.proto import (
     Peer,
     Question,
     RetryPolicy,
+    ServerProtocol,
+    blake2b_seal,
 )
 
-from .talk import ONCE, PADDED_SIZE, STEADY, STRANGER, A, B, C, Talk
+from .talk import ONCE, PADDED_SIZE, STEADY, STRANGER, A, B, C, Honest, Talk
 
 
 def test_measured_round_trip_shortens_the_next_requests_first_wait() -> None:
@@ -185,8 +187,8 @@ def test_server_that_answered_last_is_asked_first() -> None:
 
 def test_first_wait_is_as_long_as_the_slowest_server_needs() -> None:
     """C6: one that was never measured counts with the policy's first timeout."""
-    talk = Talk(A, B)
-    to_a, _ = talk.send(0.0), talk.send(0.5)
+    talk = Talk(A, B, policy=RetryPolicy(initial=4.0, jitter=0.0))
+    to_a, _ = talk.send(0.0), talk.send(2.0)
     talk.answer(to_a, 4.0)  # an RTO of 12 s
     exchange = talk.ask()
     assert talk.send(5.0, exchange).wait == 12.0
@@ -265,6 +267,39 @@ def test_hint_that_quotes_no_open_request_to_that_peer_is_nobodys(quote: str, pe
     assert (talk.exchange.hint, talk.exchange.news, closed.hint) == (None, False, None)
 
 
+def test_client_with_a_key_believes_only_what_that_vouches_for() -> None:
+    """F1; `test_seal` has the rest. What has no tag is dropped as what it is, if it is no answer either."""
+    old, new = blake2b_seal(1, bytes(16)), blake2b_seal(2, bytes(16))
+    client = ClientProtocol(TU1(), [A], random=bytes(8), seal=old)
+    exchange = client.open_exchange(b"question", STEADY, bytes(10))
+    first, second = exchange.next_attempt(0.0), exchange.next_attempt(1.0)
+    client.set_seal(new)
+    assert first is not None
+    assert second is not None
+    server = ServerProtocol(TU1(), seals=[old])
+    question = server.receive_datagram(second.datagram)
+    assert isinstance(question, Question)
+    without = TU1().encode_answer(question, AnswerKind.REPLY, b"answer")
+    data = server.reply(question, b"answer")[1]
+    assert data is not None
+    receive = client.receive_datagram
+    assert receive(without, A, 1.1) is DropReason.BAD_SEAL
+    assert receive(b"junk", A, 1.1) is DropReason.MALFORMED
+    assert receive(data[:-1] + bytes((data[-1] ^ 1,)), A, 1.1) is DropReason.BAD_SEAL
+    assert receive(data[:9] + b"?" + data[10:], A, 1.1) is DropReason.UNKNOWN_REQUEST
+    assert receive(data, A, 1.1) is exchange
+    assert exchange.outcome is not None
+    assert exchange.outcome.authenticated
+
+
+def test_key_is_refused_where_it_could_do_nothing() -> None:
+    """By a format that has no room for a tag, and by a client that has begun without one."""
+    with pytest.raises(ValueError, match="profile book has no room for a tag"):
+        ClientProtocol(Book(), [A], random=bytes(8), seal=blake2b_seal(1, bytes(16)))
+    with pytest.raises(ValueError, match="expected a client that was opened with a key"):
+        Talk(A).client.set_seal(blake2b_seal(1, bytes(16)))
+
+
 def test_book_request_that_is_not_text_is_refused_and_opens_nothing() -> None:
     """`ValueError` before anything is sent."""
     talk = Talk(A, profile=Book(), policy=BOOK)
@@ -272,3 +307,56 @@ def test_book_request_that_is_not_text_is_refused_and_opens_nothing() -> None:
     with pytest.raises(ValueError, match="ASCII"):
         talk.ask(payload=b"\xff")
     assert len(talk.client.exchanges) == 0
+
+
+# At most once
+
+
+def test_format_without_a_word_for_it_cannot_ask_at_most_once() -> None:
+    """Nothing is opened."""
+    honest = Honest(A, profile=Book())
+    with pytest.raises(ValueError, match="expected a profile that can say at most once, got book"):
+        honest.ask()
+    assert len(honest.client.exchanges) == 0
+
+
+def test_cookie_is_shown_where_it_was_asked_for_and_in_requests_that_must_not_run_twice() -> None:
+    """It takes 16 bytes: others do without."""
+    honest = Honest(A)
+    honest.converse(honest.ask(), 0.0)
+    plain, once = honest.ask(at_most_once=False), honest.ask()
+    sizes = [len(exchange.next_attempt(1.0).datagram) for exchange in (plain, once)]  # type: ignore[union-attr]  # sent
+    assert sizes == [HEADER_SIZE + 8, HEADER_SIZE + 36 + 8]
+    honest.converse(honest.ask(b"a longer question", at_most_once=False), 2.0, bytes(500))
+    again = honest.ask(at_most_once=False).next_attempt(3.0)
+    assert again is not None
+    assert len(again.datagram) == HEADER_SIZE + 16 + 8
+
+
+@pytest.mark.parametrize("give_up_after", [None, 9.0])
+def test_request_over_the_limit_is_held_and_released_by_the_oldest(give_up_after: float | None) -> None:
+    """E2: at most 64 from the oldest on; who is released has news, and is told of once."""
+    honest = Honest(A)
+    honest.converse(honest.ask(), 0.0)
+    exchanges = [honest.ask(policy=RetryPolicy(give_up_after=give_up_after)) for _ in range(66)]
+    assert [exchange.next_attempt(1.0) is None for exchange in exchanges] == [False] * 64 + [True] * 2
+    assert honest.client.next_due == (math.inf if give_up_after is None else 10.0)
+    for exchange in exchanges[:2]:
+        exchange.close()
+    assert honest.client.take_released() == exchanges[-2:]
+    assert (honest.client.take_released(), len(honest.client.held)) == ([], 0)
+    assert all(exchange.next_attempt(2.0) for exchange in exchanges[-2:])
+
+
+def test_payload_that_leaves_no_room_for_extensions_is_refused_or_goes_without() -> None:
+    """G1: 36 bytes less than the format carries at most once; an ordinary request has no need of a cookie then."""
+    honest = Honest(A)
+    honest.converse(honest.ask(b"a longer question", at_most_once=False), 0.0, bytes(500))
+    honest.client.max_payload = MAX_PAYLOAD
+    with pytest.raises(PayloadTooLarge, match=f"at most {MAX_PAYLOAD - 36} bytes, got {MAX_PAYLOAD - 35}"):
+        honest.ask(bytes(MAX_PAYLOAD - 35))
+    longest = honest.ask(bytes(MAX_PAYLOAD - 36)).next_attempt(1.0)
+    ordinary = honest.ask(bytes(MAX_PAYLOAD), at_most_once=False).next_attempt(1.0)
+    assert longest is not None
+    assert ordinary is not None
+    assert len(longest.datagram) == len(ordinary.datagram) == HEADER_SIZE + MAX_PAYLOAD

@@ -12,6 +12,7 @@ from trio_udp.proto import (
     ProtocolError,
     decode_message_untrusted,
     encode_message,
+    payload_start,
 )
 from trio_udp.proto._codec import plain_word
 
@@ -206,3 +207,22 @@ JUNK = {
 def test_anything_else_is_no_message(data: bytes, reason: DropReason) -> None:
     """A drop reason, not an exception; nothing is repaired or guessed."""
     assert decode_message_untrusted(data) is reason
+
+
+@pytest.mark.parametrize(
+    ("head", "start"),
+    [
+        (b"\x09\x01\x00", 24),
+        (b"\x09\x01\x02", 40),
+        (b"\x09\x82\x06", 60),
+        (b"\x09\x81\x09", 76),
+        (b"\x09\x01\x1f", 112),
+        (b"\x09\x87\x02", None),
+        (b"\x09\x55\x00", None),
+        (b"\x09\x01\x80", None),
+    ],
+)
+def test_a_payload_begins_behind_the_extensions_that_the_flags_announce(head: bytes, start: int | None) -> None:
+    """Whether there are so many bytes or not; nowhere, if these flags make no sense or the header is cut short."""
+    assert payload_start(head.ljust(24, b"x")) == start
+    assert payload_start(head.ljust(23, b"x")) is None

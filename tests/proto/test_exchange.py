@@ -12,15 +12,20 @@ from hypothesis import strategies as st
 from trio_udp.proto import (
     BOOK,
     HEADER_SIZE,
+    TU1,
     AnswerKind,
     Book,
+    ClientProtocol,
     DropReason,
+    Exchange,
     Failure,
     Outcome,
+    Question,
     RetryPolicy,
 )
+from trio_udp.proto._retry_budget import RESERVE, SHARE
 
-from .talk import ONCE, PADDED_SIZE, A, B, C, Talk
+from .talk import ONCE, PADDED_SIZE, STEADY, A, B, C, Honest, Talk
 
 # One server
 
@@ -65,6 +70,7 @@ def test_timeout_that_is_over_but_for_a_rounding_error_is_over() -> None:
     assert talk.send(1.0 - 1e-12).number == 2
     talk = Talk(A, policy=ONCE)
     talk.send(0.0)
+    assert talk.exchange.next_attempt(0.0) is None
     assert talk.exchange.next_attempt(1.0 - 1e-12) is None
     assert talk.exchange.failure is Failure.NO_REPLY
     assert talk.exchange.next_timeout(1.0 - 1e-12) == 0.0
@@ -72,7 +78,7 @@ def test_timeout_that_is_over_but_for_a_rounding_error_is_over() -> None:
 
 @given(
     draw=st.integers(0, 65_535),
-    sample=st.none() | st.sampled_from([0.25, 0.5, 2.0]),
+    sample=st.none() | st.sampled_from([0.25, 0.5, 1.0]),
     attempts=st.integers(1, 6),
     give_up_after=st.none() | st.sampled_from([5.0, 1000.0]),
 )
@@ -108,6 +114,18 @@ def test_exchange_began_when_its_first_transmission_was_made(turns: list[float])
         assert talk.exchange.began == turns[0]
 
 
+def test_nothing_is_given_up_that_has_not_waited() -> None:
+    """A2: who was stopped behind its last transmission looks at what has arrived, and is then told to give up."""
+    talk = Talk(A, policy=ONCE)
+    talk.send(0.0)
+    assert talk.exchange.next_attempt(3600.0) is None
+    assert not talk.exchange.is_over
+    assert talk.client.next_due == 1.0
+    assert talk.client.take_due(3600.0) == [talk.exchange]
+    assert talk.exchange.next_attempt(3600.0) is None
+    assert talk.exchange.failure is Failure.NO_REPLY
+
+
 def test_late_wake_up_moves_what_follows_and_sends_nothing_twice() -> None:
     """C6: after a suspended laptop wakes, one transmission, and a whole wait behind it."""
     talk = Talk(A)
@@ -125,6 +143,7 @@ def test_give_up_after_ends_the_request_whatever_is_still_to_come() -> None:
     talk.answer(second, 1.125, AnswerKind.RETRY)
     assert talk.send(1.125).number == 3
     assert talk.exchange.next_timeout(1.125) == 0.125
+    assert talk.exchange.next_attempt(1.125) is None
     assert talk.exchange.next_attempt(1.25) is None
     assert talk.exchange.failure is Failure.NO_REPLY
 
@@ -161,6 +180,34 @@ def test_round_trip_is_measured_from_the_transmission_that_was_answered(answered
     assert talk.exchange.outcome is not None
     assert (talk.exchange.outcome.rtt, talk.exchange.outcome.attempts) == (rtt, 3)
     assert talk.client.servers[0].estimator.srtt == rtt
+
+
+@pytest.mark.parametrize(("read", "sample"), [(0.25, 0.25), (1.0, 1.0), (3600.0, 1.0)])
+def test_reply_that_was_read_late_is_no_sample_of_more_than_it_was_waited_for(read: float, sample: float) -> None:
+    """C1: after an hour of sleep the next loss must not cost a minute. The reply itself says the truth."""
+    talk = Talk(A)
+    talk.answer(talk.send(0.0), read)
+    assert talk.client.servers[0].estimator.srtt == sample
+    assert talk.exchange.outcome is not None
+    assert talk.exchange.outcome.rtt == read
+
+
+def test_reply_to_an_earlier_attempt_that_was_read_late_is_a_sample_up_to_the_next_turn() -> None:
+    """C1: sent at 0, asked again at 1, read an hour after the turn at 3."""
+    talk = Talk(A)
+    first = talk.send(0.0)
+    talk.send(1.0)
+    talk.answer(first, 3600.0)
+    assert talk.client.servers[0].estimator.srtt == 3.0
+
+
+def test_reply_behind_a_retry_is_a_sample() -> None:
+    """C1: the padded transmission is due at once, and not made yet."""
+    talk = Talk(A)
+    first = talk.send(0.0)
+    talk.answer(first, 0.25, AnswerKind.RETRY)
+    talk.answer(first, 0.5)
+    assert talk.client.servers[0].estimator.srtt == 0.5
 
 
 def test_exchange_that_is_closed_waits_for_nothing_and_may_be_closed_again() -> None:
@@ -502,3 +549,349 @@ def test_book_client_measures_only_what_was_sent_once() -> None:
     exchange = talk.ask(BOOK)
     talk.answer(talk.send(1.0, exchange), 1.0625, payload=b"text")
     assert talk.client.servers[0].estimator.srtt == 0.0625
+
+
+# Cookies
+
+
+def test_cookie_is_shown_at_once_and_from_then_on() -> None:
+    """F7: one round trip the first time, none afterwards, and no padding."""
+    honest = Honest(A)
+    first, second = (honest.ask(b"a longer question", at_most_once=False) for _ in range(2))
+    sizes = [len(attempt.datagram) for attempt in honest.converse(first, 0.0, bytes(500))]
+    assert sizes == [HEADER_SIZE + 17, HEADER_SIZE + 16 + 17]
+    assert len(honest.converse(second, 1.0, bytes(500))) == 1
+    assert honest.client.servers[0].needs_room is False
+
+
+def test_cookie_that_is_too_old_is_replaced() -> None:
+    """F7: a round trip again, every minute or two."""
+    honest = Honest(A)
+    made = [
+        len(honest.converse(honest.ask(b"a longer question", at_most_once=False), now, bytes(500)))
+        for now in (0.0, 59.0, 119.0, 120.0, 121.0)
+    ]
+    assert made == [2, 1, 1, 2, 1]
+
+
+def test_transmission_with_a_cookie_is_one_on_top_of_the_schedule() -> None:
+    """C4: what the server asks for takes no attempt away; and what is said to an earlier one is old."""
+    honest = Honest(A)
+    exchange = honest.ask(b"a longer question", at_most_once=False)
+    first = exchange.next_attempt(0.0)
+    assert first is not None
+    retry = honest.serve(first, 0.0, bytes(500))
+    honest.client.receive_datagram(retry, A, 0.1)
+    second = exchange.next_attempt(0.1)
+    assert second is not None
+    assert (second.number, second.wait) == (2, 1.0)
+    honest.client.receive_datagram(retry, A, 0.2)
+    assert exchange.next_attempt(0.2) is None
+    left, ended = [], 0.2
+    while not exchange.is_over:
+        ended += exchange.next_timeout(ended)
+        left += [attempt.number for attempt in iter(lambda: exchange.next_attempt(ended), None)]  # noqa: B023 - now
+    assert left == [3, 4, 5, 6]
+    assert ended == pytest.approx(31.1)
+
+
+def test_network_that_spoils_every_cookie_does_not_make_the_client_hurry_for_ever() -> None:
+    """C6: four times at once, then each is waited for."""
+    honest = Honest(A)
+    exchange, now, at = honest.ask(b"a longer question", at_most_once=False), 0.0, []
+    while not exchange.is_over:
+        while (attempt := exchange.next_attempt(now)) is not None:
+            at.append(now)
+            elsewhere = ("203.0.113.1", 50_000 + len(at))
+            honest.client.receive_datagram(honest.serve(attempt, now, bytes(500), elsewhere), A, now)
+        now += exchange.next_timeout(now)
+    assert at == [0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 3.0, 7.0, 15.0]
+    assert exchange.failure is Failure.NO_REPLY
+
+
+def test_most_attempts_and_every_cookie_still_fit_the_attempt_byte() -> None:
+    """After the first one there is no number left to ask again at once with."""
+    honest = Honest(A)
+    policy = RetryPolicy(initial=0.1, attempts=254, multiplier=1.0, jitter=0.0)
+    exchange, now, numbers = honest.ask(b"a longer question", policy, at_most_once=False), 0.0, []
+    while not exchange.is_over:
+        while (attempt := exchange.next_attempt(now)) is not None:
+            numbers.append(attempt.number)
+            elsewhere = ("203.0.113.1", 50_000 + attempt.number)
+            honest.client.receive_datagram(honest.serve(attempt, now, bytes(500), elsewhere), A, now)
+        now += exchange.next_timeout(now)
+    assert numbers == list(range(1, 256))
+
+
+# At most once
+
+
+def test_request_asks_for_a_boot_id_and_runs_then() -> None:
+    """E1: one round trip the first time, none within the minute."""
+    honest = Honest(A)
+    assert [len(attempt.datagram) for attempt in honest.converse(honest.ask(b""), 0.0)] == [60, 60]
+    assert [len(honest.converse(honest.ask(), now)) for now in (1.0, 59.0, 60.0, 61.0)] == [1, 1, 2, 1]
+    assert len(honest.ran) == 5
+
+
+def test_request_keeps_its_birth_when_its_cookie_is_replaced() -> None:
+    """E1: what the NAT has done is no reason to be born again."""
+    honest = Honest(A)
+    honest.converse(honest.ask(), 0.0)
+    exchange = honest.ask()
+    lost = exchange.next_attempt(50.0)
+    honest.source = ("203.0.113.1", 40_001)
+    first, second = honest.converse(exchange, 125.0)
+    assert lost is not None
+    onces = [datagram[40:60] for datagram in (lost.datagram, first.datagram, second.datagram)]
+    assert len(set(onces)) == 1
+    assert first.datagram[24:40] == lost.datagram[24:40] != second.datagram[24:40]
+    assert exchange.outcome is not None
+
+
+def test_request_that_a_restart_has_overtaken_ends_in_outcome_unknown() -> None:
+    """E3: and the next one asks first."""
+    honest = Honest(A)
+    honest.converse(honest.ask(), 0.0)
+    honest.servers[A] = honest.server(9)
+    exchange = honest.ask()
+    assert len(honest.converse(exchange, 1.0)) == 1
+    assert (exchange.failure, exchange.outcome) == (Failure.OUTCOME_UNKNOWN, None)
+    exchange.close()
+    assert len(honest.converse(honest.ask(), 2.0)) == 2
+    assert len(honest.ran) == 2
+
+
+def test_request_that_only_asked_may_go_to_the_server_that_has_started_since() -> None:
+    """E3: it cannot have run."""
+    honest = Honest(A)
+    exchange = honest.ask()
+    assert exchange.next_attempt(0.0) is not None
+    honest.servers[A] = honest.server(9)
+    honest.converse(exchange, 1.0)
+    assert exchange.outcome is not None
+
+
+def test_ordinary_request_takes_outcome_unknown_for_an_error() -> None:
+    """No server of ours says so."""
+    talk = Talk(A)
+    talk.answer(talk.send(0.0), 0.1, AnswerKind.OUTCOME_UNKNOWN)
+    assert talk.exchange.failure is Failure.ERROR
+
+
+def test_request_is_bound_to_the_first_server_that_is_there() -> None:
+    """E1: before that it may ask all of them, and afterwards nobody else."""
+    honest = Honest(A, B)
+    exchange = honest.ask()
+    to_a, to_b = exchange.next_attempt(0.0), exchange.next_attempt(0.5)
+    assert to_a is not None
+    assert to_b is not None
+    assert (to_a.peer, to_b.peer) == (A, B)
+    honest.client.receive_datagram(honest.serve(to_b, 0.5), B, 0.6)
+    bound = exchange.next_attempt(0.6)
+    assert bound is not None
+    assert bound.peer == B
+    honest.client.receive_datagram(honest.serve(to_a, 0.6), A, 0.7)  # too late
+    exchange.take_hint("ECONNREFUSED")
+    assert exchange.next_attempt(0.7) is None
+    last = exchange.next_attempt(1.6)
+    assert last is not None
+    assert last.peer == B
+
+
+def test_silence_makes_the_next_request_ask_all_servers_again() -> None:
+    """A dead server is failed over by requests that come after, not by those that may have run there."""
+    honest = Honest(A, B)
+    honest.converse(honest.ask(), 0.0)
+    exchange, now, asked = honest.ask(), 1.0, set()
+    while not exchange.is_over:
+        while (attempt := exchange.next_attempt(now)) is not None:
+            asked.add(attempt.peer)
+        now += exchange.next_timeout(now)
+    exchange.close()
+    assert asked == {A}
+    after = honest.ask()
+    peers = [attempt.peer for when in (40.0, 40.9) if (attempt := after.next_attempt(when))]
+    assert peers == [A, B]
+
+
+def test_busy_of_a_server_that_it_was_not_bound_to_is_not_its_last_word() -> None:
+    """Only what the one server says counts."""
+    honest = Honest(A, B)
+    exchange = honest.ask(policy=ONCE)
+    to_a = exchange.next_attempt(0.0)
+    to_b = exchange.next_attempt(0.5)
+    assert to_a is not None
+    assert to_b is not None
+    busy = TU1().encode_answer(Question(to_a.datagram[8:24], b"", 1, 60), AnswerKind.BUSY, b"")
+    honest.client.receive_datagram(busy, A, 0.6)
+    honest.client.receive_datagram(honest.serve(to_b, 0.6), B, 0.6)
+    assert exchange.next_attempt(0.6) is not None
+    assert exchange.next_attempt(0.6) is None
+    assert exchange.next_attempt(9.0) is None
+    assert exchange.failure is Failure.NO_REPLY
+
+
+def full(honest: Honest, policy: RetryPolicy = STEADY) -> tuple[list[Exchange], Exchange]:
+    """As many requests as may be under way, all lost, and one more that is held."""
+    honest.converse(honest.ask(), 0.0)
+    lost = [honest.ask() for _ in range(64)]
+    assert all(exchange.next_attempt(1.0) for exchange in lost)
+    held = honest.ask(policy=policy)
+    assert held.next_attempt(1.0) is None
+    assert held in honest.client.held
+    return lost, held
+
+
+def test_65th_request_waits_for_the_oldest_to_be_over() -> None:
+    """E2: a server keeps 64 replies; the end of any other makes no room."""
+    honest = Honest(A)
+    lost, held = full(honest)
+    assert held.next_timeout(1.0) == math.inf
+    lost[1].close()
+    assert (honest.client.take_released(), held.news) == ([], False)
+    lost[0].close()
+    assert (honest.client.take_released(), held.news) == ([held], True)
+    assert held.next_timeout(2.0) == 0.0
+    honest.converse(held, 2.0)
+    assert held.outcome is not None
+
+
+def test_held_request_waits_no_longer_than_its_schedule_allows() -> None:
+    """C4: `give_up_after` counts from when it would have gone."""
+    honest = Honest(A)
+    _, held = full(honest, RetryPolicy(give_up_after=5.0))
+    assert held.next_timeout(1.0) == 5.0
+    assert honest.client.next_due == 6.0
+    assert honest.client.take_due(6.0) == [held]
+    assert held.next_attempt(6.0) is None
+    assert held.failure is Failure.NO_REPLY
+
+
+def test_room_that_a_cancelled_request_leaves_goes_to_the_next() -> None:
+    """Also when it was told that it may go, and has not gone."""
+    honest = Honest(A)
+    lost, held = full(honest)
+    another = honest.ask()
+    assert another.next_attempt(1.0) is None
+    lost[0].close()
+    assert honest.client.take_released() == [held]
+    held.close()
+    assert honest.client.take_released() == [another]
+    lost[1].close()
+    assert another.next_attempt(1.0) is not None
+
+
+def test_request_that_finds_the_room_taken_is_held_again() -> None:
+    """Somebody was faster."""
+    honest = Honest(A)
+    lost, held = full(honest)
+    lost[0].close()
+    assert honest.ask().next_attempt(1.0) is not None
+    assert held.next_attempt(1.0) is None
+    assert (held.news, held in honest.client.held) == (False, True)
+
+
+def test_held_request_that_goes_because_of_a_late_cookie_is_held_no_more() -> None:
+    """C4: it has a schedule like any other. A simulation found one that waited for ever."""
+    honest = Honest(A)
+    held = honest.ask()
+    first = held.next_attempt(0.0)
+    assert first is not None
+    late = honest.serve(first, 0.0)
+    lost, _ = full(honest)
+    honest.client.receive_datagram(honest.serve(first, 1.0), A, 1.0)
+    assert held.next_attempt(1.0) is None
+    assert held in honest.client.held
+    lost[0].close()
+    honest.client.receive_datagram(late, A, 1.5)
+    assert held.next_attempt(1.5) is not None
+    assert held not in honest.client.held
+    assert held.next_timeout(1.5) == 1.0
+
+
+# Slowing down
+
+
+def test_retransmission_halves_the_window_and_answers_open_it_again() -> None:
+    """C6: the first transmission does not, nor the end of the schedule."""
+    talk = Talk(A)
+    sizes = []
+    for now in (0.0, 1.0, 3.0, 7.0, 15.0):
+        talk.send(now)
+        sizes.append(talk.client.window.size)
+    assert talk.run_out(15.0) == ([], 31.0)
+    assert sizes == [128, 64, 32, 16, 8]
+    for _ in range(8):
+        assert talk.client.window.size == 8
+        talk.exchange = talk.ask()
+        talk.answer(talk.send(40.0), 40.25)
+    assert talk.client.window.size == 9
+
+
+def test_only_what_a_server_leaves_unanswered_halves_the_window() -> None:
+    """C6: neither another server's first turn, nor a hint, nor padding, nor one attempt that nobody repeats."""
+    talk = Talk(A, B)
+    to_a = talk.send(0.0)
+    talk.exchange.take_hint("ECONNREFUSED")
+    talk.send(0.0)
+    talk.answer(to_a, 0.25, AnswerKind.RETRY)
+    talk.send(0.25)
+    assert talk.client.window.size == 128
+    talk.exchange = talk.ask(ONCE)
+    talk.run_out(5.0)
+    assert talk.client.window.size == 128
+
+
+def test_client_begins_with_the_window_it_is_given_and_no_wider_than_its_format() -> None:
+    """The book's format can tell one answer from no other."""
+    assert ClientProtocol(TU1(), [A], random=bytes(8), max_in_flight=7).window.size == 7
+    assert ClientProtocol(Book(), [A], random=bytes(8), max_in_flight=7).window.size == 1
+
+
+def test_refused_request_is_sent_again_while_the_budget_lasts_and_then_waits() -> None:
+    """C4, E9: turns are passed over, and the schedule ends when it does; what still comes is believed."""
+    talk = Talk(A)
+    for _ in range(RESERVE):
+        talk.client.budget.spend(1)
+    first = talk.send(0.0)
+    talk.answer(first, 0.25, AnswerKind.BUSY)
+    assert talk.run_out(0.25) == ([], 31.0)
+    assert talk.exchange.failure is Failure.BUSY
+    assert talk.client.budget.withheld == 4
+    assert talk.client.window.size == 64
+    talk.exchange = talk.ask()
+    first = talk.send(40.0)
+    talk.answer(first, 40.25, AnswerKind.BUSY)
+    assert talk.exchange.next_attempt(41.0) is None
+    assert talk.exchange.next_timeout(41.0) == 2.0
+    talk.answer(first, 41.5)
+    assert talk.exchange.outcome is not None
+
+
+def test_budget_is_for_servers_that_said_busy_only() -> None:
+    """C6: what was lost is sent again as ever, and another server is asked when it is its turn."""
+    talk = Talk(A)
+    for _ in range(RESERVE):
+        talk.client.budget.spend(1)
+    assert len(talk.run_out(0.0)[0]) == 5
+    talk = Talk(A, B)
+    for _ in range(RESERVE):
+        talk.client.budget.spend(1)
+    talk.answer(talk.send(0.0), 0.25, AnswerKind.BUSY)
+    attempts, _ = talk.run_out(0.25)
+    assert [attempt.peer for attempt in attempts] == [B] * 5
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=300))
+def test_requests_that_are_refused_are_sent_again_a_bounded_number_of_times(again: list[bool]) -> None:
+    """C6: a busy server, and any number of requests that wait for all their turns or for none."""
+    talk = Talk(A)
+    transmissions = 0
+    for requests, waits in enumerate(again, 1):
+        talk.answer(talk.send(0.0), 0.0, AnswerKind.BUSY)
+        if waits:
+            transmissions += len(talk.run_out(0.0)[0])
+        assert transmissions <= RESERVE + SHARE * requests
+        talk.exchange.close()
+        talk.exchange = talk.ask()

@@ -2,7 +2,18 @@
 
 import pytest
 
-from trio_udp.proto import TU1, Book, DropReason, Heard, Probe, ProbeProtocol
+from trio_udp.proto import (
+    TU1,
+    AnswerKind,
+    Book,
+    DropReason,
+    Heard,
+    Probe,
+    ProbeProtocol,
+    Question,
+    ServerProtocol,
+    blake2b_seal,
+)
 
 PEER = ("192.0.2.1", 1060)
 RANDOM = bytes(range(8))
@@ -51,9 +62,11 @@ def test_an_answer_belongs_to_its_probe(size: int) -> None:
     again = one.match_untrusted(reflected(datagram), PEER)
     assert isinstance(again, Heard)
     assert again.is_right
+    probe.owner = probe
     for number in (2, 3):
         one.close(one.open(number, bytes(one.payload_size), bytes([number] * 8))[0])
     assert one.match_untrusted(reflected(datagram), PEER) is DropReason.UNKNOWN_REQUEST
+    assert probe.owner is None  # no circle is left for the garbage collector
 
 
 def test_every_byte_of_the_payload_is_compared() -> None:
@@ -120,3 +133,43 @@ def test_formats_without_ids_have_one_probe_at_a_time_and_any_answer_is_its() ->
     assert isinstance(heard, Heard)
     assert isinstance(heard.probe, Probe)
     assert heard.probe is second
+
+
+def test_a_key_vouches_for_probes_and_their_answers() -> None:
+    """F1: every flipped bit is a drop, and so is what has no tag, or another request's, while it is open and later."""
+    seal = blake2b_seal(1, bytes(32))
+    one = ProbeProtocol(TU1(), PEER, random=RANDOM, size=56, seal=seal)
+    server = ServerProtocol(TU1(), seals=[seal])
+    server.begin(0)
+    assert one.overhead == 24 + 16
+    probe, datagram = one.open(1, b"1234", RANDOM)
+    assert len(datagram) == 56 + one.overhead
+    question = server.receive_datagram(datagram)
+    assert isinstance(question, Question)
+    question = server.receive_probe(question, PEER, arrived=5, by_kernel=True)
+    kind, answer = server.reply(server.leaving(question, 9), b"1234")
+    assert (kind, answer is not None) == (AnswerKind.REPLY, True)
+    assert answer is not None
+    for bit in range(8 * len(answer)):
+        flipped = bytearray(answer)
+        flipped[bit // 8] ^= 1 << bit % 8
+        assert isinstance(one.match_untrusted(bytes(flipped), PEER), DropReason)
+    assert one.match_untrusted(reflected(datagram)[:-16], PEER) is DropReason.BAD_SEAL
+    assert one.match_untrusted(TU1().encode_answer(question, AnswerKind.BUSY, b""), PEER) is DropReason.BAD_SEAL
+    for _ in range(2):
+        found = one.match_untrusted(answer, PEER)
+        assert isinstance(found, Heard)
+        assert (found.probe, found.is_right, found.times is not None) == (probe, True, True)
+        if probe.is_open:
+            one.close(probe)
+    other = ProbeProtocol(TU1(), PEER, random=bytes(8), size=56, seal=seal)
+    assert other.match_untrusted(answer, PEER) is DropReason.UNKNOWN_REQUEST
+
+
+def test_a_key_needs_a_format_with_room_for_a_tag() -> None:
+    """And takes its bytes from the longest size."""
+    seal = blake2b_seal(1, bytes(32))
+    with pytest.raises(ValueError, match="profile book has no room for a tag"):
+        ProbeProtocol(Book(), PEER, random=RANDOM, size=5, seal=seal)
+    with pytest.raises(ValueError, match="expected a size from 0 to 65467 bytes, got 65468"):
+        ProbeProtocol(TU1(), PEER, random=RANDOM, size=65_468, seal=seal)

@@ -1,6 +1,7 @@
 """The server's protocol: what is a question, what may be answered, and with how many bytes."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -10,15 +11,33 @@ from trio_udp.proto import (
     HEADER_SIZE,
     MAX_DATAGRAM,
     MAX_PAYLOAD,
+    PROVEN_BUDGET,
     TU1,
+    VALIDATION_SIZE,
     AnswerKind,
     Book,
     DropReason,
+    Extensions,
+    Limiter,
+    Message,
+    MessageType,
+    Once,
     PayloadTooLarge,
+    Peer,
     Profile,
     Question,
+    RateLimit,
     ServerProtocol,
+    Turned,
+    Validation,
+    blake2b_seal,
+    decode_message_untrusted,
+    encode_message,
+    is_sealed,
+    read_once_untrusted,
 )
+from trio_udp.proto._once import UNBORN
+from trio_udp.proto._seal import REQUEST
 
 KEY = bytes(range(16))
 LONGEST_SENTENCE = 30
@@ -80,6 +99,49 @@ def test_limit_is_the_formats_unless_a_smaller_one_is_asked_for(profile: Profile
     assert ServerProtocol(profile).max_payload == profile.max_payload
     assert ServerProtocol(profile, max_payload=10).max_payload == 10
     assert ServerProtocol(profile, max_payload=10**6).max_payload == profile.max_payload
+
+
+@pytest.mark.parametrize("allow_unkeyed", [False, True])
+def test_server_with_keys_takes_what_they_vouch_for_and_answers_under_the_same(*, allow_unkeyed: bool) -> None:
+    """F1; `test_seal` has the rest."""
+    seal = blake2b_seal(1, bytes(16))
+    server = ServerProtocol(TU1(), seals=[seal], allow_unkeyed=allow_unkeyed)
+    question = ask(server, seal.seal(REQUEST, request()))
+    assert is_sealed(question)
+    assert [len(server.reply(question, b"world")[1] or b""), len(server.reply(question, b"worlds")[1] or b"")] == [
+        45,
+        40,
+    ]
+    if allow_unkeyed:
+        assert not is_sealed(ask(server, request()))
+    else:
+        assert server.receive_datagram(request()) is DropReason.BAD_SEAL
+    server.set_seals([blake2b_seal(1, bytes(17))])
+    assert server.receive_datagram(seal.seal(REQUEST, request())) is DropReason.BAD_SEAL
+
+
+def test_server_of_a_format_without_room_for_a_tag_takes_no_keys() -> None:
+    """It could not hold what they promise."""
+    with pytest.raises(ValueError, match="profile book has no room for a tag"):
+        ServerProtocol(Book(), seals=[blake2b_seal(1, bytes(16))])
+
+
+# The rate limit
+
+
+def test_question_above_the_rate_limit_is_dropped_and_counted() -> None:
+    """E4, E7: by the host alone, whatever the port."""
+    server = ServerProtocol(TU1(), limiter=Limiter(RateLimit(per_source=1, burst=2), bytes(16)))
+    assert [server.admits(("192.0.2.1", port), 0.0) for port in range(4)] == [True, True, False, False]
+    assert server.admits(("192.0.2.2", 1), 0.0)
+    assert server.dropped == {DropReason.OVER_BUDGET: 2}
+
+
+def test_without_a_rate_limit_every_question_is_admitted() -> None:
+    """And nothing is counted."""
+    server = ServerProtocol(TU1())
+    assert all(server.admits(("192.0.2.1", 1), 0.0) for _ in range(100))
+    assert not server.dropped
 
 
 # Answers
@@ -261,3 +323,238 @@ def test_two_book_servers_with_a_handler_of_ones_own_cannot_be_told_from_client_
     """Pinned, not promised (`verified: weak`): the format has no direction bit, so two echoes go on for ever."""
     echo = HANDLERS["echo"]
     assert talk(ours(Book(), echo), ours(Book(), echo), b"hello") == 100
+
+
+# Cookies
+
+PEER = ("192.0.2.1", 1060)
+OTHER_PEER = ("192.0.2.1", 1061)
+NOW = 6000.0
+
+
+def validating(**limits: int) -> ServerProtocol:
+    """A server that knows cookies and at-most-once requests."""
+    return ServerProtocol(TU1(), validation=Validation(bytes(range(1, VALIDATION_SIZE + 1)), **limits))
+
+
+def extended(payload: bytes = b"hello", *, cookie: bytes = b"", once: bytes = b"", attempt: int = 1) -> bytes:
+    """A request with extensions."""
+    return TU1().encode_extended(payload, KEY, attempt, 0, cookie=cookie, once=once)
+
+
+def granted(server: ServerProtocol, peer: Peer = PEER, *, once: bytes = b"", now: float = NOW) -> Message:
+    """The RETRY that such a request is answered with, which has a cookie."""
+    turned = (
+        server.admit(ask(server, extended(once=once)), peer, now)
+        if once
+        else Turned(AnswerKind.RETRY, server.retry(ask(server, request(bytes(16))), peer, now, bytes(100)))
+    )
+    assert isinstance(turned, Turned)
+    assert turned.kind is AnswerKind.RETRY
+    assert turned.datagram is not None
+    message = decode_message_untrusted(turned.datagram)
+    assert isinstance(message, Message)
+    assert message.cookie
+    return message
+
+
+def admitted(server: ServerProtocol, datagram: bytes, peer: Peer = PEER, now: float = NOW) -> Question:
+    """A question that is for the handler."""
+    question = server.admit(ask(server, datagram), peer, now)
+    assert isinstance(question, Question)
+    return question
+
+
+def turned(server: ServerProtocol, datagram: bytes, peer: Peer = PEER, **more: bool) -> Turned:
+    """What is said to one that is not."""
+    found = server.admit(ask(server, datagram), peer, NOW, **more)
+    assert isinstance(found, Turned)
+    return found
+
+
+@pytest.mark.parametrize("extension", [{"cookie": bytes(16)}, {"once": bytes(20)}])
+def test_server_without_validation_takes_extensions_for_junk(extension: dict[str, Any]) -> None:
+    """It could not keep what they promise."""
+    server = ServerProtocol(TU1())
+    assert server.receive_datagram(extended(**extension)) is DropReason.MALFORMED
+    assert server.dropped == {DropReason.MALFORMED: 1}
+
+
+def test_plain_request_is_admitted_as_it_is() -> None:
+    """And so is whatever a server without validation is asked about."""
+    question = ask(validating(), request())
+    assert validating().admit(question, PEER, NOW) is question
+    assert ServerProtocol(TU1()).admit(question, PEER, NOW) is question
+    strange = question._replace(extensions=Extensions(Message(MessageType.REQUEST, 1, KEY)))
+    assert ServerProtocol(TU1()).admit(strange, PEER, NOW) is strange
+
+
+def test_longer_reply_goes_to_who_shows_the_cookie_of_a_retry() -> None:
+    """E4, F7: and to nobody else; the cookie is given where it fits."""
+    server = validating()
+    cookie = granted(server).cookie
+    assert server.validation is not None
+    assert server.validation.granted == 1
+    proven = admitted(server, extended(cookie=cookie))
+    kind, datagram = server.reply(proven, bytes(1200))
+    assert kind is AnswerKind.REPLY
+    assert datagram is not None
+    assert len(datagram) == PROVEN_BUDGET
+    unproven = admitted(server, extended(cookie=cookie), OTHER_PEER)
+    assert server.reply(unproven, bytes(100))[0] is AnswerKind.RETRY
+
+
+def test_reply_longer_than_any_path_carries_takes_a_request_that_is_as_long() -> None:
+    """A cookie would be of no use, so none is given."""
+    server = validating()
+    proven = admitted(server, extended(cookie=granted(server).cookie))
+    said = bytes(1201)
+    assert server.reply(proven, said) == (AnswerKind.RETRY, server.retry(proven, PEER, NOW, said))
+    unproven = ask(server, request(bytes(16)))
+    assert server.retry(unproven, PEER, NOW, said) == server.refuse(unproven, AnswerKind.RETRY)
+    padded = TU1().encode_extended(b"", KEY, 1, 5000, cookie=granted(server).cookie, once=b"")
+    assert server.reply(admitted(server, padded), said)[0] is AnswerKind.REPLY
+
+
+def test_retry_to_a_request_too_short_for_a_cookie_has_none() -> None:
+    """E4: 24 bytes for 24 to 39."""
+    server = validating()
+    short = ask(server, request(bytes(15)))
+    assert server.retry(short, PEER, NOW, bytes(100)) == server.refuse(short, AnswerKind.RETRY)
+    assert not server.dropped
+
+
+def test_book_has_no_word_for_a_cookie() -> None:
+    """Nor for a RETRY."""
+    server = ServerProtocol(Book(), validation=validating().validation)
+    assert server.retry(ask(server, b"hello"), PEER, NOW) is None
+
+
+# At most once
+
+
+def born(server: ServerProtocol, sequence: int = 0, first: int = 0, *, attempt: int = 1, payload: bytes = b"") -> bytes:
+    """A request that may run."""
+    message = granted(server, once=UNBORN)
+    once = read_once_untrusted(message.once)._replace(sequence=sequence, first=first)
+    key = KEY[:8] + sequence.to_bytes(8, "big")
+    return TU1().encode_extended(payload, key, attempt, 0, cookie=message.cookie, once=once.encode())
+
+
+def test_handler_runs_once_and_who_asks_again_gets_the_same_reply() -> None:
+    """E1: with the number of the attempt that asks."""
+    server = validating()
+    assert server.reply(admitted(server, born(server)), b"done")[0] is AnswerKind.REPLY
+    again = turned(server, born(server, attempt=7))
+    assert again.kind is AnswerKind.REPLY
+    assert again.datagram == bytes([9, 0x81, 0, 7, 0, 0, 0, 4]) + KEY[:8] + bytes(8) + b"done"
+    assert server.repeated == 1
+
+
+def test_reply_goes_to_the_newest_attempt_of_a_request_that_is_running() -> None:
+    """E1: where the client is now, whatever its NAT has done meanwhile."""
+    server = validating()
+    first = server.admit(ask(server, born(server)), PEER, NOW, "first")
+    assert isinstance(first, Question)
+    cookie = granted(server, OTHER_PEER, once=UNBORN).cookie
+    once = first.extensions.message.once if first.extensions else b""
+    moved = TU1().encode_extended(b"", first.key, 2, 0, cookie=cookie, once=once)
+    assert server.admit(ask(server, moved), OTHER_PEER, NOW, "second") == Turned(None)
+    newest, turn = server.newest(first, "first")
+    assert (newest.attempt, turn) == (2, "second")
+    server.reply(newest, b"done")
+    assert server.newest(first, "first") == (first, "first")
+
+
+def test_question_that_is_not_kept_is_its_own_newest_attempt() -> None:
+    """For all others."""
+    server = validating()
+    question = ask(server, request())
+    assert server.newest(question, "turn") == (question, "turn")
+    server.settle(question, AnswerKind.ERROR)
+
+
+def test_first_end_of_a_handler_is_what_counts() -> None:
+    """A reply that cannot be sent has been said all the same."""
+    server = validating()
+    question = admitted(server, born(server))
+    server.settle(question, AnswerKind.ERROR)
+    server.reply(question, b"too late")
+    assert turned(server, born(server)).kind is AnswerKind.ERROR
+
+
+def test_silence_of_the_handler_is_repeated_too() -> None:
+    """E1: nothing is sent, and nothing runs."""
+    server = validating()
+    server.settle(admitted(server, born(server)), AnswerKind.REPLY, None)
+    assert turned(server, born(server)) == Turned(AnswerKind.REPLY, None)
+
+
+def test_reply_over_budget_is_kept_until_there_is_room_for_it() -> None:
+    """E1, E4: RETRY, and the handler does not run again for the padded request."""
+    server = validating()
+    kind, _ = server.reply(admitted(server, born(server)), bytes(2000))
+    assert kind is AnswerKind.RETRY
+    assert turned(server, born(server)).kind is AnswerKind.RETRY
+    again = turned(server, born(server, payload=bytes(3000)))
+    assert (again.kind, len(again.datagram or b"")) == (AnswerKind.REPLY, HEADER_SIZE + 2000)
+
+
+def test_busy_server_answers_what_has_run() -> None:
+    """E10: and takes nothing new."""
+    server = validating()
+    server.reply(admitted(server, born(server)), b"done")
+    assert turned(server, born(server), may_run=False).kind is AnswerKind.REPLY
+    assert turned(server, born(server, 1), may_run=False).kind is AnswerKind.BUSY
+
+
+def test_replay_of_what_is_over_is_dropped_and_counted() -> None:
+    """F6."""
+    server = validating()
+    server.reply(admitted(server, born(server)), b"done")
+    server.reply(admitted(server, born(server, 1, 1)), b"done")
+    assert server.admit(ask(server, born(server)), PEER, NOW) is DropReason.REPLAYED
+    assert server.dropped == {DropReason.REPLAYED: 1}
+
+
+def test_request_from_before_a_restart_runs_nowhere() -> None:
+    """E3."""
+    before, after = validating(), ServerProtocol(TU1(), validation=Validation(bytes(range(2, VALIDATION_SIZE + 2))))
+    assert turned(after, born(before)).kind is AnswerKind.OUTCOME_UNKNOWN
+
+
+def test_request_too_short_for_a_retry_with_everything_is_told_to_ask_again_bare() -> None:
+    """E4: ours never are."""
+    server = validating()
+    short = encode_message(Message(MessageType.REQUEST, 1, KEY, once=UNBORN))
+    assert turned(server, short).datagram == bytes([9, 0x82, 0, 1, 0, 0, 0, 0]) + KEY
+
+
+@given(data=st.data(), size=st.integers(0, 3000))
+def test_no_answer_to_an_unproven_address_is_longer_than_what_it_sent(data: st.DataObject, size: int) -> None:
+    """E4: whatever the datagram, the extensions, the handler's end; one answer at most for one datagram."""
+    server = validating()
+    cookies = st.just(b"") | st.binary(min_size=16, max_size=16) | st.just(granted(server, OTHER_PEER).cookie)
+    boot = granted(server, once=UNBORN).once[:8]
+    numbers = st.integers(0, 2**32 - 1) | st.sampled_from([0, 99, 100])
+    onces = st.builds(Once, st.just(bytes(8)) | st.just(boot) | st.binary(min_size=8, max_size=8), *[numbers] * 3)
+    message = Message(
+        MessageType.REQUEST,
+        1,
+        KEY,
+        data.draw(st.binary(max_size=64)),
+        data.draw(st.integers(0, 1500)),
+        data.draw(cookies),
+        data.draw(st.just(b"") | onces.map(Once.encode)),
+    )
+    datagram = encode_message(message)
+    question = server.admit(ask(server, datagram), PEER, NOW, may_run=data.draw(st.booleans()))
+    answers: list[bytes | None] = []
+    if isinstance(question, Turned):
+        answers = [question.datagram]
+    elif isinstance(question, Question):
+        answers = [server.reply(question, bytes(size))[1], server.retry(question, PEER, NOW, bytes(size))]
+        answers += [server.refuse(question, kind) for kind in AnswerKind]
+    assert all(len(answer) <= len(datagram) for answer in answers if answer is not None)
+    assert server.validation is not None
+    assert server.validation.replies.clients_held == 0  # E2

@@ -167,7 +167,8 @@ def test_any_flipped_bit_of_a_probe_is_noticed(payload: bytes, sequence: int, da
 @given(st.binary(max_size=20), st.data())
 def test_any_flipped_bit_of_a_reply_is_noticed(payload: bytes, data: st.DataObject) -> None:
     """It is dropped, or not intact, or has another kind than a reply; its numbers are never believed."""
-    server = ServerProtocol(TU1(), began=BOOT)
+    server = ServerProtocol(TU1())
+    server.begin(BOOT)
     question = server.receive_datagram(TU1().encode_probe(payload, KEY, 1))
     assert isinstance(question, Question)
     question = server.receive_probe(question, PEER, arrived=BOOT, by_kernel=True)
@@ -197,7 +198,10 @@ def test_answers_to_probes_may_be_refusals_and_reflections() -> None:
     assert decode(b"junk") is DropReason.MALFORMED
     assert decode(encode_message(Message(MessageType.REPLY, 1, KEY, b"hello"))) is DropReason.MALFORMED
     retry = encode_message(Message(MessageType.RETRY, 1, KEY, cookie=bytes(16)))
-    assert decode(retry) is DropReason.MALFORMED
+    assert decode(retry) == TimedAnswer(Answer(KEY, b"", 1, AnswerKind.RETRY), None, is_intact=True)
+    assert decode(encode_message(Message(MessageType.RETRY, 1, KEY, once=bytes(20)))) is DropReason.MALFORMED
+    tagged = encode_message(Message(MessageType.BUSY, 1, KEY, key_id=1, tag=bytes(16)))
+    assert decode(tagged) is DropReason.BAD_SEAL
 
 
 def test_a_request_with_something_else_in_the_room_is_malformed() -> None:

@@ -105,6 +105,30 @@ def test_client_reads_an_answer_which_repeats_key_and_attempt(kind: AnswerKind) 
     assert TU1().decode_question_untrusted(data) is DropReason.WRONG_DIRECTION
 
 
+@pytest.mark.parametrize("size", [0, 1, MAX_PAYLOAD])
+def test_request_is_written_and_a_plain_answer_read_the_short_way(size: int, request: pytest.FixtureRequest) -> None:
+    """Whatever its length and its attempt; the properties of the codec say that the long way comes to the same."""
+    payload = bytes(size)
+    request.getfixturevalue("no_long_way")
+    for attempt in ATTEMPTS:
+        header = bytes([9, 0x01, 0, attempt, 0, 0, *size.to_bytes(2, "big")]) + KEY
+        assert TU1().encode_request(payload, KEY, attempt, 0) == header + payload
+        for kind in AnswerKind if not size else (AnswerKind.REPLY,):
+            answer = TU1().encode_answer(QUESTION._replace(attempt=attempt), kind, payload)
+            assert TU1().decode_answer_untrusted(answer) == Answer(KEY, payload, attempt, kind)
+    assert TU1().decode_answer_untrusted(bytes(24)) is DropReason.WRONG_VERSION
+
+
+@pytest.mark.parametrize(
+    ("code", "attempt", "length", "rest"),
+    [(0x81, 1, 5, b"hello\0"), (0x81, 1, 6, b"hello"), (0x81, 0, 5, b"hello"), (0x84, 1, 5, b"hello")],
+)
+def test_what_is_no_plain_answer_is_not_taken_for_one(code: int, attempt: int, length: int, rest: bytes) -> None:
+    """A1: too long, too short, without an attempt, or a payload where there is none."""
+    data = bytes([9, code, 0, attempt, 0, 0, 0, length]) + KEY + rest
+    assert TU1().decode_answer_untrusted(data) is DropReason.MALFORMED
+
+
 def test_client_that_is_sent_a_request_drops_it() -> None:
     """A1: wrong direction; its own request, reflected, is no answer."""
     assert TU1().decode_answer_untrusted(REQUEST) is DropReason.WRONG_DIRECTION
@@ -151,10 +175,44 @@ def test_an_answer_to_what_was_no_request_cannot_be_said(change: dict[str, Any])
         TU1().encode_answer(QUESTION._replace(**change), AnswerKind.REPLY, b"")
 
 
-@pytest.mark.parametrize("extension", [{"cookie": bytes(16)}, {"once": bytes(20)}, {"key_id": 1, "tag": bytes(16)}])
-def test_extensions_are_not_spoken_yet(extension: dict[str, Any]) -> None:
+def test_a_tag_is_not_believed_by_who_has_no_key() -> None:
+    """A1, F1: nor is what it covers."""
+    request = encode_message(Message(MessageType.REQUEST, 1, KEY, b"hello", key_id=1, tag=bytes(16)))
+    assert TU1().decode_question_untrusted(request) is DropReason.BAD_SEAL
+    reply = encode_message(Message(MessageType.REPLY, 1, KEY, b"hello", key_id=1, tag=bytes(16)))
+    assert TU1().decode_answer_untrusted(reply) is DropReason.BAD_SEAL
+
+
+@pytest.mark.parametrize("extension", [{"times": bytes(52), "cookie": bytes(16)}])
+def test_who_measures_asks_for_nothing_else(extension: dict[str, Any]) -> None:
     """A1: what this client and server do not understand they do not believe."""
     request = encode_message(Message(MessageType.REQUEST, 1, KEY, b"hello", **extension))
     assert TU1().decode_question_untrusted(request) is DropReason.MALFORMED
-    retry = encode_message(Message(MessageType.RETRY, 1, KEY, **extension))
-    assert TU1().decode_answer_untrusted(retry) is DropReason.MALFORMED
+
+
+def test_who_does_not_measure_believes_no_times() -> None:
+    """A1: they were not asked for."""
+    reply = encode_message(Message(MessageType.REPLY, 1, KEY, b"hello", times=bytes(52)))
+    assert TU1().decode_answer_untrusted(reply) is DropReason.MALFORMED
+
+
+def test_extensions_are_read_where_there_are_any() -> None:
+    """And cost nothing where there are none."""
+    cookie, once = bytes(range(16)), bytes(range(20))
+    request = TU1().encode_extended(b"hello", KEY, 3, 0, cookie=cookie, once=once)
+    assert request == encode_message(Message(MessageType.REQUEST, 3, KEY, b"hello", cookie=cookie, once=once))
+    question = TU1().decode_question_untrusted(request)
+    assert isinstance(question, Question)
+    assert question.extensions is not None
+    assert (question.extensions.message.cookie, question.extensions.message.once) == (cookie, once)
+    retry = TU1().encode_retry(question, cookie, once)
+    answer = TU1().decode_answer_untrusted(retry)
+    assert isinstance(answer, Answer)
+    assert answer.message == Message(MessageType.RETRY, 3, KEY, cookie=cookie, once=once)
+    assert len(retry) == HEADER_SIZE + 36 <= len(request)
+
+
+@pytest.mark.parametrize(("room", "size"), [(0, 60), (60, 60), (100, 100)])
+def test_request_without_a_cookie_is_padded_for_a_retry_with_one(room: int, size: int) -> None:
+    """E4: or the server could not give it."""
+    assert len(TU1().encode_extended(b"", KEY, 1, room, cookie=b"", once=bytes(20))) == size

@@ -20,6 +20,7 @@ from trio_udp.testing import (
     GilbertElliott,
     Packet,
     Verdict,
+    by_number,
     copies,
     delay,
     drop,
@@ -252,3 +253,12 @@ def test_a_flipped_bit_flips_back(data: bytes, choice: st.DataObject) -> None:
     bit = choice.draw(st.integers(0, 8 * len(data) - 1))
     assert flip_bit(data, bit) != data
     assert flip_bit(flip_bit(data, bit), bit) == data
+
+
+def test_a_script_is_for_the_packets_it_names() -> None:
+    """By their number; a step is a verdict, or makes one of the packet."""
+    script = by_number({1: DROP, 3: lambda packet: replace(flip_bit(packet.data, 0))})
+    sent = [Packet(b"data", HERE, THERE, number=number) for number in range(1, 5)]
+    assert [script(packet) for packet in sent] == [DROP, None, replace(b"eata"), None]
+    with pytest.raises(ValueError, match="expected the number of a packet, from 1, got 0"):
+        by_number({0: DROP})

@@ -16,6 +16,7 @@ def plain(request: trio_udp.Request) -> bytes:
     assert_type(request.peer, trio_udp.Address)
     assert_type(request.local, trio_udp.Address)
     assert_type(request.attempt, int)
+    assert_type(request.authenticated, bool)
     return request.payload
 
 
@@ -61,6 +62,8 @@ async def main() -> None:
         for handler in (plain, silent, waiting):
             nursery.start_soon(trio_udp.serve, handler, 1060)
         nursery.start_soon(partial(trio_udp.serve, waiting, 0, host="::1", reuse_port=True, handler_nursery=nursery))
+        limit = trio_udp.RateLimit(per_source=100, burst=200, overall=1e5)
+        nursery.start_soon(partial(trio_udp.serve, plain, 0, rate_limit=limit))
         server: trio_udp.Server = await nursery.start(trio_udp.serve, plain, 0)
         assert_type(server.address, trio_udp.Address)
         assert_type(server.statistics(), trio_udp.ServerStatistics)

@@ -1,4 +1,4 @@
-"""The command: `serve`, `ping`, `report`, `compare`, `ask` and `sim`, one module each, thin layers over the public API.
+"""The command: one module for each sub-command, thin layers over the public API.
 
 Whatever the user or the system got wrong is one line on stderr and exit code 2; a traceback is a bug.
 """
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from .._version import __version__
-from . import ask, compare, ping, report, serve, sim
+from . import ask, compare, completion, keygen, man, ping, relay, report, serve, sim
 from ._arguments import BadInput, OneLineParser, first_of
 
 _PROGRAM = "trio_udp"
@@ -41,10 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(prog=_PROGRAM, description="Ask over UDP, and believe only the answer.")
+def _parser(program: str = _PROGRAM) -> argparse.ArgumentParser:
+    parser = OneLineParser(prog=program, description="Ask over UDP, and believe only the answer.")
     parser.add_argument("--version", action="version", version=f"{_PROGRAM} {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{serve,ping,report,compare,ask,sim}")
-    for module in (serve, ping, report, compare, ask, sim):
+    parser.set_defaults(describe=_parser)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands")
+    for module in (serve, ping, report, compare, ask, keygen, sim, relay, completion, man):
         module.add_to(commands)
     return parser

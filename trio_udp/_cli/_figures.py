@@ -9,6 +9,8 @@ from .. import ServerStatistics
 from ._arguments import counted
 
 _NAMES: Final = ("requests", "replies", "retries", "busy", "errors", "unanswered")
+_RARE: Final = ("outcome_unknown", "absorbed")
+"""Of at-most-once requests: shown where there are any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +25,7 @@ class Figures:
 def figures_of(statistics: ServerStatistics) -> Figures:
     """One server's."""
     return Figures(
-        ended={name: getattr(statistics, name) for name in _NAMES},
+        ended={name: getattr(statistics, name) for name in (*_NAMES, *_RARE)},
         dropped={str(reason): count for reason, count in statistics.dropped.items()},
         kernel_drops=sum(endpoint.kernel_drops for endpoint in statistics.endpoints.values()),
     )
@@ -31,7 +33,7 @@ def figures_of(statistics: ServerStatistics) -> Figures:
 
 def total(several: Iterable[Figures]) -> Figures:
     """All of them together."""
-    ended: Counter[str] = Counter(dict.fromkeys(_NAMES, 0))
+    ended: Counter[str] = Counter(dict.fromkeys((*_NAMES, *_RARE), 0))
     dropped: Counter[str] = Counter()
     kernel_drops = 0
     for figures in several:
@@ -45,14 +47,17 @@ def figures_from_json(value: object) -> Figures | None:
     """What `dataclasses.asdict` has made of them, or None for anything else."""
     match value:
         case {"ended": dict(ended), "dropped": dict(dropped), "kernel_drops": int(kernel_drops), **rest} if not rest:
-            if set(ended) == set(_NAMES) and all(type(count) is int for count in (*ended.values(), *dropped.values())):
+            if set(ended) == {*_NAMES, *_RARE} and all(
+                type(count) is int for count in (*ended.values(), *dropped.values())
+            ):
                 return Figures(ended=ended, dropped=dropped, kernel_drops=kernel_drops)
     return None
 
 
 def report(figures: Figures) -> list[str]:
     """The lines, an empty one first."""
-    lines = ["", "--- server statistics ---", ", ".join(f"{name} {figures.ended[name]}" for name in _NAMES)]
+    shown = [*_NAMES, *(name for name in _RARE if figures.ended[name])]
+    lines = ["", "--- server statistics ---", ", ".join(f"{name} {figures.ended[name]}" for name in shown)]
     if figures.dropped:
         lines.append(f"dropped: {counted(figures.dropped)}")
     if figures.kernel_drops:

@@ -1,4 +1,4 @@
-"""The two things that a server is told: to drain, and to stop at once."""
+"""The things that a server is told: to drain, to stop at once, and to read its keys again."""
 
 import contextlib
 import signal
@@ -8,6 +8,28 @@ from typing import Final
 import trio
 
 STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
+RELOADING: Final = (signal.SIGHUP,)
+
+
+class Bell:
+    """An order that may be given again and again. What is given twice before anybody has heard it is given once."""
+
+    def __init__(self) -> None:
+        self._rung = trio.Event()
+
+    def ring(self) -> None:
+        """Give it."""
+        self._rung.set()
+
+    async def heard(self) -> None:
+        """Wait until it is given; one task at a time."""
+        await self._rung.wait()
+        self._rung = trio.Event()
+
+    async def ring_at(self, signals: AsyncIterator[int]) -> None:
+        """Give it at each signal."""
+        async for _ in signals:
+            self.ring()
 
 
 class Orders:
@@ -16,6 +38,7 @@ class Orders:
     def __init__(self) -> None:
         self.drain: Final = trio.Event()
         self.stop: Final = trio.Event()
+        self.reload: Final = Bell()
 
     def give_stop(self) -> None:
         """Stop at once."""
@@ -36,11 +59,24 @@ class Orders:
 
 
 @contextlib.asynccontextmanager
-async def orders_from_user() -> AsyncIterator[Orders]:
-    """Signals are orders for the length of the block."""
+async def orders_from_user(*, reloads: bool = False) -> AsyncIterator[Orders]:
+    """Signals are orders for the length of the block; SIGHUP only where there is something to read again."""
     orders = Orders()
     with trio.open_signal_receiver(*STOPPING) as signals:
-        async with trio.open_nursery() as nursery:
+        async with reloading(orders, on=reloads), trio.open_nursery() as nursery:
             nursery.start_soon(orders.take_from_user, signals)
             yield orders
+            nursery.cancel_scope.cancel()
+
+
+@contextlib.asynccontextmanager
+async def reloading(orders: Orders, *, on: bool) -> AsyncIterator[None]:
+    """SIGHUP is the order to read the keys again, for the length of the block; or what it always is, if that is off."""
+    if not on:
+        yield
+        return
+    with trio.open_signal_receiver(*RELOADING) as signals:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(orders.reload.ring_at, signals)
+            yield
             nursery.cancel_scope.cancel()

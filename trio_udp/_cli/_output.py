@@ -6,8 +6,9 @@ Each is written as it happens and forgotten then, so that an endless run needs n
 import argparse
 import contextlib
 import json
+import sys
 from collections.abc import Callable, Iterator
-from typing import Final, TypeAlias
+from typing import Final, TextIO, TypeAlias
 
 from ..measure import (
     Captured,
@@ -38,9 +39,9 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     add("--pcap", metavar="FILE", help="write all datagrams to a capture file (pcapng)")
 
 
-def is_for_programs(arguments: argparse.Namespace) -> bool:
-    """Whether standard output is not for people."""
-    return bool(arguments.json or arguments.csv)
+def notes_out(arguments: argparse.Namespace) -> TextIO:
+    """Where what is only for people goes: not among what programs read."""
+    return sys.stderr if arguments.json or arguments.csv else sys.stdout
 
 
 def schema_text() -> str:

@@ -4,18 +4,19 @@ from collections.abc import Mapping
 from typing import Final
 
 from .. import Address, DropReason
-from ..measure import Corrupted, Lost, Refused, ReplyRecord, Summary
+from ..measure import Corrupted, Lost, Refused, ReplyRecord, Start, Summary
 from ._arguments import counted
+from ._keys import authenticated
 
 _IP_HEADERS = {4: 20, 6: 40}
 _UDP_HEADER = 8
 _SAID: Final = {"busy": "the server is busy", "error": "the handler failed", "retry": "the reply does not fit"}
 
 
-def headline(host: str, address: Address, size: int, datagram_size: int) -> str:
-    """The first line; the number in brackets is the size of the IP packet."""
-    packet = datagram_size + _UDP_HEADER + _IP_HEADERS[6 if ":" in address.host else 4]
-    return f"PING {host} ({address}) {size}({packet}) bytes of data."
+def headline(host: str, start: Start) -> str:
+    """The first line; the number in brackets is the size of the IP packet. Behind the usual words: F8."""
+    packet = start.datagram_size + _UDP_HEADER + _IP_HEADERS[6 if ":" in start.peer.host else 4]
+    return f"PING {host} ({start.peer}) {start.size}({packet}) bytes of data. {authenticated(start.is_authenticated)}"
 
 
 def reply_line(host: str, peer: Address, reply: ReplyRecord | Corrupted) -> str:

@@ -16,15 +16,17 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import trio
 
+from .. import Key
 from .._net import Address, normalise, open_server_sockets, resolve
 from ._arguments import BadInput, explain
 from ._figures import figures_from_json, report, total
-from ._orders import Orders, orders_from_user
-from ._pipe import DRAIN, messages
+from ._keys import keys_from, reload_keys
+from ._orders import Bell, Orders, orders_from_user
+from ._pipe import DRAIN, RELOAD_KEYS, messages
 from ._restarts import MOST_QUICK_ENDS, Restarts
 
 MOST_WORKERS: Final = 256
@@ -33,15 +35,38 @@ _PATIENCE: Final = 5.0
 """Seconds that a worker has to report when it is told to stop at once, before it is killed."""
 
 
-async def supervise(arguments: argparse.Namespace, listening: Callable[[Sequence[Address]], None]) -> None:
-    """Serve until told to stop, and print the report. `listening` is called when all workers are."""
+class Voice(Protocol):
+    """How the user is told."""
+
+    def accepting(self, keys: list[Key] | None) -> None:
+        """Which keys requests may come under, if they need one."""
+
+    def listening(self, addresses: Sequence[Address]) -> None:
+        """Where the server listens; said when all workers do."""
+
+
+async def supervise(arguments: argparse.Namespace, voice: Voice) -> None:
+    """Serve until told to stop, and print the report."""
+    keys = keys_from(arguments)  # each worker reads them again: what is wrong with them is said once
     with contextlib.ExitStack() as claim:
         addresses = await _claim_port(arguments, claim)
         commands = [_command(arguments, addresses[0].port, number) for number in range(1, arguments.workers + 1)]
         # From here on; a name that takes long to resolve is interrupted as any program is.
-        async with orders_from_user() as orders:
-            crew = Crew(commands, orders, first_ready=claim.close, all_ready=lambda: listening(addresses))
+        async with orders_from_user(reloads=arguments.key_file is not None) as orders, trio.open_nursery() as nursery:
+
+            def all_ready() -> None:
+                voice.accepting(keys)
+                voice.listening(addresses)
+
+            crew = Crew(commands, orders, first_ready=claim.close, all_ready=all_ready)
+
+            def use(keys: list[Key]) -> None:
+                crew.reload_keys()
+                voice.accepting(keys)
+
+            nursery.start_soon(reload_keys, orders.reload, arguments, use)
             await crew.work()
+            nursery.cancel_scope.cancel()
     if crew.has_been_ready or crew.failure is None:
         print("\n".join(crew.report()), flush=True)
     if crew.failure is not None:
@@ -66,10 +91,30 @@ def _command(arguments: argparse.Namespace, port: int, number: int) -> list[str]
     safe = [] if {"", os.getcwd()} & set(sys.path) else ["-P"]
     family = {socket.AF_INET: ["-4"], socket.AF_INET6: ["-6"]}.get(arguments.family, [])
     losses = ["--drop", repr(arguments.drop)]
+    for option, said in (("", arguments.chaos), ("-up", arguments.chaos_up), ("-down", arguments.chaos_down)):
+        losses += [] if said is None else [f"--chaos{option}={said}"]
     if arguments.seed is not None:
         losses += ["--seed", str(_seed_of(arguments.seed, number))]
+    keys = [] if arguments.key_file is None else [f"--key-file={arguments.key_file}"]
+    limits = [f"--limit={_rate(arguments.limit)}", f"--limit-all={_rate(arguments.limit_all)}"]
     program = [sys.executable, *safe, "-m", "trio_udp", "serve", "--as-worker"]
-    return [*program, "-p", str(port), *family, "--profile", arguments.profile, *losses, "--", arguments.interface]
+    return [
+        *program,
+        "-p",
+        str(port),
+        *family,
+        "--profile",
+        arguments.profile,
+        *keys,
+        *losses,
+        *limits,
+        "--",
+        arguments.interface,
+    ]
+
+
+def _rate(rate: float | None) -> str:
+    return "off" if rate is None else f"{rate!r}/s"
 
 
 def _seed_of(seed: int, number: int) -> int:
@@ -92,6 +137,8 @@ class Crew:
         self._orders = orders
         self._first_ready = first_ready
         self._all_ready = all_ready
+        self._bells: set[Bell] = set()
+        """One for each process that runs."""
         self._ready: set[int] = set()
         """Workers that have been ready, if not for long."""
         self._figures = total([])
@@ -111,6 +158,11 @@ class Crew:
         if self._missing:
             lines.append(f"workers that ended without a report, not counted: {self._missing}")
         return lines
+
+    def reload_keys(self) -> None:
+        """Have all of them read their keys again."""
+        for bell in self._bells:
+            bell.ring()
 
     async def work(self) -> None:
         """Until all workers have ended."""
@@ -151,7 +203,9 @@ class Crew:
         except OSError as exc:
             return f"cannot start a process: {exc.strerror}"
         async with _ended_with_block(worker), trio.open_nursery() as nursery:
-            nursery.start_soon(_pass_on, self._orders, worker)
+            bell = Bell()
+            self._bells.add(bell)
+            nursery.start_soon(_pass_on, self._orders, bell, worker)
             async for message in messages(worker.pipes):
                 match message:
                     case {"say": str(line)}:
@@ -164,6 +218,7 @@ class Crew:
                         self._figures = total([self._figures, figures])
                         reported = True
             code = await worker.process.wait()
+            self._bells.discard(bell)
             nursery.cancel_scope.cancel()
         self._missing += not reported and failure is None
         return failure or f"process {worker.process.pid} {_ending(code)}"
@@ -204,15 +259,25 @@ async def _ended_with_block(worker: _Worker) -> AsyncIterator[None]:
             await worker.pipes.aclose()
 
 
-async def _pass_on(orders: Orders, worker: _Worker) -> None:
+async def _pass_on(orders: Orders, bell: Bell, worker: _Worker) -> None:
     """Give the orders to a worker, and kill one that does not obey."""
-    await orders.drain.wait()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_pass_reloads_on, bell, worker)
+        await orders.drain.wait()
+        nursery.cancel_scope.cancel()
     with contextlib.suppress(trio.BrokenResourceError):  # it has just died
         await worker.pipes.send_all(DRAIN)
     await orders.stop.wait()
     await worker.pipes.send_stream.aclose()
     await trio.sleep(_PATIENCE)
     worker.process.kill()
+
+
+async def _pass_reloads_on(bell: Bell, worker: _Worker) -> None:
+    while True:
+        await bell.heard()
+        with contextlib.suppress(trio.BrokenResourceError):  # it has just died
+            await worker.pipes.send_all(RELOAD_KEYS)
 
 
 def _ending(code: int) -> str:

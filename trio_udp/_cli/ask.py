@@ -19,6 +19,7 @@ from ._arguments import (
     explain,
     printable,
 )
+from ._keys import add_key_file, authenticated, first_key
 
 
 def add_to(commands: SubParsers) -> None:
@@ -29,6 +30,7 @@ def add_to(commands: SubParsers) -> None:
     add_port(parser, least=1)
     add_family(parser)
     add_profile(parser)
+    add_key_file(parser)
     parser.add_argument("-v", "--verbose", action="store_true", help="show each attempt and its wait")
     parser.set_defaults(run=run)
 
@@ -41,12 +43,21 @@ def run(arguments: argparse.Namespace) -> int:
 async def _ask(arguments: argparse.Namespace) -> int:
     profile = PROFILES[arguments.profile]()
     # Not connected, so that what strangers send is seen and counted.
-    opening = open_client(arguments.host, arguments.port, family=arguments.family, profile=profile, connect=False)
+    opening = open_client(
+        arguments.host,
+        arguments.port,
+        family=arguments.family,
+        profile=profile,
+        connect=False,
+        key=first_key(arguments),
+    )
     async with contextlib.AsyncExitStack() as stack:
         try:
             client = await stack.enter_async_context(opening)
         except OSError as exc:
             raise explain(exc, arguments.host, arguments.port) from None
+        except ValueError as exc:  # a key for a format that has no room for its tags
+            raise BadInput(str(exc)) from None
         return await _exchange(client, arguments)
 
 
@@ -70,7 +81,8 @@ async def _exchange(client: Client, arguments: argparse.Namespace) -> int:
         return 1
     else:
         if arguments.verbose:
-            _tell(f"reply from {reply.peer} in {reply.rtt * 1000:.3f} ms, attempts: {reply.attempts}")
+            took = f"{reply.rtt * 1000:.3f} ms, attempts: {reply.attempts}"
+            _tell(f"reply from {reply.peer} in {took}, {authenticated(reply.authenticated)}")
         print(printable(reply.payload), flush=True)
         return 0
     finally:

@@ -10,13 +10,12 @@ import functools
 import math
 import random
 import signal
-import sys
 from collections.abc import AsyncIterator
 from typing import Final
 
 import trio
 
-from .. import Server, serve
+from .. import Key, Server, serve
 from ..measure import (
     Adaptive,
     Corrupted,
@@ -35,11 +34,13 @@ from ..measure import (
 )
 from ..proto import MAX_PAYLOAD
 from ._arguments import PROFILES, SubParsers, add_family, add_port, add_profile, explain, number
-from ._output import EventsOut, Tap, add_output, begin_output, events_out, is_for_programs, open_tap, schema_text
+from ._chaos import add_chaos, add_seed, announce, faults_on_sockets
+from ._keys import add_key_file, keys_from
+from ._output import EventsOut, Tap, add_output, begin_output, events_out, notes_out, open_tap, schema_text
 from ._ping_report import headline, missing_line, noise_line, reply_line, report
 from ._signals import cancel_at_next_signal
 
-_LEAST_INTERVAL: Final = 0.00001
+_LEAST_INTERVAL: Final = 0.0001
 _LONGEST_WAIT: Final = 3600.0
 _EMBEDDED_HOST: Final = "127.0.0.1"
 
@@ -71,6 +72,9 @@ def add_to(commands: SubParsers) -> None:
     )
     add_port(parser, least=1)
     add_profile(parser)
+    add_key_file(parser)
+    add_chaos(parser)
+    add_seed(parser, "--chaos")
     add("-A", "--adaptive", action="store_true", help="send the next probe when the last is answered")
     add("-f", "--flood", action="store_true", help="the same as fast as answers come, 100 a second at least, and -q")
     preload = "send so many probes at once to begin with (default: 1)"
@@ -89,18 +93,24 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json_schema:
         print(schema_text(), flush=True)
         return 0
+    announce(arguments)
     return trio.run(_ping, arguments)
 
 
 async def _ping(arguments: argparse.Namespace) -> int:
     if arguments.noise:
-        print(noise_line(await noise_floor()), file=sys.stderr if is_for_programs(arguments) else None, flush=True)
+        print(noise_line(await noise_floor()), file=notes_out(arguments), flush=True)
+    keys = keys_from(arguments)
+    about_chaos: list[str] = []
     async with contextlib.AsyncExitStack() as stack:
         if arguments.hosts:
-            probers = [(host, await _open(stack, host, arguments)) for host in arguments.hosts]
+            await stack.enter_async_context(faults_on_sockets(arguments, sending="up", say=about_chaos.append))
+            probers = [(host, await _open(stack, host, arguments, keys)) for host in arguments.hosts]
         else:
-            server = await stack.enter_async_context(_embedded_server())
-            probers = [("localhost", await stack.enter_async_context(_prober(*server.address, arguments)))]
+            server = await stack.enter_async_context(_embedded_server(keys))
+            await stack.enter_async_context(faults_on_sockets(arguments, sending="up", say=about_chaos.append))
+            prober = await stack.enter_async_context(_prober(*server.address, arguments, keys))
+            probers = [("localhost", prober)]
         tap = stack.enter_context(open_tap(arguments))
         runs = [_Run(host, prober, arguments, tap) for host, prober in probers]
         begin_output(arguments)
@@ -109,25 +119,39 @@ async def _ping(arguments: argparse.Namespace) -> int:
             await _ping_all(runs, signals)
     for one in runs:
         one.end()
+    for line in about_chaos:
+        print(line, file=notes_out(arguments), flush=True)
     return 0 if all(one.is_good for one in runs) else 1
 
 
-async def _open(stack: contextlib.AsyncExitStack, host: str, arguments: argparse.Namespace) -> Prober:
+async def _open(
+    stack: contextlib.AsyncExitStack, host: str, arguments: argparse.Namespace, keys: list[Key] | None
+) -> Prober:
     """A prober for the first address of a host, as ping does it: one path is measured, not several."""
     try:
-        return await stack.enter_async_context(_prober(host, arguments.port, arguments))
+        return await stack.enter_async_context(_prober(host, arguments.port, arguments, keys))
     except OSError as exc:
         raise explain(exc, host, arguments.port) from None
 
 
-def _prober(host: str, port: int, arguments: argparse.Namespace) -> contextlib.AbstractAsyncContextManager[Prober]:
-    return open_prober(host, port, family=arguments.family, profile=PROFILES[arguments.profile](), size=arguments.size)
+def _prober(
+    host: str, port: int, arguments: argparse.Namespace, keys: list[Key] | None
+) -> contextlib.AbstractAsyncContextManager[Prober]:
+    return open_prober(
+        host,
+        port,
+        family=arguments.family,
+        profile=PROFILES[arguments.profile](),
+        key=keys[0] if keys else None,
+        size=arguments.size,
+    )
 
 
 @contextlib.asynccontextmanager
-async def _embedded_server() -> AsyncIterator[Server]:
+async def _embedded_server(keys: list[Key] | None) -> AsyncIterator[Server]:
     async with trio.open_nursery() as nursery:
-        yield await nursery.start(functools.partial(serve, lambda request: request.payload, 0, host=_EMBEDDED_HOST))
+        start = functools.partial(serve, lambda request: request.payload, 0, host=_EMBEDDED_HOST, keys=keys)
+        yield await nursery.start(start)
         nursery.cancel_scope.cancel()
 
 
@@ -208,7 +232,7 @@ class _Run:
     def _tell(self, event: Event) -> None:
         match event:
             case Start():
-                print(headline(self._host, event.peer, event.size, event.datagram_size), flush=True)
+                print(headline(self._host, event), flush=True)
             case ReplyRecord() | Corrupted():
                 if not self._quiet:
                     print(reply_line(self._host, self._prober.peer, event), flush=True)

@@ -3,19 +3,37 @@
 import argparse
 import contextlib
 import functools
+import operator
 import random
 import sys
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import trio
 
-from .. import Address, Request, Server, serve
+from .. import Address, Key, RateLimit, Request, Server, serve
 from .._chaos import Conditions, Packet, Rule
-from ._arguments import PROFILES, BadInput, SubParsers, add_family, add_port, add_profile, explain, first_of, number
+from ._arguments import (
+    PROFILES,
+    BadInput,
+    SubParsers,
+    add_family,
+    add_port,
+    add_profile,
+    explain,
+    first_of,
+    number,
+    rate,
+)
+from ._chaos import add_chaos, add_seed, announce, faults_on_sockets
 from ._figures import Figures, figures_of, report
+from ._keys import add_key_file, keys_from, names_of, reload_keys
 from ._orders import Orders, orders_from_user
 from ._pipe import ToParent, orders_from_parent
 from ._workers import MOST_WORKERS, supervise
+
+DEFAULT_LIMIT: Final = "10000/s"
+"""From one source: ten times what `ping` can send at most."""
 
 
 def add_to(commands: SubParsers) -> None:
@@ -31,6 +49,7 @@ def add_to(commands: SubParsers) -> None:
     add_port(parser, least=0)
     add_family(parser)
     add_profile(parser)
+    add_key_file(parser)
     parser.add_argument(
         "--workers",
         type=number(int, 1, MOST_WORKERS),
@@ -45,7 +64,22 @@ def add_to(commands: SubParsers) -> None:
         metavar="FRACTION",
         help="pretend to lose this share of the requests, 0 to 1",
     )
-    parser.add_argument("--seed", type=int, metavar="N", help="make --drop repeatable")
+    add_chaos(parser)
+    add_seed(parser, "--drop and --chaos")
+    parser.add_argument(
+        "--limit",
+        type=rate,
+        default=DEFAULT_LIMIT,
+        metavar="RATE",
+        help="requests a second from one source, such as 100/s, or off; more are dropped (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--limit-all",
+        type=rate,
+        default="off",
+        metavar="RATE",
+        help="requests a second from all sources together (default: %(default)s)",
+    )
     # What a parent says to its workers, and nobody else.
     parser.add_argument("--as-worker", action="store_true", help=argparse.SUPPRESS)
     parser.set_defaults(run=run)
@@ -58,10 +92,11 @@ def run(arguments: argparse.Namespace) -> int:
     if PROFILES[arguments.profile]().verified == "weak":
         line = f"profile {arguments.profile}, verified: weak: anyone may forge it; not for the Internet"
         print(line, file=sys.stderr)
+    announce(arguments)
     if arguments.workers > 1:
-        trio.run(supervise, arguments, ToUser().listening)
+        trio.run(supervise, arguments, ToUser())
     else:
-        trio.run(_serve, arguments, ToUser(), orders_from_user)
+        trio.run(_serve_as_asked, arguments, ToUser(), orders_from_user)
     return 0
 
 
@@ -69,7 +104,7 @@ def _run_as_worker(arguments: argparse.Namespace) -> int:
     parent = ToParent()
     code = 0
     try:
-        trio.run(_serve, arguments, parent, orders_from_parent)
+        trio.run(_serve_as_asked, arguments, parent, orders_from_parent)
     except* BadInput as group:
         parent.fail(str(first_of(group)))
         code = 2
@@ -84,6 +119,11 @@ class ToUser:
         for address in addresses:
             print(f"listening on {address}", flush=True)
 
+    def accepting(self, keys: list[Key] | None) -> None:
+        """Which keys requests may come under, if they need one."""
+        if keys:
+            print(f"accepting keys: {names_of(keys)}", flush=True)
+
     def say(self, line: str) -> None:
         """One line of output."""
         print(line, flush=True)
@@ -93,11 +133,22 @@ class ToUser:
         print("\n".join(report(figures)), flush=True)
 
 
-async def _serve(
+async def _serve_as_asked(
     arguments: argparse.Namespace,
     voice: ToUser | ToParent,
     open_orders: Callable[[], contextlib.AbstractAsyncContextManager[Orders]],
 ) -> None:
+    """With faults on what goes through the sockets, if that is asked for."""
+    async with faults_on_sockets(arguments, sending="down", say=voice.say):
+        await _serve(arguments, voice, open_orders)
+
+
+async def _serve(
+    arguments: argparse.Namespace,
+    voice: ToUser | ToParent,
+    open_orders: Callable[..., contextlib.AbstractAsyncContextManager[Orders]],
+) -> None:
+    keys = keys_from(arguments)
     losses = Conditions(loss=arguments.drop).rule(random.Random(arguments.seed))  # noqa: S311 - losses, not secrets
     start = functools.partial(
         serve,
@@ -107,18 +158,37 @@ async def _serve(
         family=arguments.family,
         reuse_port=arguments.as_worker,
         profile=PROFILES[arguments.profile](),
+        keys=keys,
+        rate_limit=_limit_of(arguments.limit, arguments.limit_all),
     )
     async with trio.open_nursery() as nursery:
         try:
             server: Server = await nursery.start(start)
         except OSError as exc:
             raise explain(exc, arguments.interface or "any interface", arguments.port) from None
+        except ValueError as exc:  # keys for a format that has no room for their tags
+            raise BadInput(str(exc)) from None
         # From here on; a name that takes long to resolve is interrupted as any program is.
-        async with open_orders() as orders:
+        async with open_orders(reloads=arguments.key_file is not None) as orders:
+            nursery.start_soon(_reload_keys, server, orders, arguments, voice)
+            voice.accepting(keys)
             voice.listening(server.addresses)
             await orders.drain.wait()
             await _drain(server, orders)
+            nursery.cancel_scope.cancel()
     voice.report(figures_of(server.statistics()))
+
+
+async def _reload_keys(server: Server, orders: Orders, arguments: argparse.Namespace, voice: ToUser | ToParent) -> None:
+    def use(keys: list[Key]) -> None:
+        server.set_keys(keys)
+        voice.accepting(keys)
+
+    await reload_keys(orders.reload, arguments, use)
+
+
+def _limit_of(per_source: float | None, overall: float | None) -> RateLimit | None:
+    return None if per_source is overall is None else RateLimit(per_source=per_source, overall=overall)
 
 
 async def _drain(server: Server, orders: Orders) -> None:
@@ -133,6 +203,8 @@ def make_handler(
     profile: str, losses: Rule | None, say: Callable[[str], None] = print
 ) -> Callable[[Request], bytes | None]:
     """Echo, or the book's sentence; with a share of the requests lost, as in `udp_remote.py`."""
+    if losses is None and profile != "book":
+        return operator.attrgetter("payload")  # with nothing of Python's in it
 
     def answer(request: Request) -> bytes | None:
         if losses is not None and _is_lost(losses, request):

@@ -10,13 +10,35 @@ import functools
 import ipaddress
 import socket
 import struct
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple, TypeVar
 
 SockAddr = tuple[Any, ...]
 """What the kernel takes and gives: (host, port) or (host, port, flowinfo, scope id)."""
 
 _REMEMBERED: Final = 1024
 """Spellings kept ready, about 300 bytes each (E7); a flood of spoofed sources can only make us forget some."""
+
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
+
+
+class Remembered(dict[_Key, _Value]):
+    """What a function says of each key, kept ready, 1024 at most: then all is forgotten.
+
+    For one look a datagram: through `map` and `__getitem__` it takes a third of the time of `lru_cache`.
+    """
+
+    def __init__(self, function: Callable[[_Key], _Value]) -> None:
+        super().__init__()
+        self._function = function
+
+    def __missing__(self, key: _Key) -> _Value:
+        value = self._function(key)
+        if len(self) >= _REMEMBERED:
+            self.clear()
+        self[key] = value
+        return value
 
 
 class Address(NamedTuple):
@@ -83,7 +105,6 @@ NAME_SIZE: Final = 28
 """sizeof(struct sockaddr_in6). The kernel takes a sockaddr_in with something behind it for what it is."""
 
 
-@functools.lru_cache(maxsize=_REMEMBERED)
 def address_of_name(name: bytes) -> Address:
     """The address in a socket address of the kernel's: struct sockaddr_in or sockaddr_in6."""
     family = _FAMILY.unpack_from(name)[0]
@@ -95,7 +116,6 @@ def address_of_name(name: bytes) -> Address:
     return normalise((socket.inet_ntop(socket.AF_INET6, packed), port, flow_label, scope_id))
 
 
-@functools.lru_cache(maxsize=_REMEMBERED)
 def name_of_address(address: Address, family: socket.AddressFamily) -> bytes:
     """The opposite: what the kernel wants to read for this address on a socket of this family, `NAME_SIZE` bytes."""
     host, port, *rest = to_sockaddr(address, family)

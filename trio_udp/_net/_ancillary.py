@@ -87,7 +87,6 @@ def read_ancillary(control_messages: Iterable[ControlMessage]) -> Ancillary:
     return Ancillary(**found)
 
 
-@functools.lru_cache(maxsize=1024)
 def read_control(control: bytes) -> tuple[Ancillary, int]:
     """The same from memory as the kernel left it; and how long each datagram of a run is, or 0 for a single one."""
     messages = list(_split_control(control))

@@ -125,6 +125,8 @@ class PortableTransport:
         self._family = sock.family
         self._largest = _LARGEST
         self._blocked = trio.StrictFIFOLock()
+        self._was_full = False
+        """Behind a full batch there mostly is another: to look at once costs less than to be told so."""
 
     def stamp_arrivals(self) -> None:
         """See `Transport.stamp_arrivals`."""
@@ -140,9 +142,13 @@ class PortableTransport:
         """See `Transport.receive`."""
         while True:
             self._check_open()
-            if may_wait:
+            if may_wait and self._was_full:
+                await trio.lowlevel.checkpoint()
+                self._check_open()
+            elif may_wait:
                 await trio.lowlevel.wait_readable(self.socket)
             batch = self._drain()
+            self._was_full = len(batch.datagrams) == BATCH
             if any(batch) or not may_wait:
                 return batch
 

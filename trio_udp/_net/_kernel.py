@@ -7,15 +7,17 @@ refuses one, they leave one by one.
 """
 
 import errno
+import functools
 import operator
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import repeat
 from typing import Final
 
 import trio
 
-from ._address import address_of_name, name_of_address
-from ._ancillary import NOTHING, UDP_GRO, UDP_SEGMENT, Ancillary, read_control, read_stamped_control, write_control
+from ._address import Address, Remembered, address_of_name, name_of_address
+from ._ancillary import UDP_GRO, UDP_SEGMENT, Ancillary, read_control, read_stamped_control, write_control
 from ._batch import TRUNCATED, Batch, Datagram, Outgoing, PortableTransport, Transport, TrioTransport
 from ._mmsg import BATCH, Calls, Leaving, calls_of_this_run, memory_of_this_run
 from ._socket import is_kernel_socket
@@ -25,8 +27,6 @@ _LONGEST_RUN: Final = 65_507
 """Bytes. A run is bounded as if it were a datagram: 65,535 less the headers."""
 _NO_RUNS: Final = (errno.EIO, errno.EINVAL)
 """What the kernel says where it knows about runs, and this interface or socket cannot do them."""
-_new: Final = tuple.__new__
-"""For one object per datagram: half the price of calling the class."""
 
 
 def open_transport(sock: trio.socket.SocketType, *, stamps: bool = False) -> Transport:
@@ -52,7 +52,7 @@ class KernelTransport(PortableTransport):
         self._memory = memory_of_this_run(self._largest)
         self._backlog: list[Datagram] = []
         """What has been read and is for the next batch, because it came in one piece with this one: at most 64 runs."""
-        self._read_control: Callable[[bytes], tuple[Ancillary, int]] = read_control
+        self._read_control: Callable[[bytes], tuple[Ancillary, int]] = _CONTROLS.__getitem__
         self._sends_runs = _has_option(sock, UDP_SEGMENT, 0)
         _has_option(sock, UDP_GRO, 1)
 
@@ -89,19 +89,22 @@ class KernelTransport(PortableTransport):
 
     def _read(self, datagrams: list[Datagram]) -> int:
         """Append what has come; how many more were cut short."""
+        data, names, controls, flags = self._memory.receive(self.calls.receive, self.socket.fileno())
+        peers = map(_ADDRESSES.__getitem__, names)
+        ancillaries, sizes = zip(*map(self._read_control, controls), strict=True)
+        if not any(sizes) and not any(flags):
+            datagrams += _make(zip(data, peers, ancillaries, strict=True))
+            return 0
         truncated = 0
-        for data, name, control, flags in self._memory.receive(self.calls.receive, self.socket.fileno()):
-            if flags & TRUNCATED:
+        for whole, peer, ancillary, size, flag in zip(data, peers, ancillaries, sizes, flags, strict=True):
+            if flag & TRUNCATED:
                 truncated += 1
-                continue
-            ancillary, size = self._read_control(control) if control else (NOTHING, 0)
-            peer = address_of_name(name)
-            if not size or len(data) <= size:
-                datagrams.append(_new(Datagram, (data, peer, ancillary)))
-                continue
-            run = [_new(Datagram, (data[at : at + size], peer, ancillary)) for at in range(0, len(data), size)]
-            self.segments_received += len(run)
-            datagrams += run
+            elif not size or len(whole) <= size:
+                datagrams.append(Datagram(whole, peer, ancillary))
+            else:
+                run = [whole[at : at + size] for at in range(0, len(whole), size)]
+                self.segments_received += len(run)
+                datagrams += _make(zip(run, repeat(peer), repeat(ancillary)))
         return truncated
 
     async def send_batch(self, outgoing: Sequence[Outgoing], *, may_wait: bool = True) -> int:
@@ -113,7 +116,10 @@ class KernelTransport(PortableTransport):
                 await self._wait_for_room(exc, may_wait=may_wait)
 
     def _send_batch_nowait(self, outgoing: Sequence[Outgoing]) -> int:
-        runs = _runs(outgoing[:BATCH], longest=_LONGEST_RUN if self._sends_runs else 0)
+        batch = outgoing[:BATCH]
+        if not self._sends_runs or not _may_have_runs(batch):
+            return self._send_each(batch)
+        runs = _runs(batch, _LONGEST_RUN)
         try:
             return self._send_runs(runs)
         except OSError as exc:
@@ -121,32 +127,71 @@ class KernelTransport(PortableTransport):
             if len(first) == 1 or exc.errno not in (*_NO_RUNS, errno.EMSGSIZE):
                 raise
             # Either it may not be a run, or each of these is refused by itself: too long for the path, say.
-            sent = self._send_runs([[each] for each in first])
+            sent = self._send_each(first)
             self._sends_runs = exc.errno not in _NO_RUNS
             return sent
 
+    def _send_each(self, outgoing: Sequence[Outgoing]) -> int:
+        """Send the first of these by itself, and as many more as will leave; how many did."""
+        data, peers, sources = zip(*outgoing, strict=True)
+        names = self._names_of(peers)
+        data = data[: len(names)]
+        controls = [*map(_SOURCES.__getitem__, sources[: len(names)])]
+        return self._send(Leaving(b"".join(data), [*map(len, data)], names, controls))
+
     def _send_runs(self, runs: list[list[Outgoing]]) -> int:
-        """Send the first of these and as many more as will leave; how many datagrams that were."""
-        messages: list[Leaving] = []
+        """The same with runs; how many datagrams that were."""
+        names = self._names_of([run[0][1] for run in runs])
+        runs = runs[: len(names)]
+        sizes, controls = [], []
         for run in runs:
-            data, peer, source = run[0]
-            try:
-                name = b"" if peer is None else name_of_address(peer, self._family)
-            except OSError:
-                if messages:
-                    break  # it is the next call's first
-                raise
-            size = len(data)
-            if len(run) == 1:
-                messages.append((size, name, b"" if source is None else write_control(source, 0)))
-            else:
-                length = size * (len(run) - 1) + len(run[-1][0])
-                messages.append((length, name, write_control(source, size)))
-        data = b"".join([data for run in runs[: len(messages)] for data, _, _ in run])
-        count = self._memory.send(self.calls.send, self.socket.fileno(), data, messages)
+            data, _, source = run[0]
+            size, length = len(data), len(run)
+            sizes.append(size * (length - 1) + len(run[-1][0]))
+            controls.append(write_control(source, size if length > 1 else 0))
+        count = self._send(Leaving(b"".join([data for run in runs for data, _, _ in run]), sizes, names, controls))
         sent = [len(run) for run in runs[:count]]
         self.segments_sent += sum(length for length in sent if length > 1)
         return sum(sent)
+
+    def _names_of(self, peers: Sequence[Address | None]) -> list[bytes]:
+        """Up to the first that this socket has no name for, which is the next call's; if it is this one's it raises."""
+        known = _NAMES[self._family]
+        names: list[bytes] = []
+        try:
+            for peer in peers:
+                names.append(known[peer])  # one by one: those found before an error count
+        except OSError:
+            if not names:
+                raise
+        return names
+
+    def _send(self, leaving: Leaving) -> int:
+        return self._memory.send(self.calls.send, self.socket.fileno(), leaving)
+
+
+def _may_have_runs(outgoing: Sequence[Outgoing]) -> bool:
+    """Whether two that follow each other go to one peer."""
+    peers = [peer for _, peer, _ in outgoing]
+    return any(map(operator.is_, peers, peers[1:]))
+
+
+def _name(peer: Address | None, family: socket.AddressFamily) -> bytes:
+    """None on a connected socket."""
+    return b"" if peer is None else name_of_address(peer, family)
+
+
+_ADDRESSES: Final = Remembered(address_of_name)
+_NAMES: Final = {
+    family: Remembered(functools.partial(_name, family=family)) for family in (socket.AF_INET, socket.AF_INET6)
+}
+_CONTROLS: Final = Remembered(read_control)
+_SOURCES: Final = Remembered(functools.partial(write_control, segment=0))
+
+
+def _make(parts: Iterable[tuple[bytes, Address, Ancillary]]) -> Iterator[Datagram]:
+    """What `Datagram` would, at two thirds of the price."""
+    return map(tuple.__new__, repeat(Datagram), parts)
 
 
 def _runs(outgoing: Sequence[Outgoing], longest: int) -> list[list[Outgoing]]:
@@ -154,9 +199,6 @@ def _runs(outgoing: Sequence[Outgoing], longest: int) -> list[list[Outgoing]]:
 
     That is: one peer, one source, equal lengths, of which the last may be less.
     """
-    peers = [peer for _, peer, _ in outgoing]
-    if not longest or not any(map(operator.is_, peers, peers[1:])):
-        return [[each] for each in outgoing]
     runs: list[list[Outgoing]] = []
     room = size = 0
     last_peer: object = None

@@ -8,6 +8,7 @@ from the network; everything that is handed out is a copy.
 One such memory serves all sockets of a `trio.run`: between a call and the copying of its results no other task runs.
 """
 
+import array
 import ctypes
 import functools
 import itertools
@@ -15,7 +16,7 @@ import mmap
 import os
 import struct
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 import trio
@@ -37,7 +38,8 @@ _SOURCE: Final = 64
 """Room beside each that leaves: packet info for IPv6 (40) and a segment size (24)."""
 _DONTWAIT: Final = 0x40
 
-_IOVECS: Final = [struct.Struct("@" + "PN" * count) for count in range(BATCH + 1)]
+_WORDS: Final = struct.calcsize("@P") // struct.calcsize("@I")
+"""How many of an int's size make one of a pointer's. Both kinds stand in a header, so it is read as either."""
 
 Call = Callable[[int, int, int, int], int]
 """Descriptor, address of the first header, how many there are, flags: how many were done, or -1 and errno."""
@@ -50,10 +52,24 @@ class Calls(NamedTuple):
     send: Call
 
 
-Received = tuple[bytes, bytes, bytes, int]
-"""A message as the kernel left it: data, name, control messages, flags."""
-Leaving = tuple[int, bytes, bytes]
-"""A message to send: length of its data, name (`NAME_SIZE` bytes, or none on a connected socket), control messages."""
+class Received(NamedTuple):
+    """Messages as the kernel left them, one column for each part."""
+
+    data: Sequence[bytes]
+    names: Sequence[bytes]
+    controls: Sequence[bytes]
+    flags: Sequence[int]
+
+
+class Leaving(NamedTuple):
+    """Messages to send, in columns as well."""
+
+    data: bytes
+    """Of all of them, one behind the other."""
+    sizes: Sequence[int]
+    names: Sequence[bytes]
+    """`NAME_SIZE` bytes, or none on a connected socket."""
+    controls: Sequence[bytes]
 
 
 @functools.cache
@@ -110,54 +126,61 @@ class Memory:
             )
             for slot in range(BATCH)
         )  # fmt: skip
+        # As columns, which are read and written for all messages together.
+        view = memoryview(self._memory)
+        heads = view[self._heads : self._heads + len(self._fresh)]
+        words, pointers = heads.cast("I"), heads.cast("L")
+        self._name_lengths = words[_WORDS :: 8 * _WORDS]
+        self._control_lengths = pointers[5::8]
+        self._flags = words[6 * _WORDS :: 8 * _WORDS]
+        self._lengths = words[7 * _WORDS :: 8 * _WORDS]
+        iovecs_out = view[self._out_iovecs : self._out_iovecs + _IOVEC.size * BATCH].cast("L")
+        self._out_bases, self._out_lengths = iovecs_out[::2], iovecs_out[1::2]
         self._head = functools.lru_cache(maxsize=BATCH * 16)(self._make_head)
+        self._equal_heads = functools.lru_cache(maxsize=16)(self._make_equal_heads)
 
-    def receive(self, call: Call, descriptor: int) -> list[Received]:
+    def receive(self, call: Call, descriptor: int) -> Received:
         """What has come, at least one and at most 64. `OSError` as the kernel says."""
-        memory, largest = self._memory, self._largest
+        memory = self._memory
         memory[self._heads : self._heads + len(self._fresh)] = self._fresh
         count = call(descriptor, self._in_address, BATCH, _DONTWAIT)
         if count < 0:
             raise _error()
-        heads = memory[self._heads : self._heads + count * _MMSGHDR.size]
-        names = memory[self._names : self._names + count * NAME_SIZE]
-        controls = memory[self._controls : self._controls + count * _CONTROL]
-        data, name, control = self._data, 0, 0
-        received = []
-        for _, name_length, _, _, _, control_length, flags, length in _MMSGHDR.iter_unpack(heads):
-            received.append((
-                memory[data : data + length],
-                names[name : name + name_length],
-                controls[control : control + control_length],
-                flags,
-            ))  # fmt: skip
-            data += largest
-            name += NAME_SIZE
-            control += _CONTROL
-        return received
+        return Received(
+            _cut(memory, self._data, self._largest, self._lengths[:count].tolist()),
+            _cut(memory, self._names, NAME_SIZE, self._name_lengths[:count].tolist()),
+            _cut(memory, self._controls, _CONTROL, self._control_lengths[:count].tolist()),
+            self._flags[:count].tolist(),
+        )
 
-    def send(self, call: Call, descriptor: int, data: bytes, messages: Sequence[Leaving]) -> int:
-        """Send the first of these, and as many of the next as will leave; how many did. `OSError` if none does.
-
-        `data` is the data of all of them, one behind the other.
-        """
+    def send(self, call: Call, descriptor: int, leaving: Leaving) -> int:
+        """Send the first of these, and as many of the next as will leave; how many did. `OSError` if none does."""
+        data, sizes, names, controls = leaving
+        count = len(sizes)
         base = ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
-        sizes, names, controls = zip(*messages, strict=True)
-        bases = itertools.accumulate(sizes[:-1], initial=base)
-        iovecs = itertools.chain.from_iterable(zip(bases, sizes, strict=True))
-        self._put(self._out_iovecs, [_IOVECS[len(sizes)].pack(*iovecs)])
-        self._put(self._out_heads, map(self._head, itertools.count(), map(len, names), map(len, controls)))
-        self._put(self._out_names, [name or _NO_NAME for name in names])
+        self._out_bases[:count] = array.array("L", itertools.accumulate(sizes[:-1], initial=base))
+        self._out_lengths[:count] = array.array("L", sizes)
+        self._put(self._out_heads, self._heads_for(names, controls))
+        self._put(self._out_names, b"".join([name or _NO_NAME for name in names]))
         if any(controls):
-            self._put(self._out_controls, [control.ljust(_SOURCE, b"\0") for control in controls])
-        sent = call(descriptor, self._out_address, len(messages), _DONTWAIT)
+            self._put(self._out_controls, b"".join([control.ljust(_SOURCE, b"\0") for control in controls]))
+        sent = call(descriptor, self._out_address, count, _DONTWAIT)
         if sent < 0:
             raise _error()
         return sent
 
-    def _put(self, place: int, parts: Iterable[bytes]) -> None:
-        packed = b"".join(parts)
+    def _put(self, place: int, packed: bytes) -> None:
         self._memory[place : place + len(packed)] = packed
+
+    def _heads_for(self, names: Sequence[bytes], controls: Sequence[bytes]) -> bytes:
+        """The headers of messages to send. Mostly they are all alike, and have been made before."""
+        name_lengths, control_lengths = {*map(len, names)}, {*map(len, controls)}
+        if len(name_lengths) == len(control_lengths) == 1:
+            return self._equal_heads(*name_lengths, *control_lengths)[: len(names) * MMSGHDR_SIZE]
+        return b"".join(map(self._head, itertools.count(), map(len, names), map(len, controls)))
+
+    def _make_equal_heads(self, name_length: int, control_length: int) -> bytes:
+        return b"".join(self._make_head(slot, name_length, control_length) for slot in range(BATCH))
 
     def _make_head(self, slot: int, name_length: int, control_length: int) -> bytes:
         """The header of a message to send."""
@@ -167,6 +190,20 @@ class Memory:
             self._start + self._out_controls + slot * _SOURCE if control_length else 0, control_length,
             0, 0,
         )  # fmt: skip
+
+
+def _cut(memory: mmap.mmap, start: int, stride: int, lengths: list[int]) -> Sequence[bytes]:
+    """The beginning of each slot, as many bytes as these."""
+    first = lengths[0]
+    if lengths.count(first) == len(lengths):  # all in one call: less than half the time, and most often so
+        return _cutter(first, stride, len(lengths)).unpack_from(memory, start)
+    return [memory[at : at + length] for at, length in zip(itertools.count(start, stride), lengths, strict=False)]
+
+
+@functools.lru_cache(maxsize=64)
+def _cutter(length: int, stride: int, count: int) -> struct.Struct:
+    """About 2 KiB. Whoever changes the lengths all the time pays as much as the other way costs."""
+    return struct.Struct(f"{length}s{stride - length}x" * count)
 
 
 def _error() -> OSError:

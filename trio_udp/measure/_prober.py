@@ -15,6 +15,7 @@ from typing import Final, cast
 import trio
 
 from .._endpoint import Endpoint
+from .._keys import Key
 from .._net import Address, Datagram, loopback_of, normalise, open_client_socket, resolve
 from .._random import RandomBytes, random_source
 from ..proto import INSTANCE_SIZE, MAX_SEQUENCE, REPORT, TU1, DropReason, Probe, ProbeProtocol, Profile
@@ -54,6 +55,7 @@ async def open_prober(
     # Whom to ask, and how
     family: socket.AddressFamily = socket.AF_UNSPEC,
     profile: Profile | None = None,
+    key: Key | None = None,
     # What to send
     size: int = DEFAULT_SIZE,
 ) -> AsyncIterator["Prober"]:
@@ -64,6 +66,7 @@ async def open_prober(
         port: 1 to 65535.
         family: `socket.AF_INET` or `socket.AF_INET6` to use only addresses of that kind.
         profile: the wire format, `TU1()` by default. With any other, servers are not asked either.
+        key: vouches for probes and replies; what comes without its tag is dropped as `bad_seal`. `TU1` only.
         size: bytes in each probe behind the format's own header, the last ones at random. As in `ping`, what it takes
             to measure is among them: below 52 bytes servers are not asked, and nothing is known about directions.
 
@@ -77,7 +80,9 @@ async def open_prober(
         raise ValueError(f"expected a port from 1 to 65535, got {port}")
     random_bytes = random_source()
     peer = loopback_of((await resolve(host, port, family))[0])
-    protocol = ProbeProtocol(profile, peer, random=random_bytes(INSTANCE_SIZE), size=size)
+    protocol = ProbeProtocol(
+        profile, peer, random=random_bytes(INSTANCE_SIZE), size=size, seal=None if key is None else key.seal
+    )
     # Not connected, so that what strangers send is seen, counted and reported.
     endpoint = Endpoint(await open_client_socket([peer], connect=False), stamps=True)
     try:
@@ -114,6 +119,8 @@ class Prober:
         self._waker: trio.CancelScope | None = None
         self._changed = trio.Event()
         """Set when a probe was opened or closed, and exchanged for a new one."""
+        self._is_awaited = 0
+        """By how many tasks."""
         self._reported = trio.Event()
 
     @property
@@ -134,7 +141,7 @@ class Prober:
     @property
     def datagram_size(self) -> int:
         """Bytes of each probe's datagram."""
-        return self._size + self.profile.overhead
+        return self._size + self._protocol.overhead
 
     async def run(
         self,
@@ -249,6 +256,7 @@ class Prober:
             size=self._size,
             datagram_size=self.datagram_size,
             has_times=self._protocol.has_times,
+            is_authenticated=self._protocol.is_sealed,
         )
 
     async def _send_all(self, schedule: Schedule, count: int) -> None:
@@ -427,13 +435,17 @@ class Prober:
         self._tell()
 
     def _tell(self) -> None:
-        if self._changed.statistics().tasks_waiting:
+        if self._is_awaited:
             self._changed.set()
 
     async def _wait_for_change(self) -> None:
         if self._changed.is_set():
             self._changed = trio.Event()
-        await self._changed.wait()
+        self._is_awaited += 1
+        try:
+            await self._changed.wait()
+        finally:
+            self._is_awaited -= 1
 
 
 class _Events:

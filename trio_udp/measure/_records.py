@@ -49,6 +49,8 @@ class Start:
     """Bytes of the datagram it travels in."""
     has_times: bool
     """Whether the server is asked for times and counts. If not, nothing is known about directions."""
+    is_authenticated: bool = False
+    """Whether a key vouches for probes and replies (F8)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,7 +188,7 @@ class Distribution:
     p99_ns: int | None = None
     p999_ns: int | None = None
     is_exact: bool = True
-    """Whether the percentiles are exact, and not rounded to three digits because there were so many."""
+    """Whether the percentiles are exact, and not right to half a percent because there were so many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

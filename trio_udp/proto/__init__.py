@@ -4,57 +4,81 @@ No I/O, no clock, no randomness, no logging and no Trio in here: `now`, random b
 holds that. So everything that decides what is believed can be run, searched and fuzzed without a network.
 """
 
+from ._arrivals import Arrival, SequenceWindow
 from ._book import Book
-from ._client import DEFAULT_MAX_PAYLOAD, INSTANCE_SIZE, ClientProtocol
+from ._client import DEFAULT_MAX_IN_FLIGHT, DEFAULT_MAX_PAYLOAD, INSTANCE_SIZE, ClientProtocol
 from ._codec import (
     HEADER_SIZE,
     MAX_DATAGRAM,
+    MAX_KEY_ID,
     MAX_PAYLOAD,
+    TAG_SIZE,
     Message,
     MessageType,
     decode_message_untrusted,
     encode_message,
+    payload_start,
 )
+from ._cookie import Cookies
 from ._drop_reason import DropReason
 from ._errors import PayloadTooLarge, ProtocolError, UDPError
 from ._exchange import Attempt, Exchange, Failure, Outcome
 from ._exchanges import ExchangeTable, Peer
+from ._limits import SECRET_SIZE, Limiter, RateLimit
+from ._once import Once, read_once_untrusted
 from ._probes import REPORT, Heard, Probe, ProbeProtocol
-from ._profile import Answer, AnswerKind, Profile, Question
+from ._profile import Answer, AnswerKind, Extensions, Profile, Question, Validating
+from ._reply_cache import DEFAULT_MAX_BYTES, DEFAULT_MAX_CLIENTS, ReplyCache
+from ._retry_budget import RetryBudget
 from ._rtt import RTTEstimator
 from ._schedule import BOOK, COAP, PRESETS, STUN, RetryPolicy
-from ._server import ServerProtocol
+from ._seal import SECRET_SIZES, Seal, blake2b_seal, check_sealable, hmac_seal, is_sealed, key_id_of
+from ._server import PROVEN_BUDGET, ServerProtocol, Turned
 from ._timers import Timers
 from ._times import MAX_SEQUENCE, Times, asks_for_report
 from ._tu1 import TU1, TimedAnswer
-from ._window import Arrival, SequenceWindow
+from ._validation import VALIDATION_SIZE, Validation
+from ._window import Window
 
 __all__ = [
     "BOOK",
     "COAP",
+    "DEFAULT_MAX_BYTES",
+    "DEFAULT_MAX_CLIENTS",
+    "DEFAULT_MAX_IN_FLIGHT",
     "DEFAULT_MAX_PAYLOAD",
     "HEADER_SIZE",
     "INSTANCE_SIZE",
     "MAX_DATAGRAM",
+    "MAX_KEY_ID",
     "MAX_PAYLOAD",
     "MAX_SEQUENCE",
     "PRESETS",
+    "PROVEN_BUDGET",
     "REPORT",
+    "SECRET_SIZE",
+    "SECRET_SIZES",
     "STUN",
+    "TAG_SIZE",
     "TU1",
+    "VALIDATION_SIZE",
     "Answer",
     "AnswerKind",
     "Arrival",
     "Attempt",
     "Book",
     "ClientProtocol",
+    "Cookies",
     "DropReason",
     "Exchange",
     "ExchangeTable",
+    "Extensions",
     "Failure",
     "Heard",
+    "Limiter",
     "Message",
     "MessageType",
+    "Once",
     "Outcome",
     "PayloadTooLarge",
     "Peer",
@@ -64,14 +88,29 @@ __all__ = [
     "ProtocolError",
     "Question",
     "RTTEstimator",
+    "RateLimit",
+    "ReplyCache",
+    "RetryBudget",
     "RetryPolicy",
+    "Seal",
     "SequenceWindow",
     "ServerProtocol",
     "TimedAnswer",
     "Timers",
     "Times",
+    "Turned",
     "UDPError",
+    "Validating",
+    "Validation",
+    "Window",
     "asks_for_report",
+    "blake2b_seal",
+    "check_sealable",
     "decode_message_untrusted",
     "encode_message",
+    "hmac_seal",
+    "is_sealed",
+    "key_id_of",
+    "payload_start",
+    "read_once_untrusted",
 ]

@@ -14,22 +14,32 @@ exchanges whose news are set. Who has one exchange only may wait for its own `ne
 What must hold: an answer reaches the exchange it belongs to only if `ClientProtocol.receive_datagram` matched it (A1).
 """
 
-from collections import Counter
+import math
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
+from ._codec import COOKIE_SIZE, ONCE_SIZE, TAG_SIZE
 from ._drop_reason import DropReason
 from ._errors import PayloadTooLarge
 from ._exchange import SLACK, Asked, Exchange, KnownServer
 from ._exchanges import ExchangeTable, Peer
-from ._profile import Answer, Profile
+from ._once import OnceState
+from ._profile import Answer, Profile, Validating
+from ._retry_budget import RetryBudget
 from ._schedule import RetryPolicy
+from ._seal import IDS, REQUEST, Seal, check_sealable, is_sealed_untrusted, open_answer_untrusted, stamp
 from ._timers import Timers
+from ._window import Window
 
 DEFAULT_MAX_PAYLOAD: Final = 1200
 """Bytes that fit any Internet path undivided (RFC 9000 section 14)."""
+DEFAULT_MAX_IN_FLIGHT: Final = 128
+"""Half of what the usual receive buffer of 212,992 bytes holds: a small datagram takes 768 bytes of it (measured)."""
 INSTANCE_SIZE: Final = 8
 _DRAW_SIZE: Final = 2
+_LARGEST_DRAW: Final = 256**_DRAW_SIZE - 1
+_WRONG_PEER: Final = DropReason.WRONG_PEER  # looked up once, because that is slow
 
 
 class ClientProtocol:
@@ -42,6 +52,8 @@ class ClientProtocol:
         *,
         random: bytes,
         max_payload: int = DEFAULT_MAX_PAYLOAD,
+        max_in_flight: int = DEFAULT_MAX_IN_FLIGHT,
+        seal: Seal | None = None,
     ) -> None:
         """Make the protocol of one client.
 
@@ -50,16 +62,34 @@ class ClientProtocol:
             peers: the servers, in order of preference; each once.
             random: 8 random bytes a server, for the instance ids; `ValueError` for more or fewer.
             max_payload: the longest payload a request may have, in bytes.
+            max_in_flight: what `window` begins with, if the profile can tell so many answers apart. To keep to it is
+                the caller's business.
+            seal: the key that vouches for requests and answers; `ValueError` if the format has no room for a tag.
         """
+        if seal is not None:
+            check_sealable(profile)
         if len(random) != INSTANCE_SIZE * len(peers):
             raise ValueError(f"expected {INSTANCE_SIZE * len(peers)} random bytes, got {len(random)}")
         self.profile = profile
+        self._decode = profile.decode_answer_untrusted
         self.exchanges: ExchangeTable[Asked] = ExchangeTable(peers)
         self.timers: Timers[Exchange] = Timers()
         self.dropped: Counter[DropReason] = Counter()
+        self.window = Window(min(max_in_flight, profile.max_outstanding or max_in_flight))
+        self.budget = RetryBudget()
+        self.opened = 0
+        """Requests, from the beginning."""
+        self.held: OrderedDict[Exchange, None] = OrderedDict()
+        """At-most-once requests that wait for a number."""
+        self._released: list[Exchange] = []
+        self._validating = profile if isinstance(profile, Validating) else None
         self.random_size = _DRAW_SIZE + profile.random_size * len(peers)
         """Random bytes that `open_exchange` wants."""
-        self.max_payload = min(max_payload, profile.max_payload)
+        longest = profile.max_payload - (0 if seal is None else TAG_SIZE)
+        self.max_payload = min(max_payload, longest)
+        self._max_extended = longest - COOKIE_SIZE - ONCE_SIZE
+        """The longest payload that has room for both beside it."""
+        self._seal = seal
         self._servers = [
             KnownServer(peer, random[start : start + INSTANCE_SIZE])
             for peer, start in zip(peers, range(0, len(random), INSTANCE_SIZE), strict=True)
@@ -70,19 +100,40 @@ class ClientProtocol:
         """The servers, the one that answered last first."""
         return tuple(self._servers)
 
-    def open_exchange(self, payload: bytes, policy: RetryPolicy, random: bytes) -> Exchange:
+    @property
+    def is_keyed(self) -> bool:
+        """Whether it has a key."""
+        return self._seal is not None
+
+    def set_seal(self, seal: Seal) -> None:
+        """Ask under this key from now on; what was asked before may still be answered under the one before."""
+        if self._seal is None:
+            raise ValueError("expected a client that was opened with a key")
+        self._seal = seal
+
+    def open_exchange(
+        self, payload: bytes, policy: RetryPolicy, random: bytes, *, at_most_once: bool = False
+    ) -> Exchange:
         """Open a request to all servers, each with ids of its own (A8). Close it when it is over, whatever ended it.
+
+        One that must run at most once goes to all of them only to ask if they are there, and then to one. `ValueError`
+        where the profile has no word for it.
 
         Raises `PayloadTooLarge` (G1), `ValueError` where the profile cannot carry the payload, and `TypeError` for what
         is not `bytes`: a buffer that changes between two transmissions is two requests.
         """
         if not isinstance(payload, bytes):
             raise TypeError(f"expected the payload to be bytes, got {type(payload).__name__}")
-        if len(payload) > self.max_payload:
-            raise PayloadTooLarge(len(payload), self.max_payload)
-        draw = int.from_bytes(random[:_DRAW_SIZE], "big") / (256**_DRAW_SIZE - 1)
+        if at_most_once and self._validating is None:
+            raise ValueError(f"expected a profile that can say at most once, got {self.profile.name}")
+        limit = min(self.max_payload, self._max_extended) if at_most_once else self.max_payload
+        if len(payload) > limit:
+            raise PayloadTooLarge(len(payload), limit)
+        draw = int.from_bytes(random[:_DRAW_SIZE], "big") / _LARGEST_DRAW
         size = self.profile.random_size
+        self.opened += 1
         exchange = Exchange(self, payload, policy, self._rto(policy), draw)
+        exchange.once = OnceState() if at_most_once else None
         start = _DRAW_SIZE
         try:
             for server in self._servers:
@@ -96,6 +147,20 @@ class ClientProtocol:
     def encode(self, payload: bytes, asked: Asked, attempt: int) -> bytes:
         """The datagram of one transmission."""
         room = 0 if asked.padded_from is None else self.profile.overhead + self.max_payload
+        datagram = self._encode_in_clear(payload, asked, attempt, room)
+        if self._seal is not None:
+            datagram = self._seal.seal(REQUEST, datagram)
+            asked.stamps += (stamp(self._seal, datagram),)
+        return datagram
+
+    def _encode_in_clear(self, payload: bytes, asked: Asked, attempt: int, room: int) -> bytes:
+        server, once = asked.server, asked.exchange.once
+        shows_cookie = server.needs_cookie and len(payload) <= self._max_extended
+        if self._validating is not None and (once is not None or shows_cookie):
+            extension = b"" if once is None else once.extension()
+            return self._validating.encode_extended(
+                payload, asked.key, attempt, room, cookie=server.cookie, once=extension
+            )
         return self.profile.encode_request(payload, asked.key, attempt, room)
 
     def receive_datagram(
@@ -103,15 +168,19 @@ class ClientProtocol:
     ) -> Exchange | DropReason:
         """The accept rule (A1): the exchange this datagram is an answer in, or why it is not believed, counted."""
         found = self._match_untrusted(data, peer)
-        if isinstance(found, DropReason):
+        if not isinstance(found, tuple):  # not: `DropReason`, for which Python takes five times as long
             self.dropped[found] += 1
             return found
         asked, answer = found
-        asked.exchange.take_answer(asked, answer, now, hop_limit)
-        if asked.exchange.outcome is not None:
-            self._prefer(asked.server)
-            asked.exchange.close()
-        return asked.exchange
+        exchange = asked.exchange
+        exchange.take_answer(asked, answer, now, hop_limit)
+        if exchange.outcome is not None:
+            if asked.server is not self._servers[0]:
+                self._prefer(asked.server)
+            if self.window.size < self.window.most:
+                self.window.answer()
+            exchange.close()
+        return exchange
 
     def receive_hint(self, quote: bytes, peer: Peer, hint: str) -> Exchange | None:
         """The exchange an ICMP error is about, told of it; None when it quotes no open request to that peer."""
@@ -134,29 +203,64 @@ class ClientProtocol:
             exchange.news = True
         return due
 
+    def hold(self, exchange: Exchange, ends: float) -> None:
+        """Have it wait for a number, until that time."""
+        self.held[exchange] = None
+        if ends < math.inf:
+            self.timers.set(exchange, ends)
+        else:
+            self.timers.clear(exchange)
+
+    def release(self, exchange: Exchange) -> None:
+        """An at-most-once request is over. It may have made room for others: those have news, see `take_released`."""
+        self.held.pop(exchange, None)
+        room = max(server.ledger.room for server in self._servers)
+        for _ in range(min(room, len(self.held))):
+            released, _ = self.held.popitem(last=False)
+            released.news = True
+            self._released.append(released)
+
+    def take_released(self) -> list[Exchange]:
+        """The exchanges that have something to do because others are over, since the last time."""
+        released, self._released = self._released, []
+        return released
+
     def _rto(self, policy: RetryPolicy) -> float | None:
         """The slowest server's, so that the first turns are spread for it too; None while nothing was measured."""
+        if len(self._servers) == 1:
+            return self._servers[0].estimator.rto
         rtos = [server.estimator.rto for server in self._servers]
-        if len(rtos) == 1:
-            return rtos[0]
         if all(rto is None for rto in rtos):
             return None
         return max(policy.initial if rto is None else rto for rto in rtos)
 
     def _match_untrusted(self, data: bytes, peer: Peer) -> tuple[Asked, Answer] | DropReason:
         if peer not in self.exchanges:
-            return DropReason.WRONG_PEER
-        answer = self.profile.decode_answer_untrusted(data)
-        if isinstance(answer, DropReason):
+            return _WRONG_PEER
+        if self._seal is not None:
+            opened = self._open_untrusted(data, peer)
+            if isinstance(opened, DropReason):
+                return opened
+            data = opened
+        answer = self._decode(data)
+        if not isinstance(answer, Answer):
             return answer
         asked = self.exchanges.match(peer, answer.key)
-        if isinstance(asked, DropReason):
+        if not isinstance(asked, Asked):
             return asked
-        if max(answer.attempt, 1) > len(asked.sent):
+        made = len(asked.sent)
+        if not made or answer.attempt > made:
             return DropReason.UNKNOWN_REQUEST  # the key is right, yet that attempt was never made
         return asked, answer
 
+    def _open_untrusted(self, data: bytes, peer: Peer) -> bytes | DropReason:
+        """What lies under the tag. Which one that has to be, only the request it answers can say."""
+        if not is_sealed_untrusted(data):
+            answer = self.profile.decode_answer_untrusted(data)
+            return answer if isinstance(answer, DropReason) else DropReason.BAD_SEAL
+        asked = self.exchanges.match(peer, data[IDS])
+        return asked if isinstance(asked, DropReason) else open_answer_untrusted(data, asked.stamps)
+
     def _prefer(self, server: KnownServer) -> None:
-        if self._servers[0] is not server:
-            self._servers.remove(server)
-            self._servers.insert(0, server)
+        self._servers.remove(server)
+        self._servers.insert(0, server)

@@ -48,6 +48,7 @@ PLAIN_HEADER: Final = struct.Struct("!II16s")
 VERSION: Final = 0x09
 HEADER_SIZE: Final = _HEADER.size
 IDS_SIZE: Final = 16
+INSTANCE_ID_SIZE: Final = 8
 TAG_SIZE: Final = 16
 COOKIE_SIZE: Final = 16
 ONCE_SIZE: Final = 20
@@ -79,6 +80,8 @@ class MessageType(enum.IntEnum):
     """The server has no room for another request: ask later."""
     ERROR = 0x87
     """The handler failed."""
+    OUTCOME_UNKNOWN = 0x88
+    """Nobody can tell whether an at-most-once request has run: it is from before a restart, or too old."""
 
     @property
     def is_answer(self) -> bool:
@@ -143,6 +146,12 @@ _LAYOUTS: Final = {
     for flags in range(256)
     if (layout := _layout(kind, flags)) is not None
 }
+
+
+def payload_start(data: bytes) -> int | None:
+    """Where the payload begins in a datagram with this header, the beginning of which may be a lie; None if nowhere."""
+    layout = _LAYOUTS.get((data[1], data[2])) if len(data) >= HEADER_SIZE else None
+    return None if layout is None else HEADER_SIZE + layout.cookie + layout.once + layout.times
 
 
 def encode_message(message: Message) -> bytes:

@@ -10,6 +10,8 @@ import enum
 class DropReason(enum.StrEnum):
     """Why a datagram was not believed. Compares and formats as its own lower-case name."""
 
+    __hash__ = str.__hash__  # equal to its name, so the hash has to be too; and the enumeration's own is slow
+
     WRONG_PEER = "wrong_peer"
     """It came from an address nobody here has asked."""
     UNKNOWN_REQUEST = "unknown_request"
@@ -27,12 +29,13 @@ class DropReason(enum.StrEnum):
     BAD_SEAL = "bad_seal"
     """Its authentication tag does not belong to its bytes."""
     REPLAYED = "replayed"
-    """Its authentication tag is good, and was used before."""
+    """It must run at most once, and was over before, or has the number of another request."""
     TRUNCATED = "truncated"
     """The kernel cut its end off."""
     TOO_LARGE = "too_large"
     """It is whole, and longer than this endpoint takes."""
     OVER_BUDGET = "over_budget"
-    """Answering it would have sent an unproven address more bytes than it sent us (E4)."""
+    """Answering it would have sent an unproven address more bytes than it sent us (E4); or its source, or all of them
+    together, have asked more often than the server's rate limit allows."""
     CORRUPTED = "corrupted"
     """It measures something, and its check does not belong to its bytes: something has changed it on its way."""

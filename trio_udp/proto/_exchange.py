@@ -13,17 +13,27 @@ import enum
 import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from ._codec import MAX_ATTEMPT, Message
 from ._drop_reason import DropReason
 from ._exchanges import Peer
+from ._once import Ledger, OnceState
 from ._profile import Answer, AnswerKind
 from ._rtt import RTTEstimator
 from ._schedule import RetryPolicy
+from ._seal import Stamp
 
 if TYPE_CHECKING:
     from ._client import ClientProtocol
 
+_REPLY: Final = AnswerKind.REPLY  # these are looked up once, because that is slow
+_DUPLICATE: Final = DropReason.DUPLICATE
+_LATE: Final = DropReason.LATE
+
 SLACK: Final = 1e-9
 """Seconds: a timeout that is over but for a rounding error is over."""
+_MAX_GRANTS: Final = 4
+"""Cookies of one server that an exchange acts on at once. Beyond them it waits for its turn: a network that changes our
+address with every datagram makes every cookie a bad one."""
 
 
 class Attempt(NamedTuple):
@@ -49,6 +59,8 @@ class Outcome(NamedTuple):
     peer: Peer
     hop_limit: int | None
     """What was left of the answer's TTL or hop limit, where that is known."""
+    authenticated: bool = False
+    """Whether its tag was checked."""
 
 
 class Failure(enum.Enum):
@@ -61,12 +73,14 @@ class Failure(enum.Enum):
     """A server answered that its handler failed, and no other one had anything better to say."""
     NO_ROOM = "no_room"
     """A server answered that its reply does not fit the largest request this client may send; none said better."""
+    OUTCOME_UNKNOWN = "outcome_unknown"
+    """The server of an at-most-once request cannot tell whether it has run."""
 
 
 class KnownServer:
     """What a client knows about one server."""
 
-    __slots__ = ("estimator", "instance", "needs_room", "peer")
+    __slots__ = ("cookie", "estimator", "instance", "ledger", "needs_cookie", "needs_room", "peer")
 
     def __init__(self, peer: Peer, instance: bytes) -> None:
         self.peer = peer
@@ -74,6 +88,11 @@ class KnownServer:
         self.estimator = RTTEstimator()
         self.needs_room = False
         """It has said once that its replies are longer than our requests, so requests to it are padded."""
+        self.cookie = b""
+        """The last one it gave."""
+        self.needs_cookie = False
+        """It has answered an ordinary request with a cookie, so requests to it come with one."""
+        self.ledger = Ledger()
 
 
 class Asked:
@@ -83,13 +102,16 @@ class Asked:
         "due",
         "exchange",
         "failure",
+        "granted_from",
+        "grants",
+        "is_asked_again",
         "is_out",
         "key",
         "padded_from",
         "sent",
         "server",
+        "stamps",
         "step",
-        "wants_padding",
     )
 
     def __init__(self, exchange: "Exchange", server: KnownServer, key: bytes) -> None:
@@ -98,16 +120,22 @@ class Asked:
         self.key = key
         self.sent: tuple[float, ...] = ()
         """When attempt k was sent, at index k - 1."""
+        self.stamps: tuple[Stamp, ...] = ()
+        """What attempt k was sealed with, at index k - 1; none without a key."""
         self.step = 0
         """Attempts of the schedule that were made; a transmission that was asked for by RETRY is not among them."""
         self.due = -math.inf
         """When this server's next turn is; after its last attempt, when it is given up."""
         self.padded_from = 1 if server.needs_room else None
         """The first attempt that was padded, or is going to be."""
-        self.wants_padding = False
-        """It has asked to be asked again, with padding."""
+        self.is_asked_again = False
+        """It has asked to be asked again, with padding or with a cookie."""
+        self.grants = 0
+        """Cookies it has given, as far as they were acted on."""
+        self.granted_from = 0
+        """The first attempt with the last one of them; what is said to those before is old."""
         self.failure: Failure | None = None
-        """What it said last. ERROR and NO_ROOM are final; BUSY is not."""
+        """What it said last. BUSY alone is not final."""
         self.is_out = False
         """Whether it makes no sense to ask this server again."""
 
@@ -130,6 +158,7 @@ class Exchange:
         "failure",
         "hint",
         "news",
+        "once",
         "outcome",
         "owner",
         "payload",
@@ -154,6 +183,8 @@ class Exchange:
         """When the first transmission was made."""
         self.owner: object = None
         """Who opened it, if that is not the one who waits for it; for the shell, which alone looks at it."""
+        self.once: OnceState | None = None
+        """Set if it must not run twice."""
         self._protocol = protocol
         self._policy = policy
         self._rto = rto
@@ -175,13 +206,17 @@ class Exchange:
         """The next transmission to make now; None when there is none, now or ever.
 
         Call it until it returns None: at the beginning, and whenever `news` is set or `next_timeout` has passed. With
-        None it begins to wait among the client's timers.
+        None it begins to wait among the client's timers. It is given up only if it has waited there: so what arrived
+        while this process was stopped, between a transmission and the next call, is looked at before.
         """
+        is_told = self.news
         self.news = False
         if self.outcome is not None or self.failure is not None:
             return None
-        if not self.attempts:
+        if self.began == math.inf:
             self._line_up(now)
+            if self.once is None:
+                return self._transmit(self._asked[0], now)
         due, asked = self._next()
         soon = now + SLACK
         if due > soon:
@@ -189,12 +224,17 @@ class Exchange:
                 self._protocol.timers.set(self, due)
             return None
         if asked is None or soon >= self._ends:
-            self.failure = self._last_word()
+            self._give_up(due, is_told=is_told)
             return None
-        return self._transmit(asked, now)
+        if self.once is not None and not self._may_go(self.once, asked, now):
+            return None
+        may_transmit = not asked.step or asked.is_asked_again or self._may_retransmit(asked, now)
+        return self._transmit(asked, now) if may_transmit else self.next_attempt(now)
 
     def next_timeout(self, now: float) -> float:
         """Seconds until there is something to send, or until the schedule ends: how long to wait for `news`."""
+        if self in self._protocol.held and not self.news:
+            return max(self._ends - now, 0.0)
         return 0.0 if self.is_over else max(self._next()[0] - now, 0.0)
 
     def close(self) -> None:
@@ -203,10 +243,13 @@ class Exchange:
             return
         for asked in self._asked:
             answered = self.outcome is not None and self.outcome.peer == asked.server.peer
-            reason = DropReason.DUPLICATE if answered else DropReason.LATE
+            reason = _DUPLICATE if answered else _LATE
             self._protocol.exchanges.close(asked.server.peer, asked.key, reason)
         self._asked = ()
         self._protocol.timers.clear(self)
+        if self.once is not None:
+            self.once.complete()
+            self._protocol.release(self)
 
     def open_to(self, server: KnownServer, key: bytes) -> None:
         """Make this server one of those the request goes to."""
@@ -216,7 +259,7 @@ class Exchange:
 
     def take_answer(self, asked: Asked, answer: Answer, now: float, hop_limit: int | None) -> None:
         """Act on an answer that the accept rule let through."""
-        if answer.kind is AnswerKind.REPLY:
+        if answer.kind is _REPLY:
             self._take_reply(asked, answer, now, hop_limit)
         elif not asked.is_out:  # else the network has reordered, and this was said before its last word
             self._take_refusal(asked, answer)
@@ -225,6 +268,34 @@ class Exchange:
         """Act on an ICMP error, or on a failed send: ask one server more, if there is one (G5, G6)."""
         self.hint = hint
         self._ask_one_more()
+
+    def _may_go(self, once: OnceState, asked: Asked, now: float) -> bool:
+        """Whether a request that must not run twice may go there now, which binds it to that server.
+
+        Without a fresh token it goes there only to ask for one; and there may be no room for another number.
+        """
+        ledger = asked.server.ledger
+        token = None if once.ledger is not None else ledger.fresh_token(now)
+        if token is None:
+            return True
+        if not ledger.room:
+            self._protocol.hold(self, self._ends)
+            return False
+        once.bind(ledger, token)
+        self._protocol.held.pop(self, None)  # a cookie that came late may have made it look before it was told to
+        for other in self._asked:
+            if other is not asked:
+                other.is_out, other.failure = True, None
+        return True
+
+    def _give_up(self, due: float, *, is_told: bool) -> None:
+        """End here, if it has waited among the timers for that, or is closed, so that there is nobody to wait for."""
+        if is_told or due in (self.due, -math.inf):
+            self.failure = self._last_word()
+            if self.once is not None:
+                self.once.distrust()
+        else:
+            self._protocol.timers.set(self, due)
 
     def _line_up(self, now: float) -> None:
         """Spread the first turns of all servers over the first wait."""
@@ -237,12 +308,18 @@ class Exchange:
 
     def _next(self) -> tuple[float, Asked | None]:
         """When there is something to do, and which server is to be asked then; none if it is to be given up."""
+        if len(self._asked) == 1 and not self._asked[0].is_out:  # what follows, for one
+            asked = self._asked[0]
+            due = asked.due
+            if due >= self._ends:
+                return self._ends, None
+            return due, None if asked.step == self._steps and not asked.is_asked_again else asked
         due, next_one = math.inf, None
         given_up = -math.inf
         for asked in self._asked:
             if asked.is_out:
                 continue
-            if asked.step == self._steps and not asked.wants_padding:
+            if asked.step == self._steps and not asked.is_asked_again:
                 given_up = max(given_up, asked.due)
             elif asked.due < due:
                 due, next_one = asked.due, asked
@@ -257,29 +334,50 @@ class Exchange:
             self._waits = tuple(self._policy.waits(self._rto, self._draw))
         return self._waits[step - 1]
 
+    def _may_retransmit(self, asked: Asked, now: float) -> bool:
+        """Slow down, because no reply came (C6). Pass this turn over if it was busy, and enough is sent again."""
+        protocol = self._protocol
+        protocol.window.lose(asked.sent[-1], now)
+        if asked.failure is not Failure.BUSY or protocol.budget.spend(protocol.opened):
+            return True
+        asked.step += 1
+        asked.due = now + self._wait_after(asked.step)
+        return False
+
     def _transmit(self, asked: Asked, now: float) -> Attempt:
-        if not asked.wants_padding:
+        if not asked.is_asked_again:
             asked.step += 1
-        asked.wants_padding = False
+        asked.is_asked_again = False
         wait = self._wait_after(asked.step)
         asked.due = now + wait
         asked.sent += (now,)
         self.attempts += 1
         number = len(asked.sent)
-        return Attempt(number, asked.server.peer, self._protocol.encode(self.payload, asked, number), wait)
+        datagram = self._protocol.encode(self.payload, asked, number)
+        return tuple.__new__(Attempt, (number, asked.server.peer, datagram, wait))
 
     def _take_reply(self, asked: Asked, answer: Answer, now: float, hop_limit: int | None) -> None:
         # Without an echoed number the reply may belong to any transmission: a sample only if there was just one (Karn).
-        rtt = now - asked.sent[max(answer.attempt, 1) - 1]
-        if answer.attempt or len(asked.sent) == 1:
-            asked.server.estimator.update(rtt)
-        self.outcome = Outcome(answer.payload, rtt, self.attempts, asked.server.peer, hop_limit)
+        _, payload, attempt, _, _ = answer
+        sent = asked.sent[attempt - 1 if attempt else 0]
+        rtt = now - sent
+        if attempt or len(asked.sent) == 1:
+            # Behind this server's next turn nobody was there to read it, and for how long it has waited nobody knows.
+            late = now > asked.due and not asked.is_asked_again
+            asked.server.estimator.update(asked.due - sent if late else rtt)
+        keyed = bool(asked.stamps)
+        self.outcome = tuple.__new__(Outcome, (payload, rtt, self.attempts, asked.server.peer, hop_limit, keyed))
         self.news = True
 
     def _take_refusal(self, asked: Asked, answer: Answer) -> None:
         match answer.kind:
+            case AnswerKind.RETRY if answer.message is not None:
+                self._take_cookie(asked, answer.message, answer.attempt)
             case AnswerKind.RETRY:
                 self._take_retry(asked, answer.attempt)
+            case AnswerKind.OUTCOME_UNKNOWN if self.once is not None:
+                self.once.distrust()
+                self._take_failure(asked, Failure.OUTCOME_UNKNOWN)
             case AnswerKind.BUSY:
                 self._take_failure(asked, Failure.BUSY)
             case _:
@@ -290,11 +388,29 @@ class Exchange:
         if asked.padded_from is None and len(self.payload) < self._protocol.max_payload:
             asked.server.needs_room = True
             asked.padded_from = len(asked.sent) + 1
-            asked.wants_padding = True
-            asked.due = -math.inf
-            self.news = True
+            self._ask_again(asked)
         elif asked.padded_from is None or attempt >= asked.padded_from:
             self._take_failure(asked, Failure.NO_ROOM)
+
+    def _take_cookie(self, asked: Asked, message: Message, attempt: int) -> None:
+        """Ask again with it at once, unless this is said to an attempt before the one that has it already."""
+        server = asked.server
+        server.cookie = message.cookie
+        if message.once:
+            server.ledger.learn(message.once, asked.sent[attempt - 1])
+        if self.once is None:
+            server.needs_cookie = True
+        if attempt >= asked.granted_from and asked.grants < _MAX_GRANTS:
+            asked.grants += 1
+            asked.granted_from = len(asked.sent) + 1
+            self._ask_again(asked)
+
+    def _ask_again(self, asked: Asked) -> None:
+        """Make a transmission that is not of the schedule, now, if attempts can still be numbered after it."""
+        if len(asked.sent) + self._steps - asked.step < MAX_ATTEMPT:
+            asked.is_asked_again = True
+            asked.due = -math.inf
+            self.news = True
 
     def _take_failure(self, asked: Asked, failure: Failure) -> None:
         asked.failure = failure
@@ -314,7 +430,7 @@ class Exchange:
 
     def _last_word(self) -> Failure:
         said = {asked.failure for asked in self._asked}
-        words = (Failure.BUSY, Failure.ERROR, Failure.NO_ROOM)
+        words = (Failure.OUTCOME_UNKNOWN, Failure.BUSY, Failure.ERROR, Failure.NO_ROOM)
         return next((word for word in words if word in said), Failure.NO_REPLY)
 
 

@@ -38,9 +38,10 @@ class ExchangeTable(Generic[Entry]):
 
     def open(self, peer: Peer, key: bytes, entry: Entry) -> None:
         """Expect answers with this key from this peer. An open key is an error: ids are never reused (A9)."""
-        if key in self._open[peer]:
+        keys = self._open[peer]
+        if key in keys:
             raise ValueError(f"a request with key {key.hex() or '(none)'} is already open to {peer}")
-        self._open[peer][key] = entry
+        keys[key] = entry
 
     def match(self, peer: Peer, key: bytes) -> Entry | DropReason:
         """The open request this answers, or why it answers none."""
@@ -56,7 +57,9 @@ class ExchangeTable(Generic[Entry]):
         """Believe nothing more with this key; count what still comes as `reason`."""
         del self._open[peer][key]
         closed = (peer, key)
+        before = len(self._closed)
         self._closed[closed] = reason
-        self._closed.move_to_end(closed)
-        if len(self._closed) > self._remembered:
+        if len(self._closed) == before:
+            self._closed.move_to_end(closed)
+        elif before == self._remembered:
             self._closed.popitem(last=False)

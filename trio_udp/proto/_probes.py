@@ -10,10 +10,11 @@ key (A1). What a stranger sends makes nothing grow.
 from collections import OrderedDict
 from typing import Final, NamedTuple
 
-from ._codec import TIMES_SIZE
+from ._codec import TAG_SIZE, TIMES_SIZE
 from ._drop_reason import DropReason
 from ._exchanges import Peer
 from ._profile import AnswerKind, Profile
+from ._seal import IDS, REQUEST, Seal, Stamp, check_sealable, is_sealed_untrusted, open_answer_untrusted, stamp
 from ._times import Times
 from ._tu1 import TU1, TimedAnswer
 
@@ -26,16 +27,18 @@ REPORT: Final = 0
 class Probe:
     """One probe: one datagram that was sent once."""
 
-    __slots__ = ("digest", "is_open", "key", "owner", "payload", "sequence")
+    __slots__ = ("fingerprint", "is_open", "key", "owner", "payload", "sequence", "stamps")
 
     def __init__(self, sequence: int, key: bytes, payload: bytes) -> None:
         self.sequence = sequence
         self.key = key
         self.payload = payload
-        """Forgotten when it is closed; of what comes then, `digest` says whether it is right."""
-        self.digest = hash(payload)
+        """Forgotten when it is closed; of what comes then, `fingerprint` says whether it is right."""
+        self.fingerprint = hash(payload)
         self.owner: object = None
         """What is known of it beside; for the one who opened it."""
+        self.stamps: tuple[Stamp, ...] = ()
+        """What it was sealed with; nothing without a key."""
         self.is_open = True
         """Whether its answer is waited for."""
 
@@ -58,7 +61,16 @@ class Heard(NamedTuple):
 class ProbeProtocol:
     """All probes to one peer."""
 
-    def __init__(self, profile: Profile, peer: Peer, *, random: bytes, size: int, remembered: int = REMEMBERED) -> None:
+    def __init__(
+        self,
+        profile: Profile,
+        peer: Peer,
+        *,
+        random: bytes,
+        size: int,
+        remembered: int = REMEMBERED,
+        seal: Seal | None = None,
+    ) -> None:
         """Make the protocol of one who measures.
 
         Args:
@@ -68,9 +80,18 @@ class ProbeProtocol:
             size: bytes behind the format's own header. As in `ping`, the times are among them, and if they do not fit
                 there are none. `ValueError` for what the format cannot carry.
             remembered: closed probes that are still known.
+            seal: the key that vouches for probes and answers; `ValueError` if the format has no room for a tag.
         """
-        if not 0 <= size <= profile.max_payload:
-            raise ValueError(f"expected a size from 0 to {profile.max_payload} bytes, got {size}")
+        if seal is not None:
+            check_sealable(profile)
+        longest = profile.max_payload - (0 if seal is None else TAG_SIZE)
+        if not 0 <= size <= longest:
+            raise ValueError(f"expected a size from 0 to {longest} bytes, got {size}")
+        self._seal = seal
+        self.is_sealed = seal is not None
+        """Whether a key vouches for probes and answers."""
+        self.overhead = profile.overhead + (0 if seal is None else TAG_SIZE)
+        """Bytes of a datagram that are not of the size that was asked for."""
         self.profile = profile
         self.peer = peer
         self.has_times = isinstance(profile, TU1) and size >= TIMES_SIZE
@@ -106,6 +127,9 @@ class ProbeProtocol:
             datagram = self.profile.encode_request(payload, key, 1, 0)
         self._closed.pop(key, None)  # of a format whose keys are always the same
         probe = self._open[key] = Probe(sequence, key, payload)
+        if self._seal is not None:
+            datagram = self._seal.seal(REQUEST, datagram)
+            probe.stamps = (stamp(self._seal, datagram),)
         return probe, datagram
 
     def close(self, probe: Probe) -> None:
@@ -115,7 +139,8 @@ class ProbeProtocol:
         probe.payload = b""
         self._closed[probe.key] = probe
         if len(self._closed) > self._remembered:
-            self._closed.popitem(last=False)
+            _, forgotten = self._closed.popitem(last=False)
+            forgotten.owner = None  # who may know the probe: else both would wait for the garbage collector
 
     def receive_hint(self, quote: bytes, peer: Peer) -> Probe | None:
         """The open probe an ICMP error is about; None when it quotes none. ICMP may be forged."""
@@ -126,7 +151,8 @@ class ProbeProtocol:
         """The accept rule: which probe this answers, or why it is not believed."""
         if peer != self.peer:
             return DropReason.WRONG_PEER
-        found = self._decode(data)
+        opened = data if self._seal is None else self._open_untrusted(data)
+        found = opened if isinstance(opened, DropReason) else self._decode(opened)
         if isinstance(found, DropReason):
             return found
         answer, times, is_intact = found
@@ -134,9 +160,17 @@ class ProbeProtocol:
         if probe is None or (answer.attempt > 1 and is_intact):
             return DropReason.UNKNOWN_REQUEST if is_intact else DropReason.CORRUPTED
         is_right = not self._is_echoed or (
-            answer.payload == probe.payload if probe.is_open else hash(answer.payload) == probe.digest
+            answer.payload == probe.payload if probe.is_open else hash(answer.payload) == probe.fingerprint
         )
         return Heard(probe, answer.kind, times, len(data), is_right, is_intact)
+
+    def _open_untrusted(self, data: bytes) -> bytes | DropReason:
+        """What lies under the tag. Which one that has to be, only the probe it answers can say."""
+        if not is_sealed_untrusted(data):
+            found = self._decode(data)
+            return found if isinstance(found, DropReason) else DropReason.BAD_SEAL
+        probe = self._open.get(data[IDS]) or self._closed.get(data[IDS])
+        return DropReason.UNKNOWN_REQUEST if probe is None else open_answer_untrusted(data, probe.stamps)
 
     def _decode(self, data: bytes) -> TimedAnswer | DropReason:
         if self.has_times and isinstance(self.profile, TU1):

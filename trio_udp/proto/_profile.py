@@ -9,10 +9,14 @@ profile never looks at addresses.
 """
 
 import enum
-from typing import Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
 
+from ._codec import Message
 from ._drop_reason import DropReason
 from ._schedule import RetryPolicy
+
+if TYPE_CHECKING:
+    from ._reply_cache import Kept
 
 
 class AnswerKind(enum.StrEnum):
@@ -20,9 +24,11 @@ class AnswerKind(enum.StrEnum):
 
     REPLY = "reply"
     RETRY = "retry"
-    """The reply did not fit what an unproven address may be sent: ask again, with room for it."""
+    """The reply did not fit what an unproven address may be sent: ask again, with room for it, or with a cookie."""
     BUSY = "busy"
     ERROR = "error"
+    OUTCOME_UNKNOWN = "outcome_unknown"
+    """Nobody can tell whether an at-most-once request has run."""
 
 
 class Answer(NamedTuple):
@@ -33,6 +39,18 @@ class Answer(NamedTuple):
     attempt: int
     """The transmission it answers; 0 where the format does not say."""
     kind: AnswerKind = AnswerKind.REPLY
+    message: Message | None = None
+    """The whole message, where it says more than that."""
+
+
+class Extensions(NamedTuple):
+    """What is known of a request that says more than its payload."""
+
+    message: Message
+    is_proven: bool = False
+    """Whether the address it came from has shown that it receives there."""
+    kept: "Kept | None" = None
+    """What an at-most-once request is remembered by."""
 
 
 class Question(NamedTuple):
@@ -44,6 +62,8 @@ class Question(NamedTuple):
     """The transmission it came with; 0 where the format does not say."""
     size: int
     """Length of the whole datagram in bytes: what an unproven address has paid for."""
+    extensions: Extensions | None = None
+    """None for nearly all: there is nothing else in the datagram."""
     times: bytes = b""
     """What a measurement wants to know; empty for an ordinary request, and in formats that cannot ask for it."""
 
@@ -112,3 +132,16 @@ class Profile(Protocol):
 
     def reply_budget(self, question: Question) -> int:
         """The most bytes an answer to an unproven address may have: `question.size`, unless the format is a toy."""
+
+
+@runtime_checkable
+class Validating(Profile, Protocol):
+    """A format that has words for cookies and for at-most-once requests too."""
+
+    def encode_extended(
+        self, payload: bytes, key: bytes, attempt: int, room: int, *, cookie: bytes, once: bytes
+    ) -> bytes:
+        """The datagram of one transmission that says more; as `encode_request` otherwise."""
+
+    def encode_retry(self, question: Question, cookie: bytes, once: bytes) -> bytes:
+        """The datagram of a RETRY that gives a cookie, and what at-most-once needs to know where that is not empty."""

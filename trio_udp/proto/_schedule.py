@@ -81,7 +81,10 @@ class RetryPolicy:
         """The first of `waits`, without the others."""
         if self.attempts == 1 or self.give_up_after is not None:
             return next(self.waits(rto, draw))
-        return min(self._first_interval(rto, draw))
+        base = self.initial if rto is None or not self.adaptive else rto
+        interval = base * (1 + self.jitter * draw)
+        longest = max(self.maximum_interval, base)
+        return interval if interval < longest else longest
 
     def _first_interval(self, rto: float | None, draw: float) -> tuple[float, float]:
         """The interval that the others are multiples of, and the longest one there may be."""

@@ -1,47 +1,157 @@
 """The server's protocol: which datagrams are questions, and which answers may leave.
 
-Arithmetic only, and no state for anybody but for those who measure, a bounded number of them: a server that remembers
-nothing about strangers cannot be made to remember too much. What must hold: nothing is ever sent in answer to a reply
-or to a malformed datagram (E5), and to an address that has not proved that it receives there, never more bytes than
-came from it (E4). Both are held here, in one place each, for every profile.
+Arithmetic only, and no state for strangers but for those who measure, a bounded number of them: a server that remembers
+nothing about them cannot be made to remember too much. What must hold: nothing is ever sent in answer to a reply or to
+a malformed datagram (E5), and to an address that has not proved that it receives there, never more bytes than came from
+it (E4). Both are held here, in one place each, for every profile.
+
+An address proves itself by a cookie, and is sent up to `PROVEN_BUDGET` bytes then: what fits any Internet path. Who
+wants a longer reply says so with a request that is as long.
 """
 
-from collections import Counter
-from typing import Final
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Final, NamedTuple, TypeVar, cast
 
+from ._codec import HEADER_SIZE, INSTANCE_ID_SIZE
 from ._drop_reason import DropReason
 from ._errors import PayloadTooLarge
 from ._exchanges import Peer
-from ._profile import AnswerKind, Profile, Question
+from ._limits import Limiter
+from ._profile import AnswerKind, Profile, Question, Validating
+from ._reply_cache import Kept
+from ._seal import Decode, KeyRing, Seal, check_sealable, seal_answer
 from ._times import ProbeTable, decode_sequence_untrusted, with_turnaround
+from ._validation import Validation
 
-_INSTANCE: Final = 8
-"""Bytes of a key that are the client's instance id, in formats with times."""
 _REPLY: Final = AnswerKind.REPLY
 """Looked up once: Python's enums take longer for it than the rest of an answer takes."""
+PROVEN_BUDGET: Final = HEADER_SIZE + 1200
+"""Bytes of an answer to a proven address, however short its request: as many as a request has at most by default."""
+
+
+Turn = TypeVar("Turn")
+
+
+class Turned(NamedTuple):
+    """A request that is not for the handler."""
+
+    kind: AnswerKind | None
+    """What is said to it; None: nothing now, the handler is running and its answer will be for this attempt."""
+    datagram: bytes | None = None
+    """None where nothing is sent."""
 
 
 class ServerProtocol:
     """Reads questions and writes answers for one server."""
 
-    def __init__(self, profile: Profile, *, max_payload: int | None = None, began: int = 0) -> None:
-        """Make the protocol of one server that begins at this time, nanoseconds of its wall clock."""
+    def __init__(
+        self,
+        profile: Profile,
+        *,
+        max_payload: int | None = None,
+        validation: Validation | None = None,
+        seals: Iterable[Seal] | None = None,
+        allow_unkeyed: bool = False,
+        limiter: Limiter | None = None,
+    ) -> None:
+        """Make the protocol of one server.
+
+        Args:
+            profile: the wire format.
+            max_payload: the longest payload of a request, in bytes; what the format can carry by default.
+            validation: for formats with words for cookies and at-most-once requests. Without it such a request is
+                malformed.
+            seals: the keys that are accepted; None for a server without keys.
+            allow_unkeyed: whether a server with keys believes requests that came without one as well.
+            limiter: for `admits`; None takes everything.
+        """
         self.profile = profile
+        self.limiter = limiter
         self.max_payload = profile.max_payload if max_payload is None else min(max_payload, profile.max_payload)
-        self._decode = profile.decode_question_untrusted
-        self.dropped: Counter[DropReason] = Counter()
-        self.probes = ProbeTable(began=began)
+        self.validation = validation
+        self._validating = profile if isinstance(profile, Validating) else None
+        self._allow_unkeyed = allow_unkeyed
+        self._decode: Decode = profile.decode_question_untrusted
+        self._longest_reply = profile.max_payload
+        if seals is not None:
+            self.set_seals(seals)
+        self.dropped: defaultdict[DropReason, int] = defaultdict(int)  # for a flood: a Counter takes twice as long
+        self.repeated = 0
+        """Answers of at-most-once requests that were given again, to who asked again."""
+        self.probes = ProbeTable(began=0)
         """Those who measure."""
 
+    def begin(self, now: int) -> None:
+        """Count those who measure from now on, nanoseconds of the server's wall clock: nobody before was forgotten."""
+        self.probes = ProbeTable(began=now)
+
+    def set_seals(self, seals: Iterable[Seal]) -> None:
+        """Accept these keys from now on, and no others. What was asked under another one is answered under it."""
+        check_sealable(self.profile)
+        ring = KeyRing(seals, self.profile.decode_question_untrusted, allow_unkeyed=self._allow_unkeyed)
+        self._decode = ring.decode_question_untrusted
+
     def receive_datagram(self, data: bytes) -> Question | DropReason:
-        """The question this datagram asks, or why it must be met with silence, counted."""
+        """The question this datagram asks, or why it must be met with silence, counted.
+
+        One that has extensions goes to `admit` next.
+        """
         question = self._decode(data)
         if isinstance(question, Question):  # not: `DropReason`, for which Python takes five times as long
-            if len(question.payload) <= self.max_payload:
+            if question.extensions is not None and self.validation is None:
+                question = DropReason.MALFORMED
+            elif len(question.payload) <= self.max_payload:
                 return question
-            question = DropReason.TOO_LARGE
+            else:
+                question = DropReason.TOO_LARGE
         self.dropped[question] += 1
         return question
+
+    def admits(self, peer: Peer, now: float) -> bool:
+        """Whether a question from there is within the rate limit; if not, that is counted, and it gets no answer.
+
+        Not BUSY either: that would cost as much as an answer, and tell whoever sends too much, or the victim whose
+        address was put on it, nothing that silence does not.
+        """
+        if self.limiter is None or self.limiter.admits(peer[0], now):
+            return True
+        self.dropped[DropReason.OVER_BUDGET] += 1
+        return False
+
+    def admit(
+        self, question: Question, peer: Peer, now: float, turn: object = None, *, may_run: bool = True
+    ) -> Question | Turned | DropReason:
+        """Look at the extensions of a question before anything else is done about it.
+
+        Gives the question for the handler; or, where it must not run twice, perhaps what is said instead, or why
+        nothing is, counted.
+
+        Args:
+            question: what was read.
+            peer: where it came from.
+            now: the time.
+            turn: the caller's, to be had back from `newest`.
+            may_run: whether the handler may be called now.
+        """
+        if question.extensions is None or self.validation is None:
+            return question
+        question = self.validation.prove(question, question.extensions, peer, now)
+        extensions = question.extensions
+        if extensions is None or not extensions.message.once:
+            return question
+        kept = self.validation.admit(question, extensions, now, may_run=may_run)
+        if isinstance(kept, Kept):
+            question = question._replace(extensions=extensions._replace(kept=kept))
+            return self._go_on(question, kept, turn)
+        return self._turn_away(question, kept, peer, now)
+
+    def newest(self, question: Question, turn: Turn) -> tuple[Question, Turn]:
+        """The attempt to answer, with its turn, of a request that the handler has been running for: the newest."""
+        kept = question.extensions and question.extensions.kept
+        if not kept or kept.newest is None:
+            return question, turn
+        return cast("tuple[Question, Turn]", kept.newest)
 
     def receive_probe(self, question: Question, peer: Peer, *, arrived: int, by_kernel: bool) -> Question:
         """Count a question that has times, and put into them what to answer.
@@ -49,7 +159,7 @@ class ServerProtocol:
         If it only `asks_for_report`, answer without asking a handler, who may be silent or slow.
         """
         sequence = decode_sequence_untrusted(question.times) or 0
-        instance = question.key[:_INSTANCE]
+        instance = question.key[:INSTANCE_ID_SIZE]
         times = self.probes.receive(peer, instance, sequence, arrived=arrived, by_kernel=by_kernel)
         return question._replace(times=times)
 
@@ -63,9 +173,11 @@ class ServerProtocol:
         None where nothing may be sent. Raises `ValueError` for a payload that no reply of this format can carry,
         `PayloadTooLarge` if that is because of its length.
         """
-        if len(payload) > self.profile.max_payload:
-            raise PayloadTooLarge(len(payload), self.profile.max_payload)
+        if len(payload) > self._longest_reply:
+            raise PayloadTooLarge(len(payload), self._longest_reply)
         datagram = self._answer(question, _REPLY, payload)
+        if question.extensions is not None:
+            self.settle(question, _REPLY, payload)
         if datagram is not None:
             return _REPLY, datagram
         return AnswerKind.RETRY, self.refuse(question, AnswerKind.RETRY)
@@ -74,9 +186,61 @@ class ServerProtocol:
         """The datagram of an answer without payload; None where the format has none that fits."""
         return self._answer(question, kind, b"")
 
+    def retry(self, question: Question, peer: Peer, now: float, payload: bytes | None = None) -> bytes | None:
+        """The datagram of a RETRY, with a cookie if that helps and fits; None where none does.
+
+        It helps if the payload that is to be replied, if there is one, could be sent to who has a cookie.
+        """
+        lacks_proof = question.extensions is None or not question.extensions.is_proven
+        helps = payload is None or (lacks_proof and HEADER_SIZE + len(payload) <= PROVEN_BUDGET)
+        if helps and self._validating is not None and self.validation is not None:
+            cookie, start = self.validation.grant(question, peer, now)
+            datagram = self._validating.encode_retry(question, cookie, start)
+            if self._is_within_budget(question, datagram):
+                self.validation.granted += 1
+                return seal_answer(question, datagram)
+        return self.refuse(question, AnswerKind.RETRY)
+
+    def settle(self, question: Question, kind: AnswerKind, payload: bytes | None = b"") -> None:
+        """The handler has ended. If its request must not run twice, keep what is answered; None is silence.
+
+        What was said first stays.
+        """
+        kept = question.extensions and question.extensions.kept
+        if kept and kept.kind is None and self.validation is not None:
+            self.validation.replies.settle(kept, kind, payload)
+
+    def _go_on(self, question: Question, kept: Kept, turn: object) -> Question | Turned:
+        """Run it, or have its handler's answer go to this attempt, or answer again."""
+        if kept.kind is None:
+            is_new = kept.newest is None
+            kept.newest = question, turn
+            return question if is_new else Turned(None)
+        self.repeated += 1
+        if kept.kind is not _REPLY:
+            return Turned(kept.kind, self.refuse(question, kept.kind))
+        return Turned(_REPLY) if kept.payload is None else Turned(*self.reply(question, kept.payload))
+
+    def _turn_away(
+        self, question: Question, why: AnswerKind | DropReason, peer: Peer, now: float
+    ) -> Turned | DropReason:
+        if isinstance(why, DropReason):
+            self.dropped[why] += 1
+            return why
+        if why is AnswerKind.RETRY:
+            return Turned(why, self.retry(question, peer, now))
+        return Turned(why, self.refuse(question, why))
+
     def _answer(self, question: Question, kind: AnswerKind, payload: bytes) -> bytes | None:
         datagram = self.profile.encode_answer(question, kind, payload)
-        if datagram is not None and len(datagram) > self.profile.reply_budget(question):
+        if datagram is not None and not self._is_within_budget(question, datagram):
             self.dropped[DropReason.OVER_BUDGET] += 1
             return None
-        return datagram
+        return None if datagram is None else seal_answer(question, datagram)  # 16 bytes more, as its request has
+
+    def _is_within_budget(self, question: Question, datagram: bytes) -> bool:
+        """Whether so many bytes may be sent (E4)."""
+        budget = self.profile.reply_budget(question)
+        if question.extensions is not None and question.extensions.is_proven:
+            budget = max(budget, PROVEN_BUDGET)
+        return len(datagram) <= budget

@@ -35,9 +35,9 @@ import zlib
 from collections import OrderedDict
 from typing import Final, NamedTuple
 
+from ._arrivals import SequenceWindow
 from ._codec import TIMES_SIZE, Message
 from ._exchanges import Peer
-from ._window import SequenceWindow
 
 # check, sequence
 _PROBE: Final = struct.Struct("!II")

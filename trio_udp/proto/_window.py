@@ -1,52 +1,42 @@
-"""Which sequence numbers have come: a window behind the highest, and what RFC 4737 calls reordered."""
+"""How many requests may be under way at a time, after what the network made of the last ones (C6).
 
-import enum
-from typing import Final
+RFC 8085 section 3.1 asks of everything on UDP to slow down when datagrams are lost. Here that is TCP's way: halve at a
+loss, add one when as many have been answered as there may be under way. A loss is a retransmission timeout; a datagram
+that nobody sends again may have been lost as well, but then its sender is paced by something else.
 
-SIZE: Final = 1024
-"""Numbers remembered, from the highest down: a bit each."""
+What must hold: it is at least 1, so that something can find out that the network is well again; it is never more than
+its user allows, where it begins; and it is halved at most once in a retransmission timeout. All that were sent before
+it was halved may be lost by the same congestion, so only what was sent after that counts again, and nothing is timed
+out sooner than a retransmission timeout after it was sent.
+"""
 
-
-class Arrival(enum.Enum):
-    """What a number that comes is to those before it."""
-
-    NEXT = "next"
-    """Greater than all of them."""
-    REORDERED = "reordered"
-    """New, and a greater one came before it (RFC 4737 section 3.3)."""
-    DUPLICATE = "duplicate"
+import math
 
 
-class SequenceWindow:
-    """Counts numbers from 1 on; of fixed size whatever comes."""
+class Window:
+    """The requests of one client that may be under way."""
 
-    __slots__ = ("_mask", "bits", "duplicates", "highest", "received", "reordered")
+    __slots__ = ("_answers", "_halved_at", "most", "size")
 
-    def __init__(self, size: int = SIZE) -> None:
-        self._mask = 2**size - 1
-        self.bits = 0
-        """Bit n is set if the number `highest` - n came."""
-        self.highest = 0
-        self.received = 0
-        """All that came, of whatever kind, those that nothing can be said of among them."""
-        self.duplicates = 0
-        self.reordered = 0
+    def __init__(self, most: int) -> None:
+        """Make one that begins with as many as there may ever be, at least 1."""
+        self.most = most
+        self.size = most
+        """How many now."""
+        self._halved_at = -math.inf
+        self._answers = 0
+        """Since it has grown."""
 
-    def receive(self, number: int) -> Arrival | None:
-        """Count one; None for one so far back that nobody can tell whether it is new."""
-        self.received += 1
-        ahead = number - self.highest
-        if ahead > 0:
-            # Not just shifted: a number that a stranger sends may be four thousand million ahead.
-            self.bits = (self.bits << ahead | 1) & self._mask if ahead < self._mask.bit_length() else 1
-            self.highest = number
-            return Arrival.NEXT
-        bit = 1 << -ahead if -ahead < self._mask.bit_length() else 0
-        if not bit:
-            return None
-        if self.bits & bit:
-            self.duplicates += 1
-            return Arrival.DUPLICATE
-        self.bits |= bit
-        self.reordered += 1
-        return Arrival.REORDERED
+    def lose(self, sent: float, now: float) -> None:
+        """A transmission was made then, and is made again now, because no answer came."""
+        if sent >= self._halved_at:
+            self.size = max(self.size // 2, 1)
+            self._halved_at = now
+            self._answers = 0
+
+    def answer(self) -> None:
+        """A request was answered. Need not be called while the size is the most."""
+        self._answers += 1
+        if self._answers >= self.size:
+            self._answers = 0
+            self.size = min(self.size + 1, self.most)

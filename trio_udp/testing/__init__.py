@@ -20,6 +20,7 @@ from .._chaos import (
     Packet,
     Rule,
     Verdict,
+    by_number,
     copies,
     delay,
     drop,
@@ -28,6 +29,9 @@ from .._chaos import (
     reject,
     replace,
 )
+from .._direction import Copy, DirectionStatistics, Passage, changed_bits
+from .._faulty import FaultySockets, faulty_sockets
+from .._relay import FORGERIES, Relay, RelayStatistics, forge_at_random, relay
 from ._adversary import OffPath, OnPath, any_of, any_port, guess
 from ._check_client import check_client
 from ._check_server import check_server
@@ -59,18 +63,22 @@ from ._trace import Fate, Record, Trace
 
 __all__ = [
     "DROP",
+    "FORGERIES",
     "ICMP_KINDS",
     "PASS",
     "Ask",
     "CaseResult",
     "Conditions",
+    "Copy",
     "Corrupt",
     "Delay",
     "Delivery",
+    "DirectionStatistics",
     "Duplicate",
     "Ending",
     "Fabric",
     "Fate",
+    "FaultySockets",
     "GilbertElliott",
     "Held",
     "Host",
@@ -85,8 +93,11 @@ __all__ = [
     "OffPath",
     "OnPath",
     "Packet",
+    "Passage",
     "Plan",
     "Record",
+    "Relay",
+    "RelayStatistics",
     "Report",
     "Rule",
     "Script",
@@ -100,15 +111,20 @@ __all__ = [
     "Verdict",
     "any_of",
     "any_port",
+    "by_number",
+    "changed_bits",
     "check_client",
     "check_server",
     "copies",
     "delay",
     "drop",
+    "faulty_sockets",
     "flip_bit",
+    "forge_at_random",
     "guess",
     "refuse",
     "reject",
+    "relay",
     "replace",
     "simulate",
     "simulated",

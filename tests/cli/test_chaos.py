@@ -1,0 +1,68 @@
+"""`--chaos` on `serve` and `ping`: the same words, the same rules, and a line about what they did."""
+
+import re
+import signal
+
+import pytest
+
+from trio_udp._cli import main
+
+from .command import run_command, running, serving
+
+PING = ["ping", "-c", "20", "-i", "0.01", "-W", "0.5", "-q"]
+
+
+async def test_ping_puts_faults_on_its_own_sockets() -> None:
+    """Up is what it sends; what it counts is what was done to it."""
+    faults = ["--chaos-up", "drop=30%", "--chaos-down", "dup=30%", "--seed", "5"]
+    code, out, err = await run_command(*PING, *faults)
+    assert (code, err) == (0, ["chaos: up drop=30%, down dup=30%, seed 5"])
+    up = re.fullmatch(r"chaos up: 20 received, (\d+) dropped, (\d+) sent", out[-3])
+    down = re.fullmatch(r"chaos down: (\d+) received, 0 dropped, \d+ sent \((\d+) duplicated\)", out[-1])
+    assert up
+    assert down
+    assert out[-2] == f"  dropped {up[1]}: lost, loss=0.3"
+    assert up[2] == down[1]
+    assert f"20 packets transmitted, {down[1]} received, +{down[2]} duplicates" in "\n".join(out)
+    assert (await run_command(*PING, *faults))[1][-3:] == out[-3:]
+
+
+async def test_serve_puts_faults_on_its_own_sockets() -> None:
+    """Up is what it receives; with a seed of its own if none is given."""
+    async with running("serve", "127.0.0.1", "-p", "0", "--chaos", "drop=20%", "--chaos-down", "") as server:
+        assert re.fullmatch(r"chaos: up drop=20%, down none, seed \d+", await server.line())
+        port = (await server.line()).rpartition(":")[2]
+        await run_command(*PING, "127.0.0.1", "-p", port)
+        server.interrupt()
+        lines = await server.rest()
+        assert await server.end() == 0
+    requests = re.fullmatch(r"requests (\d+), replies \1, retries 0, busy 0, errors 0, unanswered 0", lines[2])
+    assert requests
+    up = re.fullmatch(r"chaos up: 20 received, (\d+) dropped, (\d+) sent", lines[3])
+    assert up
+    assert (int(up[1]) + int(up[2]), up[2]) == (20, requests[1])
+    assert lines[-1] == f"chaos down: {up[2]} received, 0 dropped, {up[2]} sent"
+
+
+async def test_workers_have_the_faults_and_seeds_of_their_own() -> None:
+    """And each says what it did."""
+    async with serving("--workers", "2", "--chaos", "drop=100%,delay=10ms±3ms", "--seed", "3") as (server, port):
+        code, _, _ = await run_command("ping", "127.0.0.1", "-c", "2", "-i", "0.01", "-W", "0.1", "-p", port)
+        assert code == 1
+        server.process.send_signal(signal.SIGTERM)
+        lines = await server.rest()
+        assert await server.end() == 0
+    assert sum(line.startswith("chaos up: ") for line in lines) == 2
+    assert sum(int(found[1]) for line in lines if (found := re.match(r"chaos up: (\d+) received", line))) == 2
+    assert lines[-1].startswith("requests 0, ")
+
+
+@pytest.mark.parametrize("command", ["serve", "ping"])
+@pytest.mark.parametrize("option", ["--chaos", "--chaos-up", "--chaos-down"])
+def test_faults_that_cannot_be_read_are_refused(command: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line, and exit code 2."""
+    with pytest.raises(SystemExit) as ended:
+        main([command, option, "delay=10"])
+    printed = capsys.readouterr()
+    said = f"argument {option}: expected delay to be a time in ns, us, ms or s, such as 20ms, got '10' (see --help)\n"
+    assert (ended.value.code, printed.err) == (2, f"trio_udp {command}: {said}")

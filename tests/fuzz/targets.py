@@ -1,0 +1,104 @@
+"""What is fuzzed, how the fuzzer's bytes become arguments, and what it starts from."""
+
+import struct
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from tests.properties.test_untrusted import IDS, SERVER, TRIALS
+from trio_udp.proto import (
+    TU1,
+    ClientProtocol,
+    DropReason,
+    Exchange,
+    Message,
+    MessageType,
+    RetryPolicy,
+    encode_message,
+)
+
+Target = Callable[[bytes], None]
+"""Takes any bytes; raises where the function did, or where it returned what it does not declare."""
+
+
+def target(name: str) -> Target:
+    """The target for that function."""
+    if name in _OWN:
+        return _OWN[name]()
+    feed, declared = TRIALS[name].feed, TRIALS[name].declared
+    split = _ARGUMENTS.get(name, _whole)
+
+    def run(data: bytes) -> None:
+        result = feed(*split(data))
+        if not declared(result):
+            raise AssertionError(f"{name} returned {result!r}")
+
+    return run
+
+
+def _whole(data: bytes) -> tuple[Any, ...]:
+    return (data,)
+
+
+def _error(data: bytes) -> tuple[Any, ...]:
+    """A quote, control messages and an address: each piece with its length before it."""
+    pieces = _pieces(data)
+    quote = next(pieces, b"")
+    address = next(pieces, b"")
+    control = [(piece[0] & 0x29, piece[1] & 0x1F, piece[2:]) for piece in pieces if len(piece) >= 2]
+    host = ".".join(map(str, address[:4]))
+    return quote, control, (host, int.from_bytes(address[4:6], "big")) if len(address) >= 6 else None
+
+
+def _pieces(data: bytes) -> Iterator[bytes]:
+    while data:
+        yield data[1 : 1 + data[0]]
+        data = data[1 + data[0] :]
+
+
+_ARGUMENTS: Final[dict[str, Callable[[bytes], tuple[Any, ...]]]] = {"_net._ancillary.read_error_untrusted": _error}
+
+
+def _matching() -> Target:
+    """The accept rule. The same client for all datagrams, since making one takes longer than all the rest."""
+    client = ClientProtocol(TU1(), [SERVER], random=IDS[:8])
+    declared = TRIALS["proto._client.ClientProtocol._match_untrusted"].declared
+    exchange = _ask(client)
+
+    def run(data: bytes) -> None:
+        nonlocal exchange
+        dropped = client.dropped.total()
+        found = client.receive_datagram(data, SERVER, 1.0)
+        if isinstance(found, DropReason):
+            if not declared(found) or client.dropped.total() != dropped + 1:
+                raise AssertionError(f"{found!r} was counted {client.dropped.total() - dropped} times")
+            return
+        if found is not exchange or data[8:24] != IDS:
+            raise AssertionError(f"{data!r} was believed")
+        exchange.close()
+        exchange = _ask(client)
+
+    return run
+
+
+def _ask(client: ClientProtocol) -> Exchange:
+    exchange = client.open_exchange(b"question", RetryPolicy(), bytes(2) + IDS[8:])
+    exchange.next_attempt(0.0)
+    return exchange
+
+
+_OWN: Final[dict[str, Callable[[], Target]]] = {"proto._client.ClientProtocol._match_untrusted": _matching}
+
+
+def corpus() -> Iterator[bytes]:
+    """A message of each kind, with all that it can have and with nothing; a sentence of the book's; an ICMP error."""
+    for kind in MessageType:
+        yield encode_message(Message(kind, 1, IDS))
+        yield encode_message(Message(kind, 2, IDS, key_id=1, tag=bytes(16)))
+    yield encode_message(Message(MessageType.REQUEST, 1, IDS, b"payload", 9, bytes(16), bytes(20), bytes(32)))
+    yield encode_message(Message(MessageType.REPLY, 1, IDS, b"payload", times=bytes(32)))
+    yield encode_message(Message(MessageType.RETRY, 1, IDS, cookie=bytes(16), once=bytes(20)))
+    yield b"Your data was 17 bytes long"
+    error = struct.pack("=IBBBBII", 111, 2, 3, 3, 0, 0, 0) + struct.pack("=HH4s8x", 2, 0, bytes([192, 0, 2, 1]))
+    quote = encode_message(Message(MessageType.REQUEST, 1, IDS))
+    pieces = (quote, bytes([192, 0, 2, 53, 4, 36]), b"\x00\x0b" + error)
+    yield b"".join(bytes([len(piece)]) + piece for piece in pieces)

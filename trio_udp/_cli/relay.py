@@ -1,0 +1,191 @@
+"""`relay`: stand between any client and any server, do harm, and write down which."""
+
+import argparse
+import dataclasses
+import functools
+import json
+import math
+import re
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, TextIO
+
+import trio
+
+from .._direction import Passage
+from .._net import resolve
+from .._relay import IDLE, MOST_FLOWS, Relay, forge_at_random, relay
+from .._words import read_share
+from ._arguments import BadInput, SubParsers, add_family, explain, number
+from ._chaos import Chaos, add_chaos, add_seed, announce, chaos_of, lines_about
+from ._orders import STOPPING
+from ._signals import cancel_at_next_signal
+
+SCHEMA: Final = 1
+"""Of the lines of `--json`. A field may be added; what there is keeps its meaning."""
+_NANOSECONDS: Final = 1_000_000_000
+
+Place = tuple[str, int]
+
+
+def add_to(commands: SubParsers) -> None:
+    """Describe the sub-command to argparse."""
+    parser = commands.add_parser(
+        "relay",
+        help="pass datagrams on, with faults, and write down the truth",
+        description="Pass datagrams of any UDP protocol between clients and a server, with faults on purpose.",
+    )
+    add = parser.add_argument
+    add("listen", type=_place, metavar="LISTEN", help="where clients send to: HOST:PORT, [ADDRESS]:PORT, or :PORT")
+    add("upstream", type=_place, metavar="UPSTREAM", help="the server: HOST:PORT or [ADDRESS]:PORT")
+    add_chaos(parser)
+    add("--forge", type=_share, default=0.0, metavar="SHARE", help="forge a reply before this share of the requests")
+    add_seed(parser, "all of that")
+    add("--json", metavar="FILE", help="write what became of each datagram, a JSON object a line; - is standard output")
+    add("-c", "--count", type=number(int, 1), default=math.inf, metavar="N", help="stop after N datagrams, up and down")
+    seconds = functools.partial(number, float, unit=" of seconds")
+    add("-w", "--duration", type=seconds(0.001), default=math.inf, metavar="SECONDS", help="stop after this long")
+    add(
+        "--flows", type=number(int, 1), default=MOST_FLOWS, metavar="N", help="clients at a time (default: %(default)s)"
+    )
+    idle = "forget a client after this long without a datagram (default: %(default)g)"
+    add("--idle", type=seconds(0.001, 86_400), default=IDLE, metavar="SECONDS", help=idle)
+    add_family(parser)
+    parser.set_defaults(run=run)
+
+
+def _place(text: str) -> Place:
+    found = re.fullmatch(r"(?:\[([^\[\]]+)\]|([^:]*)):(\d{1,5})", text, re.ASCII)
+    if found is None or int(found[3]) > 65_535:
+        raise argparse.ArgumentTypeError(f"expected HOST:PORT, as 127.0.0.1:1060 or [::1]:1060, got {text!r}")
+    return found[1] or found[2], int(found[3])
+
+
+def _share(text: str) -> float:
+    try:
+        return read_share(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from None
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Relay until told to stop, or until enough was relayed."""
+    host, port = arguments.upstream
+    if not host or not port:
+        raise BadInput(f"expected an upstream with a host and a port from 1, got '{host}:{port}'")
+    announce(arguments)
+    chaos = chaos_of(arguments)
+    with _opened(arguments.json) as file:
+        trio.run(_relay, arguments, chaos, file)
+    return 0
+
+
+@contextmanager
+def _opened(path: str | None) -> Iterator[TextIO | None]:
+    """The file for the truth, if there is to be one."""
+    if path is None or path == "-":
+        yield None if path is None else sys.stdout
+        return
+    try:
+        file = Path(path).open("w", encoding="utf-8")  # noqa: SIM115 - closed below, where its errors are not those of opening it
+    except OSError as exc:
+        raise BadInput(f"cannot write to {path!r}: {exc.strerror}") from None
+    with file:
+        yield file
+
+
+class _Truth:
+    """Writes what becomes of each datagram, and says when there were enough."""
+
+    def __init__(self, file: TextIO | None, most: float, scope: trio.CancelScope) -> None:
+        self._file = file
+        self._most = most
+        self._scope = scope
+        self._began = trio.current_time()
+        self._count = 0
+
+    def write(self, **event: object) -> None:
+        """One line."""
+        if self._file is not None:
+            print(json.dumps(event), file=self._file, flush=True)
+
+    def start(self, running: Relay, chaos: Chaos, forge: float) -> None:
+        """The first line."""
+        self._began = trio.current_time()
+        self.write(
+            event="start",
+            schema=SCHEMA,
+            time_ns=time.time_ns(),
+            listen=list(map(str, running.addresses)),
+            upstream=str(running.upstream),
+            up=str(chaos.up),
+            down=str(chaos.down),
+            forge=forge,
+            seed=chaos.seed,
+        )
+
+    def passage(self, passage: Passage) -> None:
+        """A line for a datagram."""
+        self.write(**passage.as_json(self._began))
+        self._count += not passage.forged
+        if self._count >= self._most:
+            self._scope.cancel()
+
+    def end(self, running: Relay) -> None:
+        """The last line."""
+        elapsed = round((trio.current_time() - self._began) * _NANOSECONDS)
+        self.write(event="summary", elapsed_ns=elapsed, **dataclasses.asdict(running.statistics()))
+
+
+async def _relay(arguments: argparse.Namespace, chaos: Chaos, file: TextIO | None) -> None:
+    async with trio.open_nursery() as nursery:
+        truth = _Truth(file, arguments.count, nursery.cancel_scope)
+        running = await _start(nursery, arguments, chaos, truth)
+        with trio.open_signal_receiver(*STOPPING) as signals:
+            if arguments.json != "-":
+                for address in running.addresses:
+                    print(f"relaying from {address} to {running.upstream}", flush=True)
+            truth.start(running, chaos, arguments.forge)
+            nursery.cancel_scope.deadline = trio.current_time() + arguments.duration
+            await cancel_at_next_signal(signals, nursery.cancel_scope)
+    truth.end(running)
+    if arguments.json != "-":
+        found = running.statistics()
+        print("\n".join(["", *lines_about("up", found.up), *lines_about("down", found.down)]), flush=True)
+
+
+async def _start(nursery: trio.Nursery, arguments: argparse.Namespace, chaos: Chaos, truth: _Truth) -> Relay:
+    start = functools.partial(
+        relay,
+        arguments.listen,
+        await _resolved(arguments.upstream, arguments),
+        up=[chaos.rule_up],
+        down=[chaos.rule_down],
+        forge=forge_at_random(arguments.forge, chaos.random("forge")) if arguments.forge else None,
+        random=chaos.random("junk"),
+        on_passage=truth.passage,
+        family=arguments.family,
+        max_flows=arguments.flows,
+        idle=arguments.idle,
+    )
+    host, port = arguments.listen
+    try:
+        running: Relay = await nursery.start(start)
+    except OSError as exc:
+        raise explain(exc, host or "any interface", port) from None
+    except ValueError as exc:
+        raise BadInput(str(exc)) from None
+    return running
+
+
+async def _resolved(place: Place, arguments: argparse.Namespace) -> Place:
+    """Looked up here, so that a name that cannot be found is told by its name."""
+    try:
+        return (await resolve(*place, arguments.family))[0]
+    except OSError as exc:
+        raise explain(exc, *place) from None
+    except ValueError as exc:
+        raise BadInput(str(exc)) from None
