@@ -27,7 +27,7 @@ violations 0
 digest [0-9a-f]{32}
 """
 
-PINNED = "48ab77ae4b8d33488c73396391b64e4c"
+PINNED = "d1e6a5a24dfdd7912bbee2b848bfe4ba"
 """Of the world below. It changes with anything that changes a packet, a draw or the order of two tasks: a new Trio, a
 new way to draw ids. Then write the new one here; what must not differ is what two Pythons or two machines say."""
 

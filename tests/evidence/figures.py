@@ -21,7 +21,7 @@ from zlib import crc32
 from tests.fuzz.run import fuzz
 from tests.properties.test_untrusted import TRIALS
 
-from . import floods, forgeries, residual
+from . import certain, floods, forgeries, residual
 from .once import OnceSimulation, draw_faults
 from .simulator import Broken, Simulation
 from .swarm import draw_swarm
@@ -105,6 +105,22 @@ def _inputs(seed: str, index: int, size: int) -> Counter[str]:
     return Counter({"inputs": fuzz(name, size, crc32(f"{seed} {index}".encode()) or 1), name: size})
 
 
+def _flipped(seed: str, index: int, size: int) -> Counter[str]:
+    return certain.flip(Random(f"{seed} {index}"), size)
+
+
+def _answers(seed: str, index: int, size: int) -> Counter[str]:
+    return certain.amplify(Random(f"{seed} {index}"), size)
+
+
+def _injected(seed: str, index: int, size: int) -> Counter[str]:
+    return certain.inject(Random(f"{seed} {index}"), size)
+
+
+def _forks(seed: str, index: int, size: int) -> Counter[str]:
+    return certain.fork(size)
+
+
 def _floods(seed: str, index: int, size: int) -> Counter[str]:
     return floods.flood_all(size, size * 60e-6)
 
@@ -114,6 +130,7 @@ def _named(*names: str) -> Callable[[Counter[str]], dict[str, Any]]:
 
 
 _ENDS: Final = ("replies", "no_reply", "busy", "error", "no_room", "cancelled")
+_CERTAIN: Final = ("tests/evidence/certain.py",)
 _FUZZED: Final = ("tests/properties/test_untrusted.py", "tests/fuzz", "trio_udp/_net/_ancillary.py")
 FIGURES: Final = {
     figure.name: figure
@@ -145,6 +162,18 @@ FIGURES: Final = {
             ),
         ),
         Figure("residual", ("C7",), 1_200_000, 20_000, _residual, residual.result),
+        Figure("flipped", ("F1",), 2_000, 20, _flipped, _named("messages", "bits", "believed"), _CERTAIN),
+        Figure(
+            "answers",
+            ("E4",),
+            1_000_000,
+            10_000,
+            _answers,
+            _named("datagrams", "answers", "as long", "longer"),
+            _CERTAIN,
+        ),
+        Figure("injected", ("E5",), 1_000_000, 20_000, _injected, _named("injected", "answered", "restless"), _CERTAIN),
+        Figure("forks", ("A4",), 1_000, 1_000, _forks, _named("drawn", "equal"), _CERTAIN),
         Figure("inputs", ("A1", "A2"), 100_000_000, 500_000, _inputs, dict, _FUZZED),
         Figure("floods", ("E2", "E7"), 1_000_000, 1_000_000, _floods, dict, ("trio_udp", "tests/evidence/flooded.py")),
     )

@@ -50,6 +50,29 @@ def _inputs(result: Entry) -> tuple[str, str]:
     return tried, "0 raised, or returned what they do not declare"
 
 
+def _flipped(result: Entry) -> tuple[str, str]:
+    tried = f"{result['bits']:,} flipped bits, all of {result['messages']:,} sealed messages of every kind, both ways"
+    return tried, f"{result['believed']:,} believed"
+
+
+def _answers(result: Entry) -> tuple[str, str]:
+    tried = f"{result['answers']:,} answers of every kind to {result['datagrams']:,} datagrams of strangers"
+    return tried, f"{result['longer']:,} longer than what they answer, {result['as long']:,} as long"
+
+
+def _injected(result: Entry) -> tuple[str, str]:
+    tried = f"{result['injected']:,} datagrams, each at one of two servers that echo"
+    came_out = f"{result['answered']:,} answered by one datagram, {result['restless']:,} by more or by the other server"
+    return tried, came_out
+
+
+def _forks(result: Entry) -> tuple[str, str]:
+    return (
+        f"{result['drawn']:,} ids, half of them drawn in a fork each, half by the parent",
+        f"{result['equal']:,} equal",
+    )
+
+
 def _floods(result: Entry) -> tuple[str, str]:
     kinds = ("junk", "sources", "opens", "duplicates")
     sent = " + ".join(f"{result[f'{kind} sent']:,}" for kind in kinds)
@@ -64,6 +87,10 @@ _SAY: Final[dict[str, Callable[[Entry], tuple[str, str]]]] = {
     "requests": _requests,
     "once": _once,
     "residual": _residual,
+    "flipped": _flipped,
+    "answers": _answers,
+    "injected": _injected,
+    "forks": _forks,
     "inputs": _inputs,
     "floods": _floods,
 }

@@ -18,8 +18,10 @@ from trio_udp.proto import (
     DropReason,
     Exchange,
     Failure,
+    Question,
     ReplyCache,
     RetryPolicy,
+    ServerProtocol,
 )
 from trio_udp.proto._once import UNBORN, OnceState
 from trio_udp.proto._reply_cache import Kept, OnceRequest
@@ -87,6 +89,28 @@ def test_failures_of_another_loss_do_not_match() -> None:
     assert residual.result(counts)["p_value"] < 1e-6
 
 
+@pytest.mark.parametrize(
+    ("name", "size", "nothing", "something"),
+    [
+        ("flipped", 8, "believed", "bits"),
+        ("answers", 2_000, "longer", "as long"),
+        ("injected", 2_000, "restless", "answered"),
+    ],
+)
+def test_what_has_to_be_none_is_none(name: str, size: int, nothing: str, something: str) -> None:
+    """F1, E4, E5, in small; and that something was tried."""
+    result = compute(FIGURES[name], 2, size, processes=1, kept=None)["result"]
+    assert result[nothing] == 0 < result[something]
+
+
+def test_a_server_that_amplifies_or_answers_answers_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The figures can be something else."""
+    monkeypatch.setattr(TU1, "reply_budget", _pay_any_price)
+    assert compute(FIGURES["answers"], 2, 500, processes=1, kept=None)["result"]["longer"] > 0
+    monkeypatch.setattr(ServerProtocol, "receive_datagram", _answer_anything)
+    assert compute(FIGURES["injected"], 2, 500, processes=1, kept=None)["result"]["restless"] > 0
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_flood_takes_no_memory_and_honest_requests_are_answered(kind: str) -> None:
     """E2, E7, in small, on loopback: the sender is not told, and its datagrams are not remembered."""
@@ -116,6 +140,10 @@ def _hurry(policy: RetryPolicy, rto: float | None = None, draw: float = 0.0) -> 
 def _pay_any_price(profile: TU1, question: object) -> int:
     """Answer as long as one likes."""
     return 65_507
+
+
+def _answer_anything(server: ServerProtocol, data: bytes) -> Question:
+    return Question(data[8:24].ljust(16), data[24:], 1, 10_000)
 
 
 def _ignore_key_ids(decode: Callable[[TU1, bytes], Answer | DropReason]) -> Callable[[TU1, bytes], Answer | DropReason]:
@@ -293,6 +321,8 @@ def test_the_evidence_has_every_figure_and_no_failure() -> None:
     assert (forgeries["believed"], forgeries["early"], forgeries["misjudged"], requests["violations"]) == (0, 0, 0, 0)
     assert entries["once"]["result"]["violations"] == 0
     assert entries["residual"]["result"]["p_value"] > 0.01
+    for name, nothing in (("flipped", "believed"), ("answers", "longer"), ("injected", "restless"), ("forks", "equal")):
+        assert entries[name]["result"][nothing] == 0
     flooded = entries["floods"]["result"]
     assert flooded["junk sent"] >= 1_000_000
     for kind in KINDS:

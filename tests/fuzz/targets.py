@@ -55,7 +55,27 @@ def _pieces(data: bytes) -> Iterator[bytes]:
         data = data[1 + data[0] :]
 
 
-_ARGUMENTS: Final[dict[str, Callable[[bytes], tuple[Any, ...]]]] = {"_net._ancillary.read_error_untrusted": _error}
+def _from_server(data: bytes) -> tuple[Any, ...]:
+    return data, SERVER
+
+
+def _with_room_for_a_tag(data: bytes) -> tuple[Any, ...]:
+    return (data.ljust(40, b"x"),)
+
+
+def _extension(data: bytes) -> tuple[Any, ...]:
+    return (data[:20].ljust(20, b"x"),)
+
+
+_ARGUMENTS: Final[dict[str, Callable[[bytes], tuple[Any, ...]]]] = {
+    "_net._ancillary.read_error_untrusted": _error,
+    "proto._client.ClientProtocol._open_untrusted": _from_server,
+    "proto._probes.ProbeProtocol._open_untrusted": _from_server,
+    "proto._probes.ProbeProtocol.match_untrusted": _from_server,
+    "proto._once.read_once_untrusted": _extension,
+    "proto._seal.Seal.open_untrusted": _with_room_for_a_tag,
+    "proto._seal.open_answer_untrusted": _with_room_for_a_tag,
+}
 
 
 def _matching() -> Target:
@@ -94,8 +114,8 @@ def corpus() -> Iterator[bytes]:
     for kind in MessageType:
         yield encode_message(Message(kind, 1, IDS))
         yield encode_message(Message(kind, 2, IDS, key_id=1, tag=bytes(16)))
-    yield encode_message(Message(MessageType.REQUEST, 1, IDS, b"payload", 9, bytes(16), bytes(20), bytes(32)))
-    yield encode_message(Message(MessageType.REPLY, 1, IDS, b"payload", times=bytes(32)))
+    yield encode_message(Message(MessageType.REQUEST, 1, IDS, b"payload", 9, bytes(16), bytes(20), bytes(52)))
+    yield encode_message(Message(MessageType.REPLY, 1, IDS, b"payload", times=bytes(52)))
     yield encode_message(Message(MessageType.RETRY, 1, IDS, cookie=bytes(16), once=bytes(20)))
     yield b"Your data was 17 bytes long"
     error = struct.pack("=IBBBBII", 111, 2, 3, 3, 0, 0, 0) + struct.pack("=HH4s8x", 2, 0, bytes([192, 0, 2, 1]))

@@ -207,12 +207,12 @@ TRIALS: Final = {
     "proto._seal.KeyRing.decode_question_untrusted": Trial(
         KeyRing([SEAL], TU1().decode_question_untrusted).decode_question_untrusted,
         one_datagram | some_sealed,
-        returns(Question, *NOT_FOR_ME),
+        returns(Question, *NOT_FOR_ME, DropReason.CORRUPTED),
     ),
     "proto._seal.KeyRing._decode_any_untrusted": Trial(
         KeyRing([SEAL], TU1().decode_question_untrusted)._decode_any_untrusted,
         one_datagram | some_sealed,
-        returns(Question, *NOT_FOR_ME),
+        returns(Question, *NOT_FOR_ME, DropReason.CORRUPTED),
     ),
     "proto._seal.is_sealed_untrusted": Trial(
         is_sealed_untrusted, one_datagram, lambda result: isinstance(result, bool)
