@@ -55,6 +55,7 @@ BOOTSTRAP: Final = re.compile(r"python -m (?:pip install|nox)\b[^&\n]*?(?= && |$
 PYTHON: Final = """#!/bin/sh
 case "$1 $2 $3" in
     "-m trio_udp sim" | "-m trio_udp relay" | "-m trio_udp keygen") exec {python} "$@";;
+    "-m trio_udp report" | "-m trio_udp compare") exec {python} "$@";;
     "-m trio_udp "?*) command=$3; shift 3; exec {python} -m trio_udp "$command" -p {port} "$@";;
     *) exec {python} "$@";;
 esac
@@ -282,6 +283,12 @@ def test_reference_has_every_name_of_the_test_kit(module: ModuleType, name: str)
 
 MEASURE: Final = TEXTS[ROOT / "docs/reference_measure.md"]
 
+RUNNING: Final = (
+    *(measure.CsvWriter, measure.IrttRun, measure.Lines, measure.Prober, measure.Recording, measure.Sample),
+    *(measure.Schedule, measure.TakesEvents),
+)
+"""Classes of which the methods and properties are to be there."""
+
 
 @pytest.mark.parametrize("name", measure.__all__)
 def test_reference_has_every_name_of_the_measuring_kit(name: str) -> None:
@@ -294,14 +301,14 @@ def test_reference_has_every_name_of_the_measuring_kit(name: str) -> None:
         expected = {field.name for field in dataclasses.fields(thing)}
     elif thing in (measure.Fixed, measure.Poisson, measure.Adaptive):
         expected = set(inspect.signature(thing).parameters)
-    elif thing in (measure.Prober, measure.Schedule):
+    elif thing in RUNNING:
         expected = {member for member in vars(thing) if not member.startswith("_")}
-    elif thing is measure.Progress:
-        expected = set(measure.Progress._fields)
+    elif hasattr(thing, "_fields"):
+        expected = set(thing._fields)
     assert {member for member in expected if not any(re.search(rf"\b{member}\b", row) for row in rows)} == set()
 
 
-@pytest.mark.parametrize("command", ["serve", "ping", "ask", "keygen", "sim", "relay"])
+@pytest.mark.parametrize("command", ["serve", "ping", "report", "compare", "ask", "keygen", "sim", "relay"])
 def test_reference_has_every_option_of_the_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """As `--help` lists them, and no other."""
     with pytest.raises(SystemExit):

@@ -129,7 +129,7 @@ def test_what_comes_too_late_is_neither_lost_nor_received() -> None:
     one = sent(ledger)
     one.hint = "EHOSTUNREACH"
     lost = ledger.expire(one, 510)
-    assert lost == Lost(sequence=1, direction=Direction.UNKNOWN, waited_ns=500, hint="EHOSTUNREACH")
+    assert lost == Lost(sequence=1, direction=Direction.UNKNOWN, waited_ns=500, hint="EHOSTUNREACH", sent_at_ns=10)
     assert hear(ledger, one) == Late(sequence=1, rtt_ns=100)
     assert isinstance(hear(ledger, one), Duplicate)
     assert (sums(ledger).late, sums(ledger).lost) == (1, 0)

@@ -36,6 +36,7 @@ from ..proto import MAX_PAYLOAD
 from ._arguments import PROFILES, SubParsers, add_family, add_port, add_profile, explain, number
 from ._chaos import add_chaos, add_seed, announce, faults_on_sockets
 from ._keys import add_key_file, keys_from
+from ._output import EventsOut, Tap, add_output, begin_output, events_out, notes_out, open_tap, schema_text
 from ._ping_report import headline, missing_line, noise_line, reply_line, report
 from ._signals import cancel_at_next_signal
 
@@ -82,37 +83,44 @@ def add_to(commands: SubParsers) -> None:
     add("--noise", action="store_true", help="say first what this program and this host add by themselves")
     add("-q", "--quiet", action="store_true", help="only the first line and the summary")
     add("-v", "--verbose", action="store_true", help="say also which probes were lost, and why")
+    add_output(parser)
     add_family(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """0 when every host replied, 1 when one did not, or replied less often than `-c` within `-w` asks."""
+    if arguments.json_schema:
+        print(schema_text(), flush=True)
+        return 0
     announce(arguments)
     return trio.run(_ping, arguments)
 
 
 async def _ping(arguments: argparse.Namespace) -> int:
     if arguments.noise:
-        print(noise_line(await noise_floor()), flush=True)
+        print(noise_line(await noise_floor()), file=notes_out(arguments), flush=True)
     keys = keys_from(arguments)
     about_chaos: list[str] = []
     async with contextlib.AsyncExitStack() as stack:
         if arguments.hosts:
             await stack.enter_async_context(faults_on_sockets(arguments, sending="up", say=about_chaos.append))
-            runs = [_Run(host, await _open(stack, host, arguments, keys), arguments) for host in arguments.hosts]
+            probers = [(host, await _open(stack, host, arguments, keys)) for host in arguments.hosts]
         else:
             server = await stack.enter_async_context(_embedded_server(keys))
             await stack.enter_async_context(faults_on_sockets(arguments, sending="up", say=about_chaos.append))
             prober = await stack.enter_async_context(_prober(*server.address, arguments, keys))
-            runs = [_Run("localhost", prober, arguments)]
+            probers = [("localhost", prober)]
+        tap = stack.enter_context(open_tap(arguments))
+        runs = [_Run(host, prober, arguments, tap) for host, prober in probers]
+        begin_output(arguments)
         # From here on; a name that takes long to resolve is interrupted as any program is.
         with trio.open_signal_receiver(signal.SIGINT) as signals:
             await _ping_all(runs, signals)
     for one in runs:
-        print("\n".join(one.summary()), flush=True)
+        one.end()
     for line in about_chaos:
-        print(line, flush=True)
+        print(line, file=notes_out(arguments), flush=True)
     return 0 if all(one.is_good for one in runs) else 1
 
 
@@ -180,7 +188,7 @@ def _schedule(arguments: argparse.Namespace) -> Schedule:
 class _Run:
     """One host's run."""
 
-    def __init__(self, host: str, prober: Prober, arguments: argparse.Namespace) -> None:
+    def __init__(self, host: str, prober: Prober, arguments: argparse.Namespace, tap: Tap | None) -> None:
         self._host = host
         self._prober = prober
         self._schedule = _schedule(arguments)
@@ -189,6 +197,9 @@ class _Run:
         self._deadline: float = arguments.deadline
         self._quiet: bool = arguments.quiet or arguments.flood
         self._verbose: bool = arguments.verbose
+        self._every: float | None = arguments.every
+        self._tap = tap
+        self._out: EventsOut | None = events_out(host, arguments)
 
     @property
     def is_good(self) -> bool:
@@ -200,7 +211,14 @@ class _Run:
         """Send all probes and wait for what comes back."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._stop_in_time)
-            await self._prober.run(self._schedule, count=self._count, wait=self._wait, on_event=self._tell)
+            await self._prober.run(
+                self._schedule,
+                count=self._count,
+                wait=self._wait,
+                every=self._every,
+                on_event=self._tell if self._out is None else self._out.tell,
+                on_datagram=self._tap,
+            )
             nursery.cancel_scope.cancel()
 
     async def _stop_in_time(self) -> None:
@@ -224,6 +242,9 @@ class _Run:
             case _:
                 pass
 
-    def summary(self) -> list[str]:
-        """The lines at the end."""
-        return report(self._host, self._prober.summary())
+    def end(self) -> None:
+        """Print what stands at the end."""
+        if self._out is None:
+            print("\n".join(report(self._host, self._prober.summary())), flush=True)
+        else:
+            self._out.end(self._prober.summary())

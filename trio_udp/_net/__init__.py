@@ -5,6 +5,7 @@ from ._ancillary import Ancillary, Hint
 from ._batch import Batch, Datagram, Outgoing, PortableTransport, Transport, TrioTransport
 from ._kernel import KernelTransport, open_transport
 from ._mmsg import BATCH
+from ._pcapng import capture_header, capture_packet, ip_packet, udp_body
 from ._resolve import resolve
 from ._socket import open_client_socket, open_server_socket, open_server_sockets
 from ._stamps import StampingTransport
@@ -22,6 +23,9 @@ __all__ = [
     "StampingTransport",
     "Transport",
     "TrioTransport",
+    "capture_header",
+    "capture_packet",
+    "ip_packet",
     "loopback_of",
     "normalise",
     "open_client_socket",
@@ -30,4 +34,5 @@ __all__ = [
     "open_transport",
     "resolve",
     "to_sockaddr",
+    "udp_body",
 ]

@@ -8,7 +8,13 @@ The command `ping` is a thin layer over this. All but `_prober`, `_timer` and `_
 """
 
 from ._calibrate import noise_floor
+from ._capture import Captured, pcapng_header, pcapng_packet
+from ._compare import CONFIDENCE, Between, Comparison, Figure, Sample, compare, percentile, proportion
+from ._csv import CSV_COLUMNS, CsvWriter
+from ._irtt import IrttRun
+from ._ndjson import STREAM_VERSION, BadLine, Line, Lines, from_json, json_schema, to_json
 from ._prober import DEFAULT_SIZE, DEFAULT_WAIT, Prober, open_prober
+from ._recordings import Recording, TakesEvents, runs_of
 from ._records import (
     ClockOffset,
     Corrupted,
@@ -32,33 +38,57 @@ from ._records import (
 from ._schedules import Adaptive, Fixed, Poisson, Progress, Schedule, flood
 
 __all__ = [
+    "CONFIDENCE",
+    "CSV_COLUMNS",
     "DEFAULT_SIZE",
     "DEFAULT_WAIT",
+    "STREAM_VERSION",
     "Adaptive",
+    "BadLine",
+    "Between",
+    "Captured",
     "ClockOffset",
+    "Comparison",
     "Corrupted",
+    "CsvWriter",
     "Direction",
     "Distribution",
     "Duplicate",
     "Event",
+    "Figure",
     "Fixed",
     "Interval",
+    "IrttRun",
     "Late",
+    "Line",
+    "Lines",
     "Lost",
     "Missed",
     "Poisson",
     "Prober",
     "Progress",
+    "Recording",
     "Refused",
     "Rejected",
     "ReplyRecord",
+    "Sample",
     "Schedule",
     "Skipped",
     "Stamps",
     "Start",
     "Summary",
+    "TakesEvents",
     "Variation",
+    "compare",
     "flood",
+    "from_json",
+    "json_schema",
     "noise_floor",
     "open_prober",
+    "pcapng_header",
+    "pcapng_packet",
+    "percentile",
+    "proportion",
+    "runs_of",
+    "to_json",
 ]

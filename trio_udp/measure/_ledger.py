@@ -173,8 +173,13 @@ class Ledger:
             direction = self._directions.lose(entry.probe.sequence, never_left=entry.never_left)
         else:
             self._end(entry, "pending")
-        waited = max(now - entry.sent, 0)
-        return Lost(sequence=entry.probe.sequence, direction=direction, waited_ns=waited, hint=entry.hint)
+        return Lost(
+            sequence=entry.probe.sequence,
+            direction=direction,
+            waited_ns=max(now - entry.sent, 0),
+            hint=entry.hint,
+            sent_at_ns=entry.sent_wall,
+        )
 
     def interval(self, at_ns: int, elapsed_ns: int) -> Interval:
         """What happened since this was last asked."""

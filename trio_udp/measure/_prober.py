@@ -16,9 +16,10 @@ import trio
 
 from .._endpoint import Endpoint
 from .._keys import Key
-from .._net import Address, Datagram, loopback_of, open_client_socket, resolve
+from .._net import Address, Datagram, loopback_of, normalise, open_client_socket, resolve
 from .._random import RandomBytes, random_source
 from ..proto import INSTANCE_SIZE, MAX_SEQUENCE, REPORT, TU1, DropReason, Probe, ProbeProtocol, Profile
+from ._capture import Captured
 from ._ledger import Entry, Ledger
 from ._records import Event, Skipped, Start, Summary
 from ._schedules import Fixed, Progress, Schedule
@@ -104,6 +105,9 @@ class Prober:
         self._schedule: Schedule | None = None
         self._ledger = Ledger(slot=_SECOND)
         self._on_event: Callable[[Event], None] = _nothing
+        self._on_datagram: Callable[[Captured], None] | None = None
+        self._from: Address
+        """Our address as the peer sees it; only where datagrams are told of."""
         self._timer: Timer
         self._wait = 0
         self._began = 0
@@ -147,6 +151,7 @@ class Prober:
         wait: float = DEFAULT_WAIT,
         every: float | None = None,
         on_event: Callable[[Event], None] = _nothing,
+        on_datagram: Callable[[Captured], None] | None = None,
     ) -> Summary:
         """Send probes, wait for the last replies, ask the server for its last word, and return the sums.
 
@@ -159,13 +164,15 @@ class Prober:
                 are waited for twice the longest round trip, an interval or a second, whichever is most.
             every: seconds between `Interval` events; none by default.
             on_event: called with each event, in the tasks that send and read: it must not take long.
+            on_datagram: called in the same way with each datagram, whoever sent it.
 
         Raises:
             ValueError: an argument makes no sense.
             RuntimeError: this prober has run before.
+            OSError: `on_datagram` is given, and no route leads to the peer.
             trio.ClosedResourceError: it is closed, or was closed meanwhile.
 
-        What `on_event` raises comes out in an exception group.
+        What `on_event` and `on_datagram` raise comes out in an exception group.
         """
         if self._schedule is not None:
             raise RuntimeError("a prober runs once")
@@ -174,6 +181,8 @@ class Prober:
         self._ledger = Ledger(slot=self._schedule.slot)
         self._wait = round(wait * _SECOND)
         self._on_event = on_event
+        if on_datagram is not None:
+            self._from, self._on_datagram = await self._own_address(), on_datagram
         with open_timer() as self._timer:
             self._began = self._timer.now()
             try:
@@ -295,7 +304,9 @@ class Prober:
         self._tell()
         entry.number = self._endpoint.number
         error = await self._endpoint.send(datagram, self._peer)
-        if error is not None:
+        if error is None:
+            self._show_sent(datagram, sent_wall)
+        else:
             entry.number = None
             entry.hint = error
             entry.never_left = True
@@ -317,6 +328,7 @@ class Prober:
                 self._on_event(self._ledger.reject(DropReason.TRUNCATED, self._peer))
 
     def _take(self, datagram: Datagram, received: int, wall: int) -> None:
+        self._show_received(datagram, wall)
         heard = self._protocol.match_untrusted(datagram.data, datagram.peer)
         if isinstance(heard, DropReason):
             self._on_event(self._ledger.reject(heard, datagram.peer))
@@ -390,13 +402,31 @@ class Prober:
                 probe, datagram = self._open(REPORT, b"")
                 now = self._timer.now()
                 probe.owner = Entry(probe, due=now, sent=now, sent_wall=self._endpoint.wall_clock())
-                await self._endpoint.send(datagram, self._peer)
+                if await self._endpoint.send(datagram, self._peer) is None:
+                    self._show_sent(datagram, probe.owner.sent_wall)
                 with trio.move_on_after(min(max(2 * self._ledger.rtt_max / _SECOND, least), most)):
                     await self._reported.wait()
                     return
         finally:
             while (probe_left := self._protocol.oldest) is not None:
                 self._close(probe_left)
+
+    # Datagrams, for those who want to see them
+
+    async def _own_address(self) -> Address:
+        """From which address of ours datagrams go to the peer: what a connected socket would be bound to."""
+        with contextlib.closing(await open_client_socket([self._peer], connect=True)) as sock:
+            return self._endpoint.address._replace(host=normalise(sock.getsockname()).host)
+
+    def _show_sent(self, data: bytes, at_ns: int) -> None:
+        if self._on_datagram is not None:
+            self._on_datagram(Captured(at_ns, self._from, self._peer, data, is_sent=True))
+
+    def _show_received(self, datagram: Datagram, now: int) -> None:
+        if self._on_datagram is not None:
+            arrived, hop_limit = datagram.ancillary.arrived, datagram.ancillary.hop_limit
+            at_ns = now if arrived is None else arrived
+            self._on_datagram(Captured(at_ns, datagram.peer, self._from, datagram.data, hop_limit=hop_limit))
 
     # Small parts
 

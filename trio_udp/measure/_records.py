@@ -123,6 +123,8 @@ class Lost:
     waited_ns: int
     hint: str | None
     """The last ICMP or send error about it, as its errno's name. ICMP may be forged."""
+    sent_at_ns: int | None = None
+    """By this program's clock; None if whoever made the record does not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

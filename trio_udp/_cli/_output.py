@@ -1,0 +1,103 @@
+"""What `ping` writes for programs: events as lines of JSON or as rows of CSV, and datagrams as a capture file.
+
+Each is written as it happens and forgotten then, so that an endless run needs no more memory than a short one.
+"""
+
+import argparse
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from typing import Final, TextIO, TypeAlias
+
+from ..measure import (
+    Captured,
+    CsvWriter,
+    Event,
+    Summary,
+    json_schema,
+    pcapng_header,
+    pcapng_packet,
+    to_json,
+)
+from ._arguments import BadInput, number
+
+Tap: TypeAlias = Callable[[Captured], None]
+"""What a datagram is given to."""
+_LEAST_EVERY: Final = 0.001
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--json", action="store_true", help="print every event as a line of JSON, and no text")
+    group.add_argument("--csv", action="store_true", help="print a row of CSV for each probe, and no text")
+    add = parser.add_argument
+    add("--json-schema", action="store_true", help="print the JSON Schema of those lines, and end")
+    every = number(float, _LEAST_EVERY, unit=" of seconds")
+    add("--every", type=every, metavar="SECONDS", help="with --json: sums of what happened, this often")
+    add("--pcap", metavar="FILE", help="write all datagrams to a capture file (pcapng)")
+
+
+def notes_out(arguments: argparse.Namespace) -> TextIO:
+    """Where what is only for people goes: not among what programs read."""
+    return sys.stderr if arguments.json or arguments.csv else sys.stdout
+
+
+def schema_text() -> str:
+    """The JSON Schema of a line of `--json`."""
+    return json.dumps(json_schema(), indent=2)
+
+
+def begin_output(arguments: argparse.Namespace) -> None:
+    """Print what stands before all events."""
+    if arguments.csv:
+        print(CsvWriter.header(), end="", flush=True)
+
+
+class EventsOut:
+    """Prints one run's events, each at once; its `Summary` once, whether the run came to it or was cut short."""
+
+    def __init__(self, write: Callable[[Event], str]) -> None:
+        self._write = write
+        self._is_over = False
+
+    def tell(self, event: Event) -> None:
+        """The next event."""
+        self._is_over = isinstance(event, Summary)
+        text = self._write(event)
+        if text:
+            print(text, end="", flush=True)
+
+    def end(self, summary: Summary) -> None:
+        """There is no further event."""
+        if not self._is_over:
+            self.tell(summary)
+
+
+def events_out(host: str, arguments: argparse.Namespace) -> EventsOut | None:
+    """What takes a run's events, or None if text is asked for."""
+    if arguments.every is not None and not arguments.json:
+        raise BadInput("expected --json with --every")
+    if arguments.json:
+        return EventsOut(lambda event: to_json(event, host=host) + "\n")
+    return EventsOut(CsvWriter(host).rows) if arguments.csv else None
+
+
+@contextlib.contextmanager
+def open_tap(arguments: argparse.Namespace) -> Iterator[Tap | None]:
+    """What writes datagrams to the file, for the length of the block; None if none is asked for."""
+    if arguments.pcap is None:
+        yield None
+        return
+    try:
+        file = open(arguments.pcap, "wb")  # noqa: SIM115 - closed below; what goes wrong in the block is not its fault
+    except OSError as exc:
+        raise BadInput(f"cannot write {arguments.pcap!r}: {exc.strerror}") from None
+    with file:
+        file.write(pcapng_header())
+        yield lambda datagram: _write(file.write, datagram)
+
+
+def _write(write: Callable[[bytes], int], datagram: Captured) -> None:
+    write(pcapng_packet(datagram))
