@@ -94,6 +94,7 @@ class Corrupted:
     kind: ClassVar[str] = "corrupted"
     sequence: int
     rtt_ns: int
+    sent_at_ns: int
     size: int
     hop_limit: int | None
     is_intact: bool
@@ -108,6 +109,7 @@ class Refused:
     sequence: int
     reason: str
     """`busy`, `error` or `retry`."""
+    sent_at_ns: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +120,7 @@ class Lost:
     sequence: int
     direction: Direction
     """As far as the server has told by now; the summary may know more."""
+    sent_at_ns: int
     waited_ns: int
     hint: str | None
     """The last ICMP or send error about it, as its errno's name. ICMP may be forged."""
