@@ -74,6 +74,7 @@ def arguments(**changes: object) -> argparse.Namespace:
         "hosts": ["127.0.0.1"], "count": None, "interval": 1.0, "wait": 10.0, "deadline": math.inf, "size": 56,
         "port": 1060, "profile": "tu1", "adaptive": False, "flood": False, "preload": 1, "poisson": False,
         "noise": False, "quiet": False, "verbose": False, "family": socket.AF_UNSPEC,
+        "live": False, "plot": None,
     }  # fmt: skip
     return argparse.Namespace(**(values | changes))
 

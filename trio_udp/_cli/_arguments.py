@@ -4,11 +4,12 @@ Every error says what is wrong, which value it was, and what was expected.
 """
 
 import argparse
+import contextlib
 import errno
 import math
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NoReturn
 
 from .. import TU1, Book, Profile
@@ -91,6 +92,16 @@ def add_family(parser: argparse.ArgumentParser) -> None:
             default=socket.AF_UNSPEC,
             help=f"use IPv{digit} only",
         )
+
+
+@contextlib.contextmanager
+def missed_politely(extra: str) -> Iterator[None]:
+    """Import in here what not everybody has; who has not is told how to get it."""
+    try:
+        yield
+    except ImportError as exc:
+        line = f"expected the package {exc.name!r} to be installed, and it is not: pip install 'trio-udp[{extra}]'"
+        raise BadInput(line) from None
 
 
 def explain(exc: OSError, host: str | None, port: int) -> BadInput:

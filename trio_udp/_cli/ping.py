@@ -34,6 +34,7 @@ from ..measure import (
 )
 from ..proto import MAX_PAYLOAD
 from ._arguments import PROFILES, SubParsers, add_family, add_port, add_profile, explain, number
+from ._looks import Looks, add_looks
 from ._ping_report import headline, missing_line, noise_line, reply_line, report
 from ._signals import cancel_at_next_signal
 
@@ -77,6 +78,7 @@ def add_to(commands: SubParsers) -> None:
     add("--noise", action="store_true", help="say first what this program and this host add by themselves")
     add("-q", "--quiet", action="store_true", help="only the first line and the summary")
     add("-v", "--verbose", action="store_true", help="say also which probes were lost, and why")
+    add_looks(parser)
     add_family(parser)
     parser.set_defaults(run=run)
 
@@ -87,20 +89,23 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _ping(arguments: argparse.Namespace) -> int:
+    looks = Looks(arguments)
     if arguments.noise:
         print(noise_line(await noise_floor()), flush=True)
     async with contextlib.AsyncExitStack() as stack:
         if arguments.hosts:
-            runs = [_Run(host, await _open(stack, host, arguments), arguments) for host in arguments.hosts]
+            runs = [_Run(host, await _open(stack, host, arguments), arguments, looks) for host in arguments.hosts]
         else:
             server = await stack.enter_async_context(_embedded_server())
             prober = await stack.enter_async_context(_prober(*server.address, arguments))
-            runs = [_Run("localhost", prober, arguments)]
+            runs = [_Run("localhost", prober, arguments, looks)]
         # From here on; a name that takes long to resolve is interrupted as any program is.
         with trio.open_signal_receiver(signal.SIGINT) as signals:
-            await _ping_all(runs, signals)
+            async with looks.shown():
+                await _ping_all(runs, signals)
     for one in runs:
         print("\n".join(one.summary()), flush=True)
+    await looks.draw()
     return 0 if all(one.is_good for one in runs) else 1
 
 
@@ -156,8 +161,10 @@ def _schedule(arguments: argparse.Namespace) -> Schedule:
 class _Run:
     """One host's run."""
 
-    def __init__(self, host: str, prober: Prober, arguments: argparse.Namespace) -> None:
+    def __init__(self, host: str, prober: Prober, arguments: argparse.Namespace, looks: Looks) -> None:
         self._host = host
+        self._look = looks.follow(host, prober)
+        self._is_live = looks.is_live
         self._prober = prober
         self._schedule = _schedule(arguments)
         self._count: int | None = arguments.count
@@ -188,6 +195,9 @@ class _Run:
         self._prober.stop()
 
     def _tell(self, event: Event) -> None:
+        self._look(event)
+        if self._is_live:
+            return
         match event:
             case Start():
                 print(headline(self._host, event.peer, event.size, event.datagram_size), flush=True)

@@ -41,7 +41,7 @@ def add_to(commands: SubParsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """0 if all that must hold held, 1 if not."""
-    from ..testing._world import run_world  # noqa: PLC0415 - the other commands do not pay for it
+    from ..testing._world import run_world  # the other commands do not pay for it
 
     seed, clients = arguments.seed, arguments.clients
     try:
