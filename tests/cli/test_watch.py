@@ -35,6 +35,19 @@ def corrupted(sequence: int) -> Corrupted:
     return Corrupted(sequence=sequence, rtt_ns=9, sent_at_ns=0, size=80, hop_limit=None, is_intact=False)
 
 
+def made(sequence: int, kind: str) -> Event:
+    """Something that happens to a probe."""
+    match kind:
+        case "reply":
+            return reply_record(sequence=sequence)
+        case "lost":
+            return lost(sequence)
+        case "late":
+            return Late(sequence=sequence, rtt_ns=1)
+        case _:
+            return corrupted(sequence)
+
+
 def watched(*events: Event, sent: int = 0, waiting: int = 0) -> View:
     """What is known after these events."""
     watch = Watch("example.org")
@@ -87,8 +100,7 @@ def test_a_good_answer_after_a_changed_one_counts_and_not_the_other_way_round() 
 )
 def test_the_last_probes_are_shown_whatever_the_order(happened: list[tuple[int, str]]) -> None:
     """As many as are kept, the newest at the end; the loss is a percentage."""
-    made = {"reply": lambda n: reply_record(sequence=n), "lost": lost, "changed": corrupted}
-    events = [Late(sequence=n, rtt_ns=1) if kind == "late" else made[kind](n) for n, kind in happened]
+    events = [made(sequence, kind) for sequence, kind in happened]
     newest = max((sequence for sequence, _ in happened), default=0)
     view = watched(*events, sent=newest)
     assert len(view.cells) == min(newest, KEPT)

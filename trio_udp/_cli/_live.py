@@ -77,7 +77,7 @@ class Live:
         """In the thread."""
         width, height = self._console.size
         is_ascii = not self._console.encoding.startswith("utf")
-        lines = fit([screen(view, width - 1, ascii_only=is_ascii) for view in views], height - 1)
+        lines = fit([screen(view, max(width - 1, 1), ascii_only=is_ascii) for view in views], max(height - 1, 1))
         if self._width in (0, width):
             erase = f"\r\x1b[{self._height}A\x1b[J" if self._height else "\r\x1b[J"
         else:
