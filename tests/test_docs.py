@@ -14,6 +14,7 @@ left out, because they would run this test; they must be what .ci/run and noxfil
 """
 
 import dataclasses
+import importlib.util
 import inspect
 import os
 import random
@@ -100,6 +101,8 @@ def skip_where_impossible(text: str) -> None:
                 probe.bind(("::1", 0))
         except OSError:
             pytest.skip("this block needs IPv6, which this host does not have")
+    if "--plot" in text and importlib.util.find_spec("matplotlib") is None:
+        pytest.skip("this block needs the package matplotlib, which is not installed")
     if re.search(r"\bss -", text) and shutil.which("ss") is None:
         pytest.skip("this block needs the command ss of iproute2, which this host does not have")
 

@@ -19,6 +19,8 @@ from ..measure.records import summary
 from .command import run_command
 from .test_series import BEGAN, event_of, start
 
+ROOT = Path(__file__).parent.parent.parent
+
 
 @pytest.fixture
 def matplotlib() -> None:
@@ -75,7 +77,7 @@ def test_same_figures_make_the_same_file(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("matplotlib")
 def test_several_runs_and_runs_without_a_reply_are_drawn_as_well(tmp_path: Path) -> None:
     """One below the other; nothing is divided by nothing."""
-    refused = [start(), Refused(sequence=1, reason="busy", sent_at_ns=BEGAN)]
+    refused: list[Event] = [start(), Refused(sequence=1, reason="busy", sent_at_ns=BEGAN)]
     draw(tmp_path / "runs.png", [series_of("one", run(20)), Series("two"), series_of("three", refused)])
     assert (tmp_path / "runs.png").read_bytes().startswith(b"\x89PNG")
     draw(tmp_path / "runs.svg", [Series("two"), series_of("three", refused)])
@@ -85,7 +87,7 @@ def test_several_runs_and_runs_without_a_reply_are_drawn_as_well(tmp_path: Path)
 
 def test_summary_knows_more_than_the_events_did() -> None:
     """The server has had the last word by then."""
-    events = [
+    events: list[Event] = [
         Lost(sequence=1, direction=Direction.UNKNOWN, sent_at_ns=BEGAN, waited_ns=1, hint=None),
         Missed(slots=2, before=2),
     ]
@@ -157,3 +159,13 @@ async def test_ping_draws_when_it_is_done(tmp_path: Path) -> None:
     code, out, err = await run_command("ping", "-c", "3", "-i", "0.01", "--plot", str(picture))
     assert (code, err, len(out)) == (0, [], 8)
     assert any("3 sent, 3 received" in word for word in text_of(picture))
+
+
+@pytest.mark.usefixtures("matplotlib")
+async def test_pictures_of_the_documentation_can_be_drawn_again(tmp_path: Path) -> None:
+    """By the script that the page names; the committed ones have the same titles."""
+    script = ROOT / "docs/looking.py"
+    await trio.run_process([sys.executable, "-W", "error", str(script), str(tmp_path)])
+    for name, title in (("live.svg", "round trip"), ("plot.svg", "round-trip time (log scale)")):
+        for directory in (tmp_path, ROOT / "docs/howto"):
+            assert title in text_of(directory / name)
