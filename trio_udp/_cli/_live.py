@@ -92,9 +92,10 @@ class Live:
     def _rendered(self, lines: Sequence[Line]) -> str:
         from rich.text import Text
 
+        # One print for all lines: each costs half a millisecond.
+        pieces = [piece for line in lines for piece in (*line, "\n")]
         with self._console.capture() as capture:
-            for line in lines:
-                self._console.print(Text.assemble(*line), no_wrap=True, overflow="crop", crop=True)
+            self._console.print(Text.assemble(*pieces, no_wrap=True, overflow="crop", end=""), crop=True)
         rendered: str = capture.get()
         return rendered
 

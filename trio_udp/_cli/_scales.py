@@ -48,11 +48,12 @@ def bars(counts: Counts, number: int) -> list[Bar]:
     """A histogram of so many bars, each as many times as long as the one before; empty for no times."""
     if not counts:
         return []
-    scale = low, high = span((counts[0][0], counts[-1][0]))
+    low, high = span((counts[0][0], counts[-1][0]))
     edges = [low * (high / low) ** (step / number) for step in range(number + 1)]
     heights = [0] * number
+    each = number / math.log(high / low)  # rather than `place`, because there are thousands of times
     for time, count in counts:
-        heights[min(int(place(time, scale) * number), number - 1)] += count
+        heights[min(int(math.log(max(time, 1) / low) * each), number - 1)] += count
     return [Bar(*bar) for bar in zip(edges, edges[1:], heights, strict=False)]
 
 

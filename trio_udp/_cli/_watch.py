@@ -116,6 +116,7 @@ class Watch:
         """How it is now. Those who send know best how many were sent, and how many are waited for."""
         newest = max(sent, self._newest)
         shown = range(max(newest - KEPT, 0) + 1, newest + 1)
+        get, waits = self._cells.get, Mark.WAITING  # looked up once: probes are being sent meanwhile
         return View(
             host=self._host,
             peer=self._peer,
@@ -130,7 +131,7 @@ class Watch:
             refused=self._counts["refused"],
             missed_slots=self._counts["missed"],
             rejected=dict(self._rejected),
-            cells=tuple(self._cells.get(sequence, Mark.WAITING) for sequence in shown),
+            cells=tuple([get(sequence, waits) for sequence in shown]),
             times=self._times.copy(),
         )
 
