@@ -2,12 +2,30 @@
 
 from collections.abc import AsyncIterator
 from functools import partial
-from typing import assert_type
+from typing import Any, TextIO, assert_type
 
 import trio
 
 import trio_udp
-from trio_udp.measure import Fixed, Lost, ReplyRecord, Summary, flood, open_prober
+from trio_udp.measure import (
+    Between,
+    CsvWriter,
+    Event,
+    Fixed,
+    Lines,
+    Lost,
+    Recording,
+    ReplyRecord,
+    Sample,
+    Summary,
+    compare,
+    flood,
+    from_json,
+    json_schema,
+    open_prober,
+    runs_of,
+    to_json,
+)
 
 
 def plain(request: trio_udp.Request) -> bytes:
@@ -95,6 +113,19 @@ async def probe() -> str:
     assert_type(summary, Summary)
     assert_type(summary.rtt.p99_ns, int | None)
     return f"{summary.loss:g} %"
+
+
+def recorded(file: TextIO) -> list[str]:
+    """What a recorded run tells."""
+    (run,) = runs_of(Lines(file), Recording)
+    assert_type(run, Recording)
+    (first,), (second,) = (runs_of(Lines(file), Sample) for _ in range(2))
+    found = compare(first, second)
+    assert_type(found.p99.difference, Between | None)
+    assert_type(json_schema(), dict[str, Any])
+    event = from_json(to_json(run.summary(), host="h")).event
+    assert_type(event, Event)
+    return [CsvWriter("h").rows(event)]
 
 
 def errors(error: trio_udp.UDPError) -> str:
