@@ -18,6 +18,7 @@ from .. import Server, serve
 from ..measure import Corrupted, Event, Fixed, Lost, Prober, Refused, ReplyRecord, Start, open_prober
 from ..proto import MAX_PAYLOAD
 from ._arguments import PROFILES, SubParsers, add_family, add_port, add_profile, explain, number
+from ._objectives import BROKEN, Objectives, add_objectives
 from ._ping_report import headline, missing_line, reply_line, report
 from ._signals import cancel_at_next_signal
 
@@ -56,11 +57,13 @@ def add_to(commands: SubParsers) -> None:
     add("-q", "--quiet", action="store_true", help="only the first line and the summary")
     add("-v", "--verbose", action="store_true", help="say also which probes were lost, and why")
     add_family(parser)
+    add_objectives(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """0 when every host replied, 1 when one did not, or replied less often than `-c` within `-w` asks."""
+    """3 when an objective is broken. Or else 0 when every host replied, and 1 when one did not, or replied less often
+    than `-c` within `-w` asks, or when what is waited for never came."""
     return trio.run(_ping, arguments)
 
 
@@ -77,6 +80,8 @@ async def _ping(arguments: argparse.Namespace) -> int:
             await _ping_all(runs, signals)
     for one in runs:
         print("\n".join(one.summary()), flush=True)
+    if sum(one.tell_broken() for one in runs):  # each of them tells
+        return BROKEN
     return 0 if all(one.is_good for one in runs) else 1
 
 
@@ -129,10 +134,13 @@ class _Run:
         self._deadline: float = arguments.deadline
         self._quiet: bool = arguments.quiet
         self._verbose: bool = arguments.verbose
+        self._objectives = Objectives(arguments)
 
     @property
     def is_good(self) -> bool:
-        """Whether the exit code may be 0, by iputils' rule."""
+        """Whether the exit code may be 0: by what was waited for, or else by iputils' rule."""
+        if self._objectives.has_goal:
+            return self._objectives.is_reached(self._prober.summary())
         wanted = self._count if self._count is not None and self._deadline < math.inf else 1
         return self._prober.summary().received >= wanted
 
@@ -140,6 +148,8 @@ class _Run:
         """Send all probes and wait for what comes back."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._stop_in_time)
+            if self._objectives.has_goal:
+                nursery.start_soon(self._stop_when_reached)
             await self._prober.run(self._schedule, count=self._count, wait=self._wait, on_event=self._tell)
             nursery.cancel_scope.cancel()
 
@@ -147,11 +157,16 @@ class _Run:
         await trio.sleep(self._deadline)
         self._prober.stop()
 
+    async def _stop_when_reached(self) -> None:
+        await self._objectives.wait(self._prober.summary)
+        self._prober.stop()
+
     def stop(self) -> None:
         """Send no more, and come to the summary."""
         self._prober.stop()
 
     def _tell(self, event: Event) -> None:
+        self._objectives.note()
         match event:
             case Start():
                 print(headline(self._host, event.peer, event.size, event.datagram_size), flush=True)
@@ -167,3 +182,7 @@ class _Run:
     def summary(self) -> list[str]:
         """The lines at the end."""
         return report(self._host, self._prober.summary())
+
+    def tell_broken(self) -> bool:
+        """Say which objectives are broken; whether any is."""
+        return self._objectives.tell_broken(self._host, self._prober.summary())

@@ -8,6 +8,7 @@ The command `ping` is a thin layer over this. All but `_prober`, `_timer` and `_
 """
 
 from ._calibrate import noise_floor
+from ._objectives import METRICS, Condition, parse_condition
 from ._prober import DEFAULT_SIZE, DEFAULT_WAIT, Prober, open_prober
 from ._records import (
     ClockOffset,
@@ -34,8 +35,10 @@ from ._schedules import Adaptive, Fixed, Poisson, Progress, Schedule, flood
 __all__ = [
     "DEFAULT_SIZE",
     "DEFAULT_WAIT",
+    "METRICS",
     "Adaptive",
     "ClockOffset",
+    "Condition",
     "Corrupted",
     "Direction",
     "Distribution",
@@ -61,4 +64,5 @@ __all__ = [
     "flood",
     "noise_floor",
     "open_prober",
+    "parse_condition",
 ]
