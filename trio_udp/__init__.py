@@ -10,7 +10,7 @@ The protocol itself, without I/O, is `trio_udp.proto`.
 
 from ._client import Client, open_client
 from ._errors import NoReply, PayloadTooLarge, ProtocolError, RemoteError, ServerBusy, UDPError
-from ._net import Address
+from ._net import Address, SocketOptions
 from ._reply import Reply
 from ._results import Result
 from ._server import Handler, Request, Server, serve
@@ -44,6 +44,7 @@ __all__ = [
     "Server",
     "ServerBusy",
     "ServerStatistics",
+    "SocketOptions",
     "UDPError",
     "__version__",
     "open_client",

@@ -15,9 +15,10 @@ from typing import Final
 import trio
 
 from .. import Server, serve
-from ..measure import Corrupted, Event, Fixed, Lost, Prober, Refused, ReplyRecord, Start, open_prober
+from ..measure import Corrupted, Event, Lost, Prober, Refused, ReplyRecord, Start, open_prober
 from ..proto import MAX_PAYLOAD
-from ._arguments import PROFILES, SubParsers, add_family, add_port, add_profile, explain, number
+from ._arguments import PROFILES, SubParsers, add_family, add_port, add_profile, explain, number, seconds_in
+from ._fingers import Fingers, add_fingers, explain_interface, socket_options
 from ._objectives import BROKEN, Objectives, add_objectives
 from ._ping_report import headline, missing_line, reply_line, report
 from ._signals import cancel_at_next_signal
@@ -34,11 +35,11 @@ def add_to(commands: SubParsers) -> None:
         help="measure loss and round-trip time",
         description="Send one probe an interval and verify every reply. Without HOST: start a server and ping it.",
     )
-    seconds = functools.partial(number, float, unit=" of seconds")
+    seconds = functools.partial(number, seconds_in, unit=" of seconds")
     add = parser.add_argument
     add("hosts", nargs="*", metavar="HOST", help="names or addresses, side by side")
     add("-c", "--count", type=number(int, 1), metavar="N", help="stop after N probes")
-    add("-i", "--interval", type=seconds(_LEAST_INTERVAL), default=1.0, metavar="SECONDS", help="default: 1")
+    add("-i", "--interval", type=seconds(_LEAST_INTERVAL), metavar="SECONDS", help="or 200ms (default: 1)")
     wait = "wait at most this long for each reply (default: 10)"
     add("-W", "--wait", type=seconds(0.001, _LONGEST_WAIT), default=10.0, metavar="SECONDS", help=wait)
     add(
@@ -57,6 +58,7 @@ def add_to(commands: SubParsers) -> None:
     add("-q", "--quiet", action="store_true", help="only the first line and the summary")
     add("-v", "--verbose", action="store_true", help="say also which probes were lost, and why")
     add_family(parser)
+    add_fingers(parser)
     add_objectives(parser)
     parser.set_defaults(run=run)
 
@@ -90,11 +92,18 @@ async def _open(stack: contextlib.AsyncExitStack, host: str, arguments: argparse
     try:
         return await stack.enter_async_context(_prober(host, arguments.port, arguments))
     except OSError as exc:
-        raise explain(exc, host, arguments.port) from None
+        raise explain_interface(exc, arguments.interface) or explain(exc, host, arguments.port) from None
 
 
 def _prober(host: str, port: int, arguments: argparse.Namespace) -> contextlib.AbstractAsyncContextManager[Prober]:
-    return open_prober(host, port, family=arguments.family, profile=PROFILES[arguments.profile](), size=arguments.size)
+    return open_prober(
+        host,
+        port,
+        family=arguments.family,
+        profile=PROFILES[arguments.profile](),
+        size=arguments.size,
+        options=socket_options(arguments),
+    )
 
 
 @contextlib.asynccontextmanager
@@ -122,13 +131,17 @@ async def _stop_at_signal(runs: list["_Run"], signals: AsyncIterator[int], scope
     await cancel_at_next_signal(signals, scope)
 
 
+def _write(text: str) -> None:
+    print(text, end="", flush=True)
+
+
 class _Run:
     """One host's run."""
 
     def __init__(self, host: str, prober: Prober, arguments: argparse.Namespace) -> None:
         self._host = host
         self._prober = prober
-        self._schedule = Fixed(arguments.interval)
+        self._fingers = Fingers(arguments, _write)
         self._count: int | None = arguments.count
         self._wait: float = arguments.wait
         self._deadline: float = arguments.deadline
@@ -150,7 +163,7 @@ class _Run:
             nursery.start_soon(self._stop_in_time)
             if self._objectives.has_goal:
                 nursery.start_soon(self._stop_when_reached)
-            await self._prober.run(self._schedule, count=self._count, wait=self._wait, on_event=self._tell)
+            await self._prober.run(self._fingers.schedule, count=self._count, wait=self._wait, on_event=self._tell)
             nursery.cancel_scope.cancel()
 
     async def _stop_in_time(self) -> None:
@@ -171,11 +184,11 @@ class _Run:
             case Start():
                 print(headline(self._host, event.peer, event.size, event.datagram_size), flush=True)
             case ReplyRecord() | Corrupted():
-                if not self._quiet:
-                    print(reply_line(self._host, self._prober.peer, event), flush=True)
+                name = self._fingers.name(self._host, self._prober.peer)
+                self._fingers.show_reply(reply_line(name, self._prober.peer, event), event)
             case Lost() | Refused():
                 if self._verbose and not self._quiet:
-                    print(missing_line(event, self._wait), flush=True)
+                    self._fingers.show(missing_line(event, self._wait))
             case _:
                 pass
 

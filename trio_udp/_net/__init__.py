@@ -5,12 +5,14 @@ from ._ancillary import Ancillary, Hint
 from ._batch import Batch, Datagram, Outgoing, PortableTransport, Transport, TrioTransport
 from ._kernel import KernelTransport, open_transport
 from ._mmsg import BATCH
+from ._options import NO_OPTIONS, SocketOptions
 from ._resolve import resolve
 from ._socket import open_client_socket, open_server_socket, open_server_sockets
 from ._stamps import StampingTransport
 
 __all__ = [
     "BATCH",
+    "NO_OPTIONS",
     "Address",
     "Ancillary",
     "Batch",
@@ -19,6 +21,7 @@ __all__ = [
     "KernelTransport",
     "Outgoing",
     "PortableTransport",
+    "SocketOptions",
     "StampingTransport",
     "Transport",
     "TrioTransport",
