@@ -129,6 +129,30 @@ async def test_deadline_with_count_wants_that_many_replies(autojump_clock: MockC
     assert (await ping_code(lambda request: request.payload, count=2, deadline=2.5))[0] == 0
 
 
+@pytest.mark.parametrize(
+    ("options", "took"), [({"flood": True}, 0.0), ({"adaptive": True}, 0.0), ({"preload": 4}, 0.0), ({}, 3.0)]
+)
+async def test_letters_say_when_to_send(
+    autojump_clock: MockClock, capsys: pytest.CaptureFixture[str], options: dict[str, object], took: float
+) -> None:
+    """`-f` and `-A` follow the answers, which come at once here; `-l 4` sends all four at the beginning."""
+    assert await ping_code(lambda request: request.payload, count=4, **options) == (0, took)
+    assert ("icmp_seq" in capsys.readouterr().out) is ("flood" not in options)
+
+
+async def test_random_intervals_have_a_mean(autojump_clock: MockClock) -> None:
+    """`--poisson`: a hundred of 10 ms are one second, give or take."""
+    code, took = await ping_code(lambda request: request.payload, count=101, interval=0.01, poisson=True, quiet=True)
+    assert code == 0
+    assert 0.4 < took < 2.0
+
+
+async def test_noise_is_said_first(autojump_clock: MockClock, capsys: pytest.CaptureFixture[str]) -> None:
+    """What this program adds by itself, before what the path does."""
+    assert (await ping_code(lambda request: request.payload, count=1, noise=True))[0] == 0
+    assert capsys.readouterr().out.startswith("noise floor by user stamps: rtt 0.000 ms, all 0.000 ms\nPING ")
+
+
 async def test_every_byte_of_the_payload_is_verified(
     autojump_clock: MockClock, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_udp import Address, DropReason
-from trio_udp._cli._ping_report import headline, milliseconds, missing_line, reply_line, report
+from trio_udp._cli._ping_report import headline, milliseconds, missing_line, noise_line, reply_line, report
 from trio_udp.measure import Corrupted, Direction, Distribution, Lost, Refused, ReplyRecord, Stamps, Summary
 from trio_udp.measure._distribution import Collector
 
@@ -119,6 +119,18 @@ def test_summary_says_on_which_way_probes_were_lost_and_reordered() -> None:
         "reordered: 4 downstream",
         "missed slots: 9 in which nothing could be sent",
     ]
+
+
+def test_noise_has_the_parts_that_are_known() -> None:
+    """By the kernel's clock, with the slots that were missed; and when nothing came, that."""
+    found = summary(
+        rtt=distribution(0.00002), total=distribution(0.0001), client_queue=distribution(0.00001),
+        wake_up=distribution(0.00007), stamps={Stamps.KERNEL: 200}, missed_slots=3,
+    )  # fmt: skip
+    assert noise_line(found) == (
+        "noise floor by kernel stamps: rtt 0.020 ms, queue 0.010 ms, wake-up 0.070 ms, all 0.100 ms, missed slots: 3"
+    )
+    assert noise_line(summary()) == "noise floor by no stamps: nothing came back"
 
 
 def test_summary_says_no_rejections_when_there_were_only_duplicates() -> None:

@@ -1,7 +1,6 @@
 """The letters that `ping` has beside the first ones, with the meaning that iputils gave them.
 
-How often to send (`-A -f -l`), what the datagrams carry and where they leave (`-I -M -Q -t`), and how replies are shown
-(`-a -D -n -O`).
+What the datagrams carry and where they leave (`-I -M -Q -t`), and how replies are shown (`-a -D -f -n -O`).
 """
 
 import argparse
@@ -13,11 +12,9 @@ from collections.abc import Callable
 from typing import Final
 
 from .. import Address, SocketOptions
-from ..measure import Adaptive, Corrupted, Fixed, Progress, ReplyRecord, Schedule, flood
+from ..measure import Corrupted, Progress, ReplyRecord, Schedule
 from ._arguments import BadInput, number
 
-_MOST_PRELOADED: Final = 65_536
-_DEFAULT_INTERVAL: Final = 1.0
 _CODE_POINTS: Final = {
     **{f"cs{number}": number * 8 for number in range(8)},  # RFC 2474
     **{f"af{number}{drop}": number * 8 + drop * 2 for number in range(1, 5) for drop in range(1, 4)},  # RFC 2597
@@ -31,11 +28,6 @@ _CODE_POINTS: Final = {
 def add_fingers(parser: argparse.ArgumentParser) -> None:
     """Add the letters."""
     add = parser.add_argument
-    paces = parser.add_mutually_exclusive_group()
-    paces.add_argument("-A", "--adaptive", action="store_true", help="the next probe as soon as the last is answered")
-    paces.add_argument("-f", "--flood", action="store_true", help="as fast as replies come, a dot for each one missing")
-    preload = number(int, 1, _MOST_PRELOADED)
-    add("-l", "--preload", type=preload, default=1, metavar="N", help="send so many probes at once, to begin with")
     add("-I", "--interface", metavar="NAME", help="send from this interface, or this address of ours")
     add("-t", "--ttl", type=number(int, 1, 255), metavar="N", help="routers that a probe may pass, 1 to 255")
     byte = "byte in the IP header, 0 to 255, 0x for hexadecimal, or a DSCP: ef, cs1, af21, …"
@@ -98,17 +90,6 @@ def explain_interface(exc: OSError, interface: str | None) -> BadInput | None:
     return BadInput(f"cannot send from {interface!r}: {reasons[exc.errno]} ({os.strerror(exc.errno)})")
 
 
-def schedule_of(arguments: argparse.Namespace) -> Schedule:
-    """When to send. Flooding at an interval is just that, as in iputils."""
-    interval: float | None = arguments.interval
-    if arguments.flood and interval is None:
-        return flood(preload=arguments.preload)
-    interval = _DEFAULT_INTERVAL if interval is None else interval
-    if arguments.adaptive:
-        return Adaptive(interval, preload=arguments.preload)
-    return Fixed(interval, preload=arguments.preload)
-
-
 class Watched:
     """A schedule that tells when a probe is due, just before it is sent."""
 
@@ -134,7 +115,7 @@ class Watched:
 class Fingers:
     """How one run is paced and shown."""
 
-    def __init__(self, arguments: argparse.Namespace, write: Callable[[str], object]) -> None:
+    def __init__(self, arguments: argparse.Namespace, schedule: Schedule, write: Callable[[str], object]) -> None:
         """Write text, and line ends where there are any, by `write`."""
         self._write = write
         self._quiet: bool = arguments.quiet
@@ -145,7 +126,6 @@ class Fingers:
         self._numeric: bool = arguments.numeric
         self._answered: set[int] = set()
         """Which probes, from the last that was sent."""
-        schedule = schedule_of(arguments)
         watches = not self._quiet and (self._flood or self._outstanding)
         self.schedule: Final[Schedule] = Watched(schedule, self._due) if watches else schedule
 

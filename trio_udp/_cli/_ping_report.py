@@ -42,6 +42,15 @@ def milliseconds(seconds: float) -> str:
     return f"{value:.{decimals}f}"
 
 
+def noise_line(found: Summary) -> str:
+    """What is not the path: medians over loopback, in this process."""
+    parts = {"rtt": found.rtt, "queue": found.client_queue, "wake-up": found.wake_up, "all": found.total}
+    shown = [f"{name} {part.p50_ns / 1e6:.3f} ms" for name, part in parts.items() if part.p50_ns is not None]
+    clocks = ", ".join(str(stamps) for stamps in found.stamps)
+    missed = f", missed slots: {found.missed_slots}" if found.missed_slots else ""
+    return f"noise floor by {clocks or 'no'} stamps: {', '.join(shown) or 'nothing came back'}{missed}"
+
+
 def report(host: str, found: Summary) -> list[str]:
     """The lines at the end, an empty one first."""
     extras = {

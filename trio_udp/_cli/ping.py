@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import functools
 import math
+import random
 import signal
 from collections.abc import AsyncIterator
 from typing import Final
@@ -15,15 +16,31 @@ from typing import Final
 import trio
 
 from .. import Server, serve
-from ..measure import Corrupted, Event, Lost, Prober, Refused, ReplyRecord, Start, open_prober
+from ..measure import (
+    Adaptive,
+    Corrupted,
+    Event,
+    Fixed,
+    Lost,
+    Poisson,
+    Prober,
+    Refused,
+    ReplyRecord,
+    Schedule,
+    Start,
+    flood,
+    noise_floor,
+    open_prober,
+)
 from ..proto import MAX_PAYLOAD
 from ._arguments import PROFILES, SubParsers, add_family, add_port, add_profile, explain, number, seconds_in
 from ._fingers import Fingers, add_fingers, explain_interface, socket_options
 from ._objectives import BROKEN, Objectives, add_objectives
-from ._ping_report import headline, missing_line, reply_line, report
+from ._ping_report import headline, missing_line, noise_line, reply_line, report
 from ._signals import cancel_at_next_signal
 
-_LEAST_INTERVAL: Final = 0.00001
+_LEAST_INTERVAL: Final = 0.0001
+_DEFAULT_INTERVAL: Final = 1.0
 _LONGEST_WAIT: Final = 3600.0
 _EMBEDDED_HOST: Final = "127.0.0.1"
 
@@ -55,6 +72,12 @@ def add_to(commands: SubParsers) -> None:
     )
     add_port(parser, least=1)
     add_profile(parser)
+    add("-A", "--adaptive", action="store_true", help="send the next probe when the last is answered")
+    add("-f", "--flood", action="store_true", help="the same as fast as answers come; a dot for each without reply")
+    preload = "send so many probes at once to begin with (default: 1)"
+    add("-l", "--preload", type=number(int, 1, 65_536), default=1, metavar="N", help=preload)
+    add("--poisson", action="store_true", help="intervals at random around -i, exponentially distributed")
+    add("--noise", action="store_true", help="say first what this program and this host add by themselves")
     add("-q", "--quiet", action="store_true", help="only the first line and the summary")
     add("-v", "--verbose", action="store_true", help="say also which probes were lost, and why")
     add_family(parser)
@@ -70,6 +93,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _ping(arguments: argparse.Namespace) -> int:
+    if arguments.noise:
+        print(noise_line(await noise_floor()), flush=True)
     async with contextlib.AsyncExitStack() as stack:
         if arguments.hosts:
             runs = [_Run(host, await _open(stack, host, arguments), arguments) for host in arguments.hosts]
@@ -135,13 +160,26 @@ def _write(text: str) -> None:
     print(text, end="", flush=True)
 
 
+def _schedule(arguments: argparse.Namespace) -> Schedule:
+    """When to send: `-f` before `-A` before `--poisson`. Flooding at an interval is just that, as in iputils."""
+    preload: int = arguments.preload
+    interval: float = arguments.interval or _DEFAULT_INTERVAL
+    if arguments.flood and arguments.interval is None:
+        return flood(preload=preload)
+    if arguments.adaptive:
+        return Adaptive(interval, preload=preload)
+    if arguments.poisson:
+        return Poisson(interval, random.SystemRandom().random, preload=preload)
+    return Fixed(interval, preload=preload)
+
+
 class _Run:
     """One host's run."""
 
     def __init__(self, host: str, prober: Prober, arguments: argparse.Namespace) -> None:
         self._host = host
         self._prober = prober
-        self._fingers = Fingers(arguments, _write)
+        self._fingers = Fingers(arguments, _schedule(arguments), _write)
         self._count: int | None = arguments.count
         self._wait: float = arguments.wait
         self._deadline: float = arguments.deadline
