@@ -53,7 +53,7 @@ def number(
 ) -> Callable[[str], float]:
     """An argparse type for a number within limits: an `int`, a `float`, or what `seconds_in` reads."""
     limits = f"{least} or more" if most == math.inf else f"{least} to {most}"
-    what = "a whole number" if kind is int else "a number"
+    what = "a whole number" if isinstance(kind, type) and issubclass(kind, int) else "a number"
 
     def parse(text: str) -> float:
         try:

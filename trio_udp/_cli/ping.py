@@ -10,12 +10,12 @@ import functools
 import math
 import random
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final
 
 import trio
 
-from .. import Server, serve
+from .. import Address, Server, serve
 from ..measure import (
     Adaptive,
     Corrupted,
@@ -28,16 +28,21 @@ from ..measure import (
     ReplyRecord,
     Schedule,
     Start,
+    Summary,
     flood,
     noise_floor,
     open_prober,
+    rank_paths,
 )
 from ..proto import MAX_PAYLOAD
 from ._arguments import PROFILES, SubParsers, add_family, add_port, add_profile, explain, number, seconds_in
 from ._fingers import Fingers, add_fingers, explain_interface, socket_options
+from ._following import Following
 from ._objectives import BROKEN, Objectives, add_objectives
 from ._ping_report import headline, missing_line, noise_line, reply_line, report
 from ._signals import cancel_at_next_signal
+from ._table import table
+from ._targets import Target, add_targets, spread, targets_of
 
 _LEAST_INTERVAL: Final = 0.0001
 _DEFAULT_INTERVAL: Final = 1.0
@@ -82,6 +87,7 @@ def add_to(commands: SubParsers) -> None:
     add("-v", "--verbose", action="store_true", help="say also which probes were lost, and why")
     add_family(parser)
     add_fingers(parser)
+    add_targets(parser)
     add_objectives(parser)
     parser.set_defaults(run=run)
 
@@ -95,29 +101,58 @@ def run(arguments: argparse.Namespace) -> int:
 async def _ping(arguments: argparse.Namespace) -> int:
     if arguments.noise:
         print(noise_line(await noise_floor()), flush=True)
+    targets = await targets_of(arguments)
     async with contextlib.AsyncExitStack() as stack:
-        if arguments.hosts:
-            runs = [_Run(host, await _open(stack, host, arguments), arguments) for host in arguments.hosts]
-        else:
+        if not targets:
             server = await stack.enter_async_context(_embedded_server())
-            prober = await stack.enter_async_context(_prober(*server.address, arguments))
-            runs = [_Run("localhost", prober, arguments)]
+            targets = spread([Target("localhost", *server.address)], arguments.ports)
+        runs = [await _run_for(stack, target, arguments) for target in targets]
         # From here on; a name that takes long to resolve is interrupted as any program is.
         with trio.open_signal_receiver(signal.SIGINT) as signals:
             await _ping_all(runs, signals)
-    for one in runs:
-        print("\n".join(one.summary()), flush=True)
+    _tell_sums(runs, is_ranked=arguments.ports is not None)
     if sum(one.tell_broken() for one in runs):  # each of them tells
         return BROKEN
     return 0 if all(one.is_good for one in runs) else 1
 
 
-async def _open(stack: contextlib.AsyncExitStack, host: str, arguments: argparse.Namespace) -> Prober:
+def _tell_sums(runs: Sequence["_Run | Following"], *, is_ranked: bool) -> None:
+    """The lines at the end: each run's own, and a table if there are several."""
+    for one in runs:
+        if lines := one.summary():
+            print("\n".join(lines), flush=True)
+    rows = [row for one in runs for row in one.rows]
+    if len(rows) > 1:
+        order = rank_paths({index: found for index, (_, found) in enumerate(rows)}) if is_ranked else range(len(rows))
+        print("\n".join(["", *table([rows[index] for index in order])]), flush=True)
+
+
+async def _run_for(
+    stack: contextlib.AsyncExitStack, target: Target, arguments: argparse.Namespace
+) -> "_Run | Following":
+    if arguments.resolve_every is not None:
+        return Following(target.host, arguments, functools.partial(_run_at, target.label))
+    prober = await _open(stack, target.host, target.port, arguments)
+    if not target.path:
+        return _Run(target.label, prober, arguments)
+    # Side by side in one interval, so that all see the same network and none meets the others' bursts.
+    delay = (target.path - 1) / arguments.ports * (arguments.interval or _DEFAULT_INTERVAL)
+    return _Run(f"{target.label} from port {prober.address.port}", prober, arguments, delay=delay, is_silent=True)
+
+
+async def _run_at(
+    label: str, address: Address, arguments: argparse.Namespace, follow: Callable[["_Run"], Awaitable[None]]
+) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        await follow(_Run(label, await _open(stack, *address, arguments), arguments))
+
+
+async def _open(stack: contextlib.AsyncExitStack, host: str, port: int, arguments: argparse.Namespace) -> Prober:
     """A prober for the first address of a host, as ping does it: one path is measured, not several."""
     try:
-        return await stack.enter_async_context(_prober(host, arguments.port, arguments))
+        return await stack.enter_async_context(_prober(host, port, arguments))
     except OSError as exc:
-        raise explain_interface(exc, arguments.interface) or explain(exc, host, arguments.port) from None
+        raise explain_interface(exc, arguments.interface) or explain(exc, host, port) from None
 
 
 def _prober(host: str, port: int, arguments: argparse.Namespace) -> contextlib.AbstractAsyncContextManager[Prober]:
@@ -138,7 +173,7 @@ async def _embedded_server() -> AsyncIterator[Server]:
         nursery.cancel_scope.cancel()
 
 
-async def _ping_all(runs: list["_Run"], signals: AsyncIterator[int]) -> None:
+async def _ping_all(runs: Sequence["_Run | Following"], signals: AsyncIterator[int]) -> None:
     """Ping all hosts side by side, until all are done or somebody presses ^C."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_stop_at_signal, runs, signals, nursery.cancel_scope)
@@ -148,7 +183,9 @@ async def _ping_all(runs: list["_Run"], signals: AsyncIterator[int]) -> None:
         nursery.cancel_scope.cancel()
 
 
-async def _stop_at_signal(runs: list["_Run"], signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+async def _stop_at_signal(
+    runs: Sequence["_Run | Following"], signals: AsyncIterator[int], scope: trio.CancelScope
+) -> None:
     with trio.CancelScope() as waiting:
         await cancel_at_next_signal(signals, waiting)
     for one in runs:
@@ -176,7 +213,16 @@ def _schedule(arguments: argparse.Namespace) -> Schedule:
 class _Run:
     """One host's run."""
 
-    def __init__(self, host: str, prober: Prober, arguments: argparse.Namespace) -> None:
+    def __init__(
+        self,
+        host: str,
+        prober: Prober,
+        arguments: argparse.Namespace,
+        *,
+        delay: float = 0.0,
+        is_silent: bool = False,
+    ) -> None:
+        """`delay` is in seconds; a silent run is a row of the table and nothing else."""
         self._host = host
         self._prober = prober
         self._fingers = Fingers(arguments, _schedule(arguments), _write)
@@ -186,14 +232,36 @@ class _Run:
         self._quiet: bool = arguments.quiet
         self._verbose: bool = arguments.verbose
         self._objectives = Objectives(arguments)
+        self._delay = delay
+        self._is_silent = is_silent
+
+    @property
+    def peer(self) -> Address:
+        """Whom it asks."""
+        return self._prober.peer
+
+    @property
+    def sums(self) -> Summary:
+        """What it counted so far."""
+        return self._prober.summary()
+
+    @property
+    def rows(self) -> list[tuple[str, Summary]]:
+        """Of the table."""
+        return [(self._host, self.sums)]
+
+    @property
+    def has_reached(self) -> bool:
+        """Whether what it waits for is so."""
+        return self._objectives.is_reached(self.sums)
 
     @property
     def is_good(self) -> bool:
         """Whether the exit code may be 0: by what was waited for, or else by iputils' rule."""
         if self._objectives.has_goal:
-            return self._objectives.is_reached(self._prober.summary())
+            return self.has_reached
         wanted = self._count if self._count is not None and self._deadline < math.inf else 1
-        return self._prober.summary().received >= wanted
+        return self.sums.received >= wanted
 
     async def ping(self) -> None:
         """Send all probes and wait for what comes back."""
@@ -201,6 +269,7 @@ class _Run:
             nursery.start_soon(self._stop_in_time)
             if self._objectives.has_goal:
                 nursery.start_soon(self._stop_when_reached)
+            await trio.sleep(self._delay)
             await self._prober.run(self._fingers.schedule, count=self._count, wait=self._wait, on_event=self._tell)
             nursery.cancel_scope.cancel()
 
@@ -218,6 +287,8 @@ class _Run:
 
     def _tell(self, event: Event) -> None:
         self._objectives.note()
+        if self._is_silent:
+            return
         match event:
             case Start():
                 print(headline(self._host, event.peer, event.size, event.datagram_size), flush=True)
@@ -232,8 +303,8 @@ class _Run:
 
     def summary(self) -> list[str]:
         """The lines at the end."""
-        return report(self._host, self._prober.summary())
+        return [] if self._is_silent else report(self._host, self.sums)
 
     def tell_broken(self) -> bool:
         """Say which objectives are broken; whether any is."""
-        return self._objectives.tell_broken(self._host, self._prober.summary())
+        return self._objectives.tell_broken(self._host, self.sums)

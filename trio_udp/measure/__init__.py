@@ -10,6 +10,7 @@ The command `ping` is a thin layer over this. All but `_prober`, `_timer` and `_
 from ._calibrate import noise_floor
 from ._objectives import METRICS, Condition, parse_condition
 from ._prober import DEFAULT_SIZE, DEFAULT_WAIT, Prober, open_prober
+from ._ranking import rank_paths
 from ._records import (
     ClockOffset,
     Corrupted,
@@ -65,4 +66,5 @@ __all__ = [
     "noise_floor",
     "open_prober",
     "parse_condition",
+    "rank_paths",
 ]
