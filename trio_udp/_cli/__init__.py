@@ -1,4 +1,4 @@
-"""The command: `serve`, `ping`, `ask` and `sim`, one module each, thin layers over the public API.
+"""The command: `serve`, `ping`, `ask`, `sim` and `doctor`, one module each, thin layers over the public API.
 
 Whatever the user or the system got wrong is one line on stderr and exit code 2; a traceback is a bug.
 """
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from .._version import __version__
-from . import ask, ping, serve, sim
+from . import ask, doctor, ping, serve, sim
 from ._arguments import BadInput, OneLineParser, first_of
 
 _PROGRAM = "trio_udp"
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = OneLineParser(prog=_PROGRAM, description="Ask over UDP, and believe only the answer.")
     parser.add_argument("--version", action="version", version=f"{_PROGRAM} {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{serve,ping,ask,sim}")
-    for module in (serve, ping, ask, sim):
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{serve,ping,ask,sim,doctor}")
+    for module in (serve, ping, ask, sim, doctor):
         module.add_to(commands)
     return parser

@@ -1,5 +1,6 @@
 """The UDP adapter: the only place that knows sockets. It knows no protocol."""
 
+from ._abilities import Abilities, find_abilities
 from ._address import Address, loopback_of, normalise, to_sockaddr
 from ._ancillary import Ancillary, Hint
 from ._batch import Batch, Datagram, Outgoing, PortableTransport, Transport, TrioTransport
@@ -13,6 +14,7 @@ from ._stamps import StampingTransport
 __all__ = [
     "BATCH",
     "NO_OPTIONS",
+    "Abilities",
     "Address",
     "Ancillary",
     "Batch",
@@ -25,6 +27,7 @@ __all__ = [
     "StampingTransport",
     "Transport",
     "TrioTransport",
+    "find_abilities",
     "loopback_of",
     "normalise",
     "open_client_socket",

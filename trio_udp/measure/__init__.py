@@ -4,10 +4,13 @@
         summary = await prober.run(Fixed(0.001), count=1000)
     print(summary.lost_upstream, summary.rtt.p99_ns)
 
-The command `ping` is a thin layer over this. All but `_prober`, `_timer` and `_calibrate` is arithmetic.
+The command `ping` is a thin layer over this. All but `_prober`, `_timer`, `_calibrate` and `_examine` is
+arithmetic.
 """
 
 from ._calibrate import noise_floor
+from ._doctor import Finding, State
+from ._examine import examine
 from ._objectives import METRICS, Condition, parse_condition
 from ._prober import DEFAULT_SIZE, DEFAULT_WAIT, Prober, open_prober
 from ._ranking import rank_paths
@@ -45,6 +48,7 @@ __all__ = [
     "Distribution",
     "Duplicate",
     "Event",
+    "Finding",
     "Fixed",
     "Interval",
     "Late",
@@ -60,8 +64,10 @@ __all__ = [
     "Skipped",
     "Stamps",
     "Start",
+    "State",
     "Summary",
     "Variation",
+    "examine",
     "flood",
     "noise_floor",
     "open_prober",
