@@ -264,7 +264,7 @@ def test_messages_are_whole_lines(chunks: list[bytes]) -> None:
 def arguments(**changes: object) -> argparse.Namespace:
     """Of the command that starts the workers."""
     usual = {"profile": "tu1", "drop": 0.25, "seed": 7, "family": socket.AF_UNSPEC, "interface": ""}
-    return argparse.Namespace(**{**usual, **changes})
+    return argparse.Namespace(**{**usual, "log_format": "json", **changes})
 
 
 def after(command: Sequence[str], option: str) -> str:
@@ -287,6 +287,7 @@ def test_workers_are_told_what_the_command_was_told(family: int, expected: list[
     command = _workers._command(arguments(family=family, interface="-x"), 4711, 1)
     assert [option for option in command if option in ("-4", "-6")] == expected
     assert (after(command, "-p"), after(command, "--drop"), after(command, "--profile")) == ("4711", "0.25", "tu1")
+    assert after(command, "--log-format") == "json"
     assert command[-2:] == ["--", "-x"]
 
 

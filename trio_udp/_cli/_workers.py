@@ -65,11 +65,23 @@ def _command(arguments: argparse.Namespace, port: int, number: int) -> list[str]
     # Started as a script, we have not looked into the current directory for modules, and a worker must not either.
     safe = [] if {"", os.getcwd()} & set(sys.path) else ["-P"]
     family = {socket.AF_INET: ["-4"], socket.AF_INET6: ["-6"]}.get(arguments.family, [])
+    logs = ["--log-format", arguments.log_format]
     losses = ["--drop", repr(arguments.drop)]
     if arguments.seed is not None:
         losses += ["--seed", str(_seed_of(arguments.seed, number))]
     program = [sys.executable, *safe, "-m", "trio_udp", "serve", "--as-worker"]
-    return [*program, "-p", str(port), *family, "--profile", arguments.profile, *losses, "--", arguments.interface]
+    return [
+        *program,
+        "-p",
+        str(port),
+        *family,
+        "--profile",
+        arguments.profile,
+        *logs,
+        *losses,
+        "--",
+        arguments.interface,
+    ]
 
 
 def _seed_of(seed: int, number: int) -> int:

@@ -10,6 +10,7 @@ import functools
 import math
 import random
 import signal
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final
 
@@ -36,8 +37,10 @@ from ..measure import (
 )
 from ..proto import MAX_PAYLOAD
 from ._arguments import PROFILES, SubParsers, add_family, add_port, add_profile, explain, number, seconds_in
+from ._figures_out import ping_figures
 from ._fingers import Fingers, add_fingers, explain_interface, socket_options
 from ._following import Following
+from ._metrics import add_metrics, showing_metrics
 from ._objectives import BROKEN, Objectives, add_objectives
 from ._ping_report import headline, missing_line, noise_line, reply_line, report
 from ._signals import cancel_at_next_signal
@@ -88,6 +91,7 @@ def add_to(commands: SubParsers) -> None:
     add_family(parser)
     add_fingers(parser)
     add_targets(parser)
+    add_metrics(parser)
     add_objectives(parser)
     parser.set_defaults(run=run)
 
@@ -109,7 +113,8 @@ async def _ping(arguments: argparse.Namespace) -> int:
         runs = [await _run_for(stack, target, arguments) for target in targets]
         # From here on; a name that takes long to resolve is interrupted as any program is.
         with trio.open_signal_receiver(signal.SIGINT) as signals:
-            await _ping_all(runs, signals)
+            async with showing_metrics(arguments.metrics, lambda: ping_figures(_rows(runs)), _say):
+                await _ping_all(runs, signals)
     _tell_sums(runs, is_ranked=arguments.ports is not None)
     if sum(one.tell_broken() for one in runs):  # each of them tells
         return BROKEN
@@ -121,10 +126,18 @@ def _tell_sums(runs: Sequence["_Run | Following"], *, is_ranked: bool) -> None:
     for one in runs:
         if lines := one.summary():
             print("\n".join(lines), flush=True)
-    rows = [row for one in runs for row in one.rows]
+    rows = _rows(runs)
     if len(rows) > 1:
         order = rank_paths({index: found for index, (_, found) in enumerate(rows)}) if is_ranked else range(len(rows))
         print("\n".join(["", *table([rows[index] for index in order])]), flush=True)
+
+
+def _rows(runs: Sequence["_Run | Following"]) -> list[tuple[str, Summary]]:
+    return [row for one in runs for row in one.rows]
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 async def _run_for(

@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import functools
 import random
-import sys
 from collections.abc import Callable, Sequence
 
 import trio
@@ -13,6 +12,9 @@ from .. import Address, Request, Server, serve
 from .._chaos import Conditions, Packet, Rule
 from ._arguments import PROFILES, BadInput, SubParsers, add_family, add_port, add_profile, explain, first_of, number
 from ._figures import Figures, figures_of, report
+from ._figures_out import server_figures
+from ._logs import add_log_format, begin_logs, say
+from ._metrics import add_metrics, showing_metrics
 from ._orders import Orders, orders_from_user
 from ._pipe import ToParent, orders_from_parent
 from ._workers import MOST_WORKERS, supervise
@@ -46,6 +48,8 @@ def add_to(commands: SubParsers) -> None:
         help="pretend to lose this share of the requests, 0 to 1",
     )
     parser.add_argument("--seed", type=int, metavar="N", help="make --drop repeatable")
+    add_metrics(parser)
+    add_log_format(parser)
     # What a parent says to its workers, and nobody else.
     parser.add_argument("--as-worker", action="store_true", help=argparse.SUPPRESS)
     parser.set_defaults(run=run)
@@ -53,12 +57,15 @@ def add_to(commands: SubParsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until told to stop."""
+    begin_logs(arguments.log_format)
     if arguments.as_worker:
         return _run_as_worker(arguments)
     if PROFILES[arguments.profile]().verified == "weak":
         line = f"profile {arguments.profile}, verified: weak: anyone may forge it; not for the Internet"
-        print(line, file=sys.stderr)
+        say(line, arguments.log_format)
     if arguments.workers > 1:
+        if arguments.metrics is not None:
+            raise BadInput("--metrics shows the counters of one process, expected no --workers beside it")
         trio.run(supervise, arguments, ToUser().listening)
     else:
         trio.run(_serve, arguments, ToUser(), orders_from_user)
@@ -114,11 +121,19 @@ async def _serve(
         except OSError as exc:
             raise explain(exc, arguments.interface or "any interface", arguments.port) from None
         # From here on; a name that takes long to resolve is interrupted as any program is.
-        async with open_orders() as orders:
+        async with open_orders() as orders, _showing_metrics(server, arguments):
             voice.listening(server.addresses)
             await orders.drain.wait()
             await _drain(server, orders)
     voice.report(figures_of(server.statistics()))
+
+
+def _showing_metrics(server: Server, arguments: argparse.Namespace) -> contextlib.AbstractAsyncContextManager[None]:
+    return showing_metrics(
+        arguments.metrics,
+        lambda: server_figures(server.statistics()),
+        functools.partial(say, log_format=arguments.log_format),
+    )
 
 
 async def _drain(server: Server, orders: Orders) -> None:
