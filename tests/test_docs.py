@@ -54,7 +54,7 @@ BOOTSTRAP: Final = re.compile(r"python -m (?:pip install|nox)\b[^&\n]*?(?= && |$
 
 PYTHON: Final = """#!/bin/sh
 case "$1 $2 $3" in
-    "-m trio_udp sim" | "-m trio_udp relay" | "-m trio_udp keygen") exec {python} "$@";;
+    "-m trio_udp sim" | "-m trio_udp relay" | "-m trio_udp keygen" | "-m trio_udp doctor") exec {python} "$@";;
     "-m trio_udp report" | "-m trio_udp compare") exec {python} "$@";;
     "-m trio_udp "?*) command=$3; shift 3; exec {python} -m trio_udp "$command" -p {port} "$@";;
     *) exec {python} "$@";;
@@ -309,7 +309,7 @@ def test_reference_has_every_name_of_the_measuring_kit(name: str) -> None:
     assert {member for member in expected if not any(re.search(rf"\b{member}\b", row) for row in rows)} == set()
 
 
-@pytest.mark.parametrize("command", ["serve", "ping", "report", "compare", "ask", "keygen", "sim", "relay"])
+@pytest.mark.parametrize("command", ["serve", "ping", "report", "compare", "ask", "keygen", "sim", "relay", "doctor"])
 def test_reference_has_every_option_of_the_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """As `--help` lists them, and no other."""
     with pytest.raises(SystemExit):

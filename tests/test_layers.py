@@ -67,7 +67,7 @@ RULES: Final = {
         f"{PACKAGE}.measure",
         (*IMPURE, PACKAGE),
         allowed=(f"{PACKAGE}.measure", f"{PACKAGE}.proto", f"{PACKAGE}._net"),
-        exempt=(f"{PACKAGE}.measure._prober", f"{PACKAGE}.measure._timer", f"{PACKAGE}.measure._calibrate"),
+        exempt=tuple(f"{PACKAGE}.measure.{name}" for name in ("_prober", "_timer", "_calibrate", "_examine")),
     ),
     "nothing but the command needs to measure": Rule(
         PACKAGE, (f"{PACKAGE}.measure",), exempt=(f"{PACKAGE}.measure", f"{PACKAGE}._cli")

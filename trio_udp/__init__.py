@@ -12,7 +12,7 @@ from ._client import Client, open_client
 from ._errors import NoReply, OutcomeUnknown, PayloadTooLarge, ProtocolError, RemoteError, ServerBusy, UDPError
 from ._key_file import load_keys
 from ._keys import Key
-from ._net import Address
+from ._net import Address, SocketOptions
 from ._reply import Reply
 from ._results import Result
 from ._server import Handler, Request, Server, serve
@@ -49,6 +49,7 @@ __all__ = [
     "Server",
     "ServerBusy",
     "ServerStatistics",
+    "SocketOptions",
     "UDPError",
     "__version__",
     "load_keys",

@@ -17,7 +17,7 @@ import trio
 
 from ._endpoint import Endpoint
 from ._keys import Key
-from ._net import Address, loopback_of, normalise, open_client_socket, resolve
+from ._net import NO_OPTIONS, Address, SocketOptions, loopback_of, normalise, open_client_socket, resolve
 from ._pump import Pump
 from ._random import RandomBytes, random_source
 from ._reply import Reply, conclude, counted_as, servers_of
@@ -55,6 +55,8 @@ async def open_client(
     # Limits
     max_payload: int = DEFAULT_MAX_PAYLOAD,
     max_in_flight: int = DEFAULT_MAX_IN_FLIGHT,
+    # How datagrams leave
+    options: SocketOptions = NO_OPTIONS,
 ) -> AsyncIterator["Client"]:
     """Open a client for one server, `open_client(host, port)`, or several, `open_client(servers=[(host, port), …])`.
 
@@ -77,11 +79,12 @@ async def open_client(
             says that its reply is longer than the request; the default fits any Internet path.
         max_in_flight: requests under way at a time, at most; others wait for their turn. Losses halve how many that is,
             and answers let it grow again (RFC 8085 section 3.1).
+        options: what the socket is to be: its source address and port, interface, hop limit, traffic class.
 
     Raises:
         ValueError: an argument makes no sense, such as port 0, or a link-local address without a scope.
         socket.gaierror: a name has no address.
-        OSError: no socket could be opened.
+        OSError: no socket could be opened, or not with these options.
     """
     if max_in_flight < 1:
         raise ValueError(f"expected max_in_flight to be at least 1, got {max_in_flight}")
@@ -91,7 +94,7 @@ async def open_client(
     if max_payload < 0:
         raise ValueError(f"expected max_payload to be at least 0, got {max_payload}")
     peers = await _resolve_all(_servers(host, port, servers), family)
-    endpoint, peers = await _open_endpoint(peers, connect)
+    endpoint, peers = await _open_endpoint(peers, connect, options)
     random_bytes = random_source()
     protocol = ClientProtocol(
         profile,
@@ -136,20 +139,24 @@ async def _resolve_all(servers: Sequence[tuple[str, int]], family: socket.Addres
     return list(dict.fromkeys(found))
 
 
-async def _open_endpoint(peers: list[Address], connect: bool | None) -> tuple[Endpoint, list[Address]]:
+async def _open_endpoint(
+    peers: list[Address], connect: bool | None, options: SocketOptions
+) -> tuple[Endpoint, list[Address]]:
     """The client's socket, and the peers it can send to, as the kernel calls them."""
     if connect and len(peers) > 1:
         raise ValueError(f"expected one address to connect to, got {len(peers)}: {', '.join(map(str, peers))}")
     if connect is None:
         connect = len(peers) == 1
     try:
-        sock = await open_client_socket(peers, connect=connect)
+        sock = await open_client_socket(peers, connect=connect, options=options)
     except OSError as exc:
         ipv4 = [peer for peer in peers if peer.family == socket.AF_INET]
         if exc.errno == errno.EAFNOSUPPORT and ipv4 != peers and ipv4:
-            return await _open_endpoint(ipv4, connect)  # a kernel without IPv6, and a name that has it
+            return await _open_endpoint(ipv4, connect, options)  # a kernel without IPv6, and a name that has it
         if connect and exc.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH):
-            return await _open_endpoint(peers, connect=False)  # no route now; each attempt will try again
+            return await _open_endpoint(
+                peers, connect=False, options=options
+            )  # no route now; each attempt will try again
         raise
     if connect:
         peers = [normalise(sock.getpeername())]
@@ -201,7 +208,8 @@ class Client:
     def set_key(self, key: Key) -> None:
         """Ask under this key from now on, retransmissions too. What went out under the one before may be answered.
 
-        An at-most-once request that may have run keeps its key, so the server should know both for as long as those last.
+        An at-most-once request that may have run keeps its key, so the server should know both for as long as those
+        last.
 
         Raises `ValueError` for a client that was opened without a key.
         """

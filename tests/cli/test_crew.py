@@ -269,7 +269,7 @@ def arguments(**changes: object) -> argparse.Namespace:
     usual = {"profile": "tu1", "drop": 0.25, "seed": 7, "family": socket.AF_UNSPEC, "interface": "", "key_file": None}
     usual |= {"limit": 10_000.0, "limit_all": None}
     faults = dict.fromkeys(("chaos", "chaos_up", "chaos_down"))
-    return argparse.Namespace(**{**usual, **faults, **changes})
+    return argparse.Namespace(**{**usual, **faults, "log_format": "json", **changes})
 
 
 def after(command: Sequence[str], option: str) -> str:
@@ -303,6 +303,7 @@ def test_workers_are_told_what_the_command_was_told(family: int, expected: list[
     command = _workers._command(arguments(family=family, interface="-x"), 4711, 1)
     assert [option for option in command if option in ("-4", "-6")] == expected
     assert (after(command, "-p"), after(command, "--drop"), after(command, "--profile")) == ("4711", "0.25", "tu1")
+    assert after(command, "--log-format") == "json"
     assert command[-2:] == ["--", "-x"]
     assert {"--limit=10000.0/s", "--limit-all=off"} <= set(command)
 

@@ -1,7 +1,6 @@
 """`ping`: as a process, and its limits on a clock that jumps."""
 
 import argparse
-import math
 import re
 import socket
 from collections.abc import AsyncIterator
@@ -13,7 +12,7 @@ import trio
 from trio.testing import MockClock
 
 import trio_udp
-from trio_udp._cli import ping
+from trio_udp._cli import _parser, ping
 
 from .command import run_command, running, serving
 
@@ -70,13 +69,7 @@ async def test_interrupt_without_any_reply_is_exit_code_1() -> None:
 
 def arguments(**changes: object) -> argparse.Namespace:
     """What argparse would make of a command line."""
-    values = {
-        "hosts": ["127.0.0.1"], "count": None, "interval": 1.0, "wait": 10.0, "deadline": math.inf, "size": 56,
-        "port": 1060, "profile": "tu1", "adaptive": False, "flood": False, "preload": 1, "poisson": False,
-        "noise": False, "quiet": False, "verbose": False, "family": socket.AF_UNSPEC, "key_file": None,
-        "chaos": None, "chaos_up": None, "chaos_down": None,
-        "json": False, "csv": False, "every": None, "pcap": None, "live": False, "plot": None,
-    }  # fmt: skip
+    values = vars(_parser().parse_args(["ping", "127.0.0.1"]))
     return argparse.Namespace(**(values | changes))
 
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from .._version import __version__
-from . import ask, compare, completion, keygen, man, ping, relay, report, serve, sim
+from . import ask, compare, completion, doctor, keygen, man, ping, relay, report, serve, sim
 from ._arguments import BadInput, OneLineParser, first_of
 
 _PROGRAM = "trio_udp"
@@ -46,6 +46,6 @@ def _parser(program: str = _PROGRAM) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"{_PROGRAM} {__version__}")
     parser.set_defaults(describe=_parser)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands")
-    for module in (serve, ping, report, compare, ask, keygen, sim, relay, completion, man):
+    for module in (serve, ping, report, compare, ask, keygen, sim, relay, doctor, completion, man):
         module.add_to(commands)
     return parser

@@ -40,12 +40,21 @@ class OneLineParser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (see --help)\n")
 
 
+_SECONDS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
+
+
+def seconds_in(text: str) -> float:
+    """`0.2`, `200ms` or `200us`, in seconds; `ValueError` for anything else."""
+    figure = text.rstrip("nuµms ")
+    return float(figure) * _SECONDS.get(text[len(figure) :].strip() or "s", math.nan)
+
+
 def number(
-    kind: type[int] | type[float], least: float, most: float = math.inf, unit: str = ""
+    kind: Callable[[str], float], least: float, most: float = math.inf, unit: str = ""
 ) -> Callable[[str], float]:
-    """An argparse type for a number within limits."""
+    """An argparse type for a number within limits: an `int`, a `float`, or what `seconds_in` reads."""
     limits = f"{least} or more" if most == math.inf else f"{least} to {most}"
-    what = "a whole number" if kind is int else "a number"
+    what = "a whole number" if isinstance(kind, type) and issubclass(kind, int) else "a number"
 
     def parse(text: str) -> float:
         try:

@@ -80,13 +80,18 @@ def is_asked_for(arguments: argparse.Namespace) -> bool:
     return any((arguments.chaos, arguments.chaos_up, arguments.chaos_down, getattr(arguments, "forge", 0)))
 
 
-def announce(arguments: argparse.Namespace) -> None:
-    """If there are to be faults, draw a seed unless one was given, and say which faults, and how to have them again."""
+def announce(arguments: argparse.Namespace, say: Callable[[str], None] | None = None) -> None:
+    """If there are to be faults, draw a seed unless one was given, and say which faults, and how to have them again, on
+    standard error or by `say`."""
     if is_asked_for(arguments):
         if arguments.seed is None:
             arguments.seed = SystemRandom().getrandbits(_SEED_BITS)
         up, down, seed = chaos_of(arguments)
-        print(f"chaos: up {_words(up)}, down {_words(down)}, seed {seed}", file=sys.stderr, flush=True)
+        (say or _say)(f"chaos: up {_words(up)}, down {_words(down)}, seed {seed}")
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _words(conditions: Conditions) -> str:

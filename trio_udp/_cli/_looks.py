@@ -16,8 +16,9 @@ import trio
 
 from ..measure import Event, Prober, ReplyRecord
 from ._live import Live, check_live, is_possible
+from ._output import is_for_programs
 from ._ping_report import snapshot_line
-from ._plot import check_plot, draw
+from ._plot import MOST_RUNS, check_plot, draw
 from ._progress import ERASE, EVERY, is_wanted, progress_line
 from ._series import Series
 from ._watch import View, Watch
@@ -57,27 +58,34 @@ class _Followed:
 class Looks:
     """Everything that somebody wants to see, for all hosts of one command."""
 
-    def __init__(self, arguments: argparse.Namespace) -> None:
-        """Raise `BadInput` for what cannot be shown or drawn."""
+    def __init__(self, arguments: argparse.Namespace, paths: int) -> None:
+        """Raise `BadInput` for what cannot be shown or drawn of so many paths."""
+        self._paths = paths
         self._count: int | None = arguments.count
         self._deadline: float = arguments.deadline
         self._plot: Path | None = arguments.plot
-        self.is_live: bool = arguments.live and is_possible() and not (arguments.json or arguments.csv)
+        self.is_live: bool = arguments.live and is_possible() and not is_for_programs(arguments)
         """Whether there is a picture on the terminal instead of lines."""
         if self.is_live:
             check_live()
         if self._plot is not None:
-            check_plot(self._plot, len(arguments.hosts))
+            check_plot(self._plot, paths)
         self._followed: list[_Followed] = []
         self._live: Live | None = None
         self._began = 0.0
 
     def follow(self, host: str, prober: Prober) -> Callable[[Event], None]:
-        """Look at this run too: call what this returns with each of its events."""
+        """Look at this run too: call what this returns with each of its events.
+
+        A name that moves has more runs than it is paths; the picture has the first ones.
+        """
         watch = Watch(host) if self.is_live else None
-        series = Series(f"{host} ({prober.peer})") if self._plot is not None else None
+        series = Series(f"{host} ({prober.peer})") if self._has_room() else None
         self._followed.append(_Followed(host, prober, watch, series))
         return self._followed[-1].take
+
+    def _has_room(self) -> bool:
+        return self._plot is not None and len(self._followed) < MOST_RUNS
 
     @contextlib.asynccontextmanager
     async def shown(self) -> AsyncIterator[None]:
@@ -92,6 +100,7 @@ class Looks:
             nursery.start_soon(self._answer_quits)
             yield
             nursery.cancel_scope.cancel()
+        self._live = None  # what is said from now on stands below the picture
 
     async def _answer_quits(self) -> None:
         """`^\\`: say on standard error how far each run is."""
@@ -103,6 +112,10 @@ class Looks:
         lines = [snapshot_line(one.prober.summary(), one.smoothed) for one in self._followed]
         if len(lines) > 1:
             lines = [f"{one.host}: {line}" for one, line in zip(self._followed, lines, strict=True)]
+        self.say(lines)
+
+    def say(self, lines: Sequence[str]) -> None:
+        """Write this to standard error, where it does not spoil the picture."""
         if self._live is not None:
             self._live.say(lines)
         else:
@@ -126,7 +139,7 @@ class Looks:
         try:
             while True:
                 elapsed = trio.current_time() - self._began
-                count = None if self._count is None else self._count * len(self._followed)
+                count = None if self._count is None else self._count * self._paths
                 sent = sum(one.prober.sent for one in self._followed)
                 line = progress_line(elapsed, sent, count, self._deadline)
                 print(f"{ERASE}{line}", end="", file=sys.stderr, flush=True)

@@ -20,7 +20,7 @@ from ..measure import (
     pcapng_packet,
     to_json,
 )
-from ._arguments import BadInput, number
+from ._arguments import BadInput, number, seconds_in
 
 Tap: TypeAlias = Callable[[Captured], None]
 """What a datagram is given to."""
@@ -34,14 +34,19 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--csv", action="store_true", help="print a row of CSV for each probe, and no text")
     add = parser.add_argument
     add("--json-schema", action="store_true", help="print the JSON Schema of those lines, and end")
-    every = number(float, _LEAST_EVERY, unit=" of seconds")
+    every = number(seconds_in, _LEAST_EVERY, unit=" of seconds")
     add("--every", type=every, metavar="SECONDS", help="with --json: sums of what happened, this often")
     add("--pcap", metavar="FILE", help="write all datagrams to a capture file (pcapng)")
 
 
 def notes_out(arguments: argparse.Namespace) -> TextIO:
     """Where what is only for people goes: not among what programs read."""
-    return sys.stderr if arguments.json or arguments.csv else sys.stdout
+    return sys.stderr if is_for_programs(arguments) else sys.stdout
+
+
+def is_for_programs(arguments: argparse.Namespace) -> bool:
+    """Whether programs read the output, and not people."""
+    return bool(arguments.json or arguments.csv)
 
 
 def schema_text() -> str:
@@ -50,7 +55,9 @@ def schema_text() -> str:
 
 
 def begin_output(arguments: argparse.Namespace) -> None:
-    """Print what stands before all events."""
+    """Print what stands before all events. `BadInput` where there is nobody to print them for."""
+    if arguments.every is not None and not arguments.json:
+        raise BadInput("expected --json with --every")
     if arguments.csv:
         print(CsvWriter.header(), end="", flush=True)
 
@@ -77,8 +84,6 @@ class EventsOut:
 
 def events_out(host: str, arguments: argparse.Namespace) -> EventsOut | None:
     """What takes a run's events, or None if text is asked for."""
-    if arguments.every is not None and not arguments.json:
-        raise BadInput("expected --json with --every")
     if arguments.json:
         return EventsOut(lambda event: to_json(event, host=host) + "\n")
     return EventsOut(CsvWriter(host).rows) if arguments.csv else None

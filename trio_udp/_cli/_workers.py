@@ -90,6 +90,7 @@ def _command(arguments: argparse.Namespace, port: int, number: int) -> list[str]
     # Started as a script, we have not looked into the current directory for modules, and a worker must not either.
     safe = [] if {"", os.getcwd()} & set(sys.path) else ["-P"]
     family = {socket.AF_INET: ["-4"], socket.AF_INET6: ["-6"]}.get(arguments.family, [])
+    logs = ["--log-format", arguments.log_format]
     losses = ["--drop", repr(arguments.drop)]
     for option, said in (("", arguments.chaos), ("-up", arguments.chaos_up), ("-down", arguments.chaos_down)):
         losses += [] if said is None else [f"--chaos{option}={said}"]
@@ -105,6 +106,7 @@ def _command(arguments: argparse.Namespace, port: int, number: int) -> list[str]
         *family,
         "--profile",
         arguments.profile,
+        *logs,
         *keys,
         *losses,
         *limits,

@@ -8,38 +8,31 @@ import argparse
 import contextlib
 import functools
 import math
-import random
 import signal
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final
 
 import trio
 
-from .. import Key, Server, serve
-from ..measure import (
-    Adaptive,
-    Corrupted,
-    Event,
-    Fixed,
-    Lost,
-    Poisson,
-    Prober,
-    Refused,
-    ReplyRecord,
-    Schedule,
-    Start,
-    flood,
-    noise_floor,
-    open_prober,
-)
+from .. import Address, Key, Server, serve
+from ..measure import Prober, Summary, noise_floor, open_prober, rank_paths
 from ..proto import MAX_PAYLOAD
-from ._arguments import PROFILES, SubParsers, add_family, add_port, add_profile, explain, number
+from ._arguments import PROFILES, SubParsers, add_family, add_port, add_profile, explain, number, seconds_in
 from ._chaos import add_chaos, add_seed, announce, faults_on_sockets
+from ._figures_out import ping_figures
+from ._fingers import add_fingers, explain_interface, socket_options
+from ._following import Following
 from ._keys import add_key_file, keys_from
 from ._looks import Looks, add_looks
-from ._output import EventsOut, Tap, add_output, begin_output, events_out, notes_out, open_tap, schema_text
-from ._ping_report import headline, missing_line, noise_line, reply_line, report
+from ._metrics import add_metrics, showing_metrics
+from ._objectives import BROKEN, add_objectives
+from ._output import add_output, begin_output, is_for_programs, notes_out, open_tap, schema_text
+from ._ping_report import noise_line
+from ._ping_run import DEFAULT_INTERVAL, PingRun, Shared
 from ._signals import cancel_at_next_signal
+from ._table import table
+from ._targets import Target, add_targets, spread, targets_of
 
 _LEAST_INTERVAL: Final = 0.0001
 _LONGEST_WAIT: Final = 3600.0
@@ -53,11 +46,11 @@ def add_to(commands: SubParsers) -> None:
         help="measure loss and round-trip time",
         description="Send one probe an interval and verify every reply. Without HOST: start a server and ping it.",
     )
-    seconds = functools.partial(number, float, unit=" of seconds")
+    seconds = functools.partial(number, seconds_in, unit=" of seconds")
     add = parser.add_argument
     add("hosts", nargs="*", metavar="HOST", help="names or addresses, side by side")
     add("-c", "--count", type=number(int, 1), metavar="N", help="stop after N probes")
-    add("-i", "--interval", type=seconds(_LEAST_INTERVAL), default=1.0, metavar="SECONDS", help="default: 1")
+    add("-i", "--interval", type=seconds(_LEAST_INTERVAL), metavar="SECONDS", help="or 200ms (default: 1)")
     wait = "wait at most this long for each reply (default: 10)"
     add("-W", "--wait", type=seconds(0.001, _LONGEST_WAIT), default=10.0, metavar="SECONDS", help=wait)
     add(
@@ -77,7 +70,7 @@ def add_to(commands: SubParsers) -> None:
     add_chaos(parser)
     add_seed(parser, "--chaos")
     add("-A", "--adaptive", action="store_true", help="send the next probe when the last is answered")
-    add("-f", "--flood", action="store_true", help="the same as fast as answers come, 100 a second at least, and -q")
+    add("-f", "--flood", action="store_true", help="the same as fast as answers come; a dot for each without reply")
     preload = "send so many probes at once to begin with (default: 1)"
     add("-l", "--preload", type=number(int, 1, 65_536), default=1, metavar="N", help=preload)
     add("--poisson", action="store_true", help="intervals at random around -i, exponentially distributed")
@@ -87,11 +80,16 @@ def add_to(commands: SubParsers) -> None:
     add_output(parser)
     add_looks(parser)
     add_family(parser)
+    add_fingers(parser)
+    add_targets(parser)
+    add_metrics(parser)
+    add_objectives(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """0 when every host replied, 1 when one did not, or replied less often than `-c` within `-w` asks."""
+    """3 when an objective is broken. Or else 0 when every host replied, and 1 when one did not, or replied less often
+    than `-c` within `-w` asks, or when what is waited for never came."""
     if arguments.json_schema:
         print(schema_text(), flush=True)
         return 0
@@ -100,43 +98,83 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _ping(arguments: argparse.Namespace) -> int:
-    looks = Looks(arguments)
+    targets = await targets_of(arguments)
+    looks = Looks(arguments, len(targets) or arguments.ports or 1)
     if arguments.noise:
         print(noise_line(await noise_floor()), file=notes_out(arguments), flush=True)
     keys = keys_from(arguments)
     about_chaos: list[str] = []
     async with contextlib.AsyncExitStack() as stack:
-        if arguments.hosts:
-            await stack.enter_async_context(faults_on_sockets(arguments, sending="up", say=about_chaos.append))
-            probers = [(host, await _open(stack, host, arguments, keys)) for host in arguments.hosts]
-        else:
+        if not targets:
             server = await stack.enter_async_context(_embedded_server(keys))
-            await stack.enter_async_context(faults_on_sockets(arguments, sending="up", say=about_chaos.append))
-            prober = await stack.enter_async_context(_prober(*server.address, arguments, keys))
-            probers = [("localhost", prober)]
-        tap = stack.enter_context(open_tap(arguments))
-        runs = [_Run(host, prober, arguments, tap, looks) for host, prober in probers]
+            targets = spread([Target("localhost", *server.address)], arguments.ports)
+        await stack.enter_async_context(faults_on_sockets(arguments, sending="up", say=about_chaos.append))
+        shared = Shared(arguments, keys, stack.enter_context(open_tap(arguments)), looks)
+        runs = [await _run_for(stack, target, shared) for target in targets]
         begin_output(arguments)
         # From here on; a name that takes long to resolve is interrupted as any program is.
         with trio.open_signal_receiver(signal.SIGINT) as signals:
-            async with looks.shown():
+            async with showing_metrics(arguments.metrics, lambda: ping_figures(_rows(runs)), _say), looks.shown():
                 await _ping_all(runs, signals)
-    for one in runs:
-        one.end()
+    _end(runs, arguments)
     for line in about_chaos:
         print(line, file=notes_out(arguments), flush=True)
     await looks.draw()
+    if sum(one.tell_broken() for one in runs):  # each of them tells
+        return BROKEN
     return 0 if all(one.is_good for one in runs) else 1
 
 
-async def _open(
-    stack: contextlib.AsyncExitStack, host: str, arguments: argparse.Namespace, keys: list[Key] | None
-) -> Prober:
+def _end(runs: Sequence[PingRun | Following], arguments: argparse.Namespace) -> None:
+    """What stands at the end: each run's own, and for people a table if there are several."""
+    for one in runs:
+        one.end()
+    rows = _rows(runs)
+    if len(rows) > 1 and not is_for_programs(arguments):
+        is_ranked = arguments.ports is not None
+        order = rank_paths({index: found for index, (_, found) in enumerate(rows)}) if is_ranked else range(len(rows))
+        print("\n".join(["", *table([rows[index] for index in order])]), flush=True)
+
+
+def _rows(runs: Sequence[PingRun | Following]) -> list[tuple[str, Summary]]:
+    return [row for one in runs for row in one.rows]
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+async def _run_for(stack: contextlib.AsyncExitStack, target: Target, shared: Shared) -> PingRun | Following:
+    arguments = shared.arguments
+    if arguments.resolve_every is not None:
+        run_at = functools.partial(_run_at, target.label, shared)
+        return Following(target.host, arguments, run_at, text=not is_for_programs(arguments), say=shared.looks.say)
+    prober = await _open(stack, target.host, target.port, shared)
+    if not target.path:
+        return PingRun(target.label, prober, shared)
+    # Side by side in one interval, so that all see the same network and none meets the others' bursts.
+    delay = (target.path - 1) / arguments.ports * (arguments.interval or DEFAULT_INTERVAL)
+    return PingRun(f"{target.label} from port {prober.address.port}", prober, shared, delay=delay, is_silent=True)
+
+
+async def _run_at(
+    label: str,
+    shared: Shared,
+    address: Address,
+    arguments: argparse.Namespace,
+    follow: Callable[[PingRun], Awaitable[None]],
+) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        here = shared.with_arguments(arguments)
+        await follow(PingRun(label, await _open(stack, *address, here), here))
+
+
+async def _open(stack: contextlib.AsyncExitStack, host: str, port: int, shared: Shared) -> Prober:
     """A prober for the first address of a host, as ping does it: one path is measured, not several."""
     try:
-        return await stack.enter_async_context(_prober(host, arguments.port, arguments, keys))
+        return await stack.enter_async_context(_prober(host, port, shared.arguments, shared.keys))
     except OSError as exc:
-        raise explain(exc, host, arguments.port) from None
+        raise explain_interface(exc, shared.arguments.interface) or explain(exc, host, port) from None
 
 
 def _prober(
@@ -149,6 +187,7 @@ def _prober(
         profile=PROFILES[arguments.profile](),
         key=keys[0] if keys else None,
         size=arguments.size,
+        options=socket_options(arguments),
     )
 
 
@@ -160,7 +199,7 @@ async def _embedded_server(keys: list[Key] | None) -> AsyncIterator[Server]:
         nursery.cancel_scope.cancel()
 
 
-async def _ping_all(runs: list["_Run"], signals: AsyncIterator[int]) -> None:
+async def _ping_all(runs: Sequence[PingRun | Following], signals: AsyncIterator[int]) -> None:
     """Ping all hosts side by side, until all are done or somebody presses ^C."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_stop_at_signal, runs, signals, nursery.cancel_scope)
@@ -170,95 +209,11 @@ async def _ping_all(runs: list["_Run"], signals: AsyncIterator[int]) -> None:
         nursery.cancel_scope.cancel()
 
 
-async def _stop_at_signal(runs: list["_Run"], signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+async def _stop_at_signal(
+    runs: Sequence[PingRun | Following], signals: AsyncIterator[int], scope: trio.CancelScope
+) -> None:
     with trio.CancelScope() as waiting:
         await cancel_at_next_signal(signals, waiting)
     for one in runs:
         one.stop()
     await cancel_at_next_signal(signals, scope)
-
-
-def _schedule(arguments: argparse.Namespace) -> Schedule:
-    """When to send: `-f` before `-A` before `--poisson`."""
-    preload: int = arguments.preload
-    if arguments.flood:
-        return flood(preload=preload)
-    if arguments.adaptive:
-        return Adaptive(arguments.interval, preload=preload)
-    if arguments.poisson:
-        return Poisson(arguments.interval, random.SystemRandom().random, preload=preload)
-    return Fixed(arguments.interval, preload=preload)
-
-
-class _Run:
-    """One host's run."""
-
-    def __init__(self, host: str, prober: Prober, arguments: argparse.Namespace, tap: Tap | None, looks: Looks) -> None:
-        self._host = host
-        self._look = looks.follow(host, prober)
-        self._is_live = looks.is_live
-        self._prober = prober
-        self._schedule = _schedule(arguments)
-        self._count: int | None = arguments.count
-        self._wait: float = arguments.wait
-        self._deadline: float = arguments.deadline
-        self._quiet: bool = arguments.quiet or arguments.flood
-        self._verbose: bool = arguments.verbose
-        self._every: float | None = arguments.every
-        self._tap = tap
-        self._out: EventsOut | None = events_out(host, arguments)
-
-    @property
-    def is_good(self) -> bool:
-        """Whether the exit code may be 0, by iputils' rule."""
-        wanted = self._count if self._count is not None and self._deadline < math.inf else 1
-        return self._prober.summary().received >= wanted
-
-    async def ping(self) -> None:
-        """Send all probes and wait for what comes back."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._stop_in_time)
-            await self._prober.run(
-                self._schedule,
-                count=self._count,
-                wait=self._wait,
-                every=self._every,
-                on_event=self._tell,
-                on_datagram=self._tap,
-            )
-            nursery.cancel_scope.cancel()
-
-    async def _stop_in_time(self) -> None:
-        await trio.sleep(self._deadline)
-        self._prober.stop()
-
-    def stop(self) -> None:
-        """Send no more, and come to the summary."""
-        self._prober.stop()
-
-    def _tell(self, event: Event) -> None:
-        self._look(event)
-        if self._out is not None:
-            self._out.tell(event)
-        elif not self._is_live:
-            self._print(event)
-
-    def _print(self, event: Event) -> None:
-        match event:
-            case Start():
-                print(headline(self._host, event), flush=True)
-            case ReplyRecord() | Corrupted():
-                if not self._quiet:
-                    print(reply_line(self._host, self._prober.peer, event), flush=True)
-            case Lost() | Refused():
-                if self._verbose and not self._quiet:
-                    print(missing_line(event, self._wait), flush=True)
-            case _:
-                pass
-
-    def end(self) -> None:
-        """Print what stands at the end."""
-        if self._out is None:
-            print("\n".join(report(self._host, self._prober.summary())), flush=True)
-        else:
-            self._out.end(self._prober.summary())

@@ -5,7 +5,6 @@ import contextlib
 import functools
 import operator
 import random
-import sys
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -27,7 +26,10 @@ from ._arguments import (
 )
 from ._chaos import add_chaos, add_seed, announce, faults_on_sockets
 from ._figures import Figures, figures_of, report
+from ._figures_out import server_figures
 from ._keys import add_key_file, keys_from, names_of, reload_keys
+from ._logs import add_log_format, begin_logs, say
+from ._metrics import add_metrics, showing_metrics
 from ._orders import Orders, orders_from_user
 from ._pipe import ToParent, orders_from_parent
 from ._workers import MOST_WORKERS, supervise
@@ -80,6 +82,8 @@ def add_to(commands: SubParsers) -> None:
         metavar="RATE",
         help="requests a second from all sources together (default: %(default)s)",
     )
+    add_metrics(parser)
+    add_log_format(parser)
     # What a parent says to its workers, and nobody else.
     parser.add_argument("--as-worker", action="store_true", help=argparse.SUPPRESS)
     parser.set_defaults(run=run)
@@ -87,13 +91,16 @@ def add_to(commands: SubParsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until told to stop."""
+    begin_logs(arguments.log_format)
     if arguments.as_worker:
         return _run_as_worker(arguments)
     if PROFILES[arguments.profile]().verified == "weak":
         line = f"profile {arguments.profile}, verified: weak: anyone may forge it; not for the Internet"
-        print(line, file=sys.stderr)
-    announce(arguments)
+        say(line, arguments.log_format)
+    announce(arguments, functools.partial(say, log_format=arguments.log_format))
     if arguments.workers > 1:
+        if arguments.metrics is not None:
+            raise BadInput("--metrics shows the counters of one process, expected no --workers beside it")
         trio.run(supervise, arguments, ToUser())
     else:
         trio.run(_serve_as_asked, arguments, ToUser(), orders_from_user)
@@ -169,7 +176,8 @@ async def _serve(
         except ValueError as exc:  # keys for a format that has no room for their tags
             raise BadInput(str(exc)) from None
         # From here on; a name that takes long to resolve is interrupted as any program is.
-        async with open_orders(reloads=arguments.key_file is not None) as orders:
+        reloads = arguments.key_file is not None
+        async with open_orders(reloads=reloads) as orders, _showing_metrics(server, arguments):
             nursery.start_soon(_reload_keys, server, orders, arguments, voice)
             voice.accepting(keys)
             voice.listening(server.addresses)
@@ -189,6 +197,14 @@ async def _reload_keys(server: Server, orders: Orders, arguments: argparse.Names
 
 def _limit_of(per_source: float | None, overall: float | None) -> RateLimit | None:
     return None if per_source is overall is None else RateLimit(per_source=per_source, overall=overall)
+
+
+def _showing_metrics(server: Server, arguments: argparse.Namespace) -> contextlib.AbstractAsyncContextManager[None]:
+    return showing_metrics(
+        arguments.metrics,
+        lambda: server_figures(server.statistics()),
+        functools.partial(say, log_format=arguments.log_format),
+    )
 
 
 async def _drain(server: Server, orders: Orders) -> None:

@@ -1,10 +1,12 @@
 """The UDP adapter: the only place that knows sockets. It knows no protocol."""
 
+from ._abilities import Abilities, find_abilities
 from ._address import Address, loopback_of, normalise, to_sockaddr
 from ._ancillary import Ancillary, Hint
 from ._batch import Batch, Datagram, Outgoing, PortableTransport, Transport, TrioTransport
 from ._kernel import KernelTransport, open_transport
 from ._mmsg import BATCH
+from ._options import NO_OPTIONS, SocketOptions
 from ._pcapng import capture_header, capture_packet, ip_packet, udp_body
 from ._resolve import resolve
 from ._socket import open_client_socket, open_server_socket, open_server_sockets
@@ -12,6 +14,8 @@ from ._stamps import StampingTransport
 
 __all__ = [
     "BATCH",
+    "NO_OPTIONS",
+    "Abilities",
     "Address",
     "Ancillary",
     "Batch",
@@ -20,11 +24,13 @@ __all__ = [
     "KernelTransport",
     "Outgoing",
     "PortableTransport",
+    "SocketOptions",
     "StampingTransport",
     "Transport",
     "TrioTransport",
     "capture_header",
     "capture_packet",
+    "find_abilities",
     "ip_packet",
     "loopback_of",
     "normalise",

@@ -53,8 +53,8 @@ class KernelTransport(PortableTransport):
         self._backlog: list[Datagram] = []
         """What has been read and is for the next batch, because it came in one piece with this one: at most 64 runs."""
         self._read_control: Callable[[bytes], tuple[Ancillary, int]] = _CONTROLS.__getitem__
-        self._sends_runs = _has_option(sock, UDP_SEGMENT, 0)
-        _has_option(sock, UDP_GRO, 1)
+        self._sends_runs = has_option(sock, UDP_SEGMENT, 0)
+        has_option(sock, UDP_GRO, 1)
 
     def stamp_arrivals(self) -> None:
         """See `Transport.stamp_arrivals`. A run has one time, that of its first datagram."""
@@ -215,7 +215,7 @@ def _runs(outgoing: Sequence[Outgoing], longest: int) -> list[list[Outgoing]]:
     return runs
 
 
-def _has_option(sock: socket.socket, option: int, value: int) -> bool:
+def has_option(sock: socket.socket, option: int, value: int) -> bool:
     try:
         sock.setsockopt(socket.IPPROTO_UDP, option, value)
     except OSError:

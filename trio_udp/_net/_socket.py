@@ -20,6 +20,7 @@ import trio
 
 from . import _ancillary as anc
 from ._address import Address, to_sockaddr
+from ._options import NO_OPTIONS, SocketOptions, apply, binds, local_address
 
 RECEIVE_BUFFER: Final = 4 * 1024 * 1024
 """Bytes asked for. Measured: the usual default of 212,992 holds 256 small datagrams."""
@@ -46,10 +47,6 @@ makes the socket look readable for ever. Theirs report ICMP errors as the kernel
 _WILDCARD: Final[dict[socket.AddressFamily, list[_Option]]] = {
     socket.AF_INET: [(socket.IPPROTO_IP, anc.IP_PKTINFO, 1)],
     socket.AF_INET6: [(socket.IPPROTO_IPV6, anc.IPV6_RECVPKTINFO, 1)],
-}
-_ANY: Final = {
-    socket.AF_INET: Address("0.0.0.0", 0),  # noqa: S104 - a client does not know yet which route it will take
-    socket.AF_INET6: Address("::", 0),
 }
 
 
@@ -126,11 +123,14 @@ def _share_port(sock: trio.socket.SocketType) -> None:
     sock.setsockopt(socket.SOL_SOCKET, option, 1)
 
 
-async def open_client_socket(servers: list[Address], *, connect: bool) -> trio.socket.SocketType:
+async def open_client_socket(
+    servers: list[Address], *, connect: bool, options: SocketOptions = NO_OPTIONS
+) -> trio.socket.SocketType:
     """A socket that can send to all these servers, from a port of its own; IPv4 and IPv6 share one socket.
 
     Connected to the one server if asked to, which makes the kernel drop what others send; bound to all our addresses
-    otherwise, which leaves the check, and the count, to us.
+    otherwise, or to the one of the options, which leaves the check, and the count, to us. `OSError` where the options
+    cannot be had.
     """
     family = socket.AF_INET6 if any(server.family == socket.AF_INET6 for server in servers) else socket.AF_INET
     sock = trio.socket.socket(family, socket.SOCK_DGRAM)
@@ -140,10 +140,11 @@ async def open_client_socket(servers: list[Address], *, connect: bool) -> trio.s
         # A dual-stack socket takes IPv4's options beside its own.
         for kind in {family, socket.AF_INET}:
             _wish(sock, _EVERY_SOCKET[kind] + _CLIENT[kind] + (_ERROR_QUEUE[kind] if is_kernel_socket(sock) else []))
+        apply(sock, options, {family, socket.AF_INET})
+        if binds(options) or not connect:
+            await sock.bind(to_sockaddr(local_address(options, family), family))
         if connect:
             await sock.connect(to_sockaddr(servers[0], family))
-        else:
-            await sock.bind(to_sockaddr(_ANY[family], family))
     return sock
 
 

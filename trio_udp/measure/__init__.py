@@ -4,16 +4,21 @@
         summary = await prober.run(Fixed(0.001), count=1000)
     print(summary.lost_upstream, summary.rtt.p99_ns)
 
-The command `ping` is a thin layer over this. All but `_prober`, `_timer` and `_calibrate` is arithmetic.
+The command `ping` is a thin layer over this. All but `_prober`, `_timer`, `_calibrate` and `_examine` is
+arithmetic.
 """
 
 from ._calibrate import noise_floor
 from ._capture import Captured, pcapng_header, pcapng_packet
 from ._compare import CONFIDENCE, Between, Comparison, Figure, Sample, compare, percentile, proportion
 from ._csv import CSV_COLUMNS, CsvWriter
+from ._doctor import Finding, State
+from ._examine import examine
 from ._irtt import IrttRun
 from ._ndjson import STREAM_VERSION, BadLine, Line, Lines, from_json, json_schema, to_json
+from ._objectives import METRICS, Condition, parse_condition
 from ._prober import DEFAULT_SIZE, DEFAULT_WAIT, Prober, open_prober
+from ._ranking import rank_paths
 from ._recordings import Recording, TakesEvents, runs_of
 from ._records import (
     ClockOffset,
@@ -42,6 +47,7 @@ __all__ = [
     "CSV_COLUMNS",
     "DEFAULT_SIZE",
     "DEFAULT_WAIT",
+    "METRICS",
     "STREAM_VERSION",
     "Adaptive",
     "BadLine",
@@ -49,6 +55,7 @@ __all__ = [
     "Captured",
     "ClockOffset",
     "Comparison",
+    "Condition",
     "Corrupted",
     "CsvWriter",
     "Direction",
@@ -56,6 +63,7 @@ __all__ = [
     "Duplicate",
     "Event",
     "Figure",
+    "Finding",
     "Fixed",
     "Interval",
     "IrttRun",
@@ -76,19 +84,23 @@ __all__ = [
     "Skipped",
     "Stamps",
     "Start",
+    "State",
     "Summary",
     "TakesEvents",
     "Variation",
     "compare",
+    "examine",
     "flood",
     "from_json",
     "json_schema",
     "noise_floor",
     "open_prober",
+    "parse_condition",
     "pcapng_header",
     "pcapng_packet",
     "percentile",
     "proportion",
+    "rank_paths",
     "runs_of",
     "to_json",
 ]

@@ -16,7 +16,16 @@ import trio
 
 from .._endpoint import Endpoint
 from .._keys import Key
-from .._net import Address, Datagram, loopback_of, normalise, open_client_socket, resolve
+from .._net import (
+    NO_OPTIONS,
+    Address,
+    Datagram,
+    SocketOptions,
+    loopback_of,
+    normalise,
+    open_client_socket,
+    resolve,
+)
 from .._random import RandomBytes, random_source
 from ..proto import INSTANCE_SIZE, MAX_SEQUENCE, REPORT, TU1, DropReason, Probe, ProbeProtocol, Profile
 from ._capture import Captured
@@ -58,6 +67,7 @@ async def open_prober(
     key: Key | None = None,
     # What to send
     size: int = DEFAULT_SIZE,
+    options: SocketOptions = NO_OPTIONS,
 ) -> AsyncIterator["Prober"]:
     """Open a prober for the first address of a host: one path is measured, not several. The block's end closes it.
 
@@ -69,11 +79,12 @@ async def open_prober(
         key: vouches for probes and replies; what comes without its tag is dropped as `bad_seal`. `TU1` only.
         size: bytes in each probe behind the format's own header, the last ones at random. As in `ping`, what it takes
             to measure is among them: below 52 bytes servers are not asked, and nothing is known about directions.
+        options: what the socket is to be: its source address and port, interface, hop limit, traffic class.
 
     Raises:
         ValueError: an argument makes no sense.
         socket.gaierror: the name has no address.
-        OSError: no socket could be opened.
+        OSError: no socket could be opened, or not with these options.
     """
     profile = profile or TU1()
     if not 1 <= port <= 65_535:
@@ -84,7 +95,7 @@ async def open_prober(
         profile, peer, random=random_bytes(INSTANCE_SIZE), size=size, seal=None if key is None else key.seal
     )
     # Not connected, so that what strangers send is seen, counted and reported.
-    endpoint = Endpoint(await open_client_socket([peer], connect=False), stamps=True)
+    endpoint = Endpoint(await open_client_socket([peer], connect=False, options=options), stamps=True)
     try:
         yield Prober(endpoint, protocol, peer, size=size, random_bytes=random_bytes)
     finally:

@@ -1,0 +1,30 @@
+"""`doctor`: a line for each finding, or a JSON object, and never a bad exit code for a bad host."""
+
+import json
+
+from trio_udp.measure import State
+
+from .command import run_command
+
+
+async def test_each_finding_is_a_line() -> None:
+    """Its state first."""
+    code, out, err = await run_command("doctor")
+    assert (code, err) == (0, [])
+    assert len(out) == 10
+    assert {line.split()[0] for line in out} <= set(State)
+    assert all(": " in line and " — " in line for line in out)
+
+
+async def test_programs_get_json() -> None:
+    """The fields of `Finding`."""
+    code, out, _ = await run_command("doctor", "--json")
+    assert code == 0
+    findings = [json.loads(line) for line in out]
+    assert {tuple(finding) for finding in findings} == {("name", "state", "what", "meaning", "advice")}
+
+
+async def test_a_bad_argument_is_exit_code_2() -> None:
+    """As everywhere."""
+    code, out, err = await run_command("doctor", "127.0.0.1")
+    assert (code, out, len(err)) == (2, [], 1)

@@ -1,0 +1,153 @@
+"""The letters of iputils: what they mean for the schedule, the socket and the lines."""
+
+import argparse
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from trio.testing import MockClock
+
+from trio_udp import Address, SocketOptions
+from trio_udp._cli import _parser
+from trio_udp._cli._arguments import BadInput, seconds_in
+from trio_udp._cli._fingers import Fingers, socket_options
+from trio_udp._cli._ping_run import _schedule
+from trio_udp.measure import Adaptive, Fixed, Progress
+
+from ..measure.records import reply_record
+from .command import run_command
+from .test_objectives import echo, every_other
+from .test_ping import ping_code
+
+
+def typed(*words: str) -> argparse.Namespace:
+    """A command line, read."""
+    return _parser().parse_args(["ping", *words, "127.0.0.1"])
+
+
+@given(st.integers(1, 10**6), st.sampled_from([("ns", 9), ("us", 6), ("µs", 6), ("ms", 3), ("s", 0), ("", 0)]))
+def test_times_are_seconds_or_have_a_unit(figure: int, unit: tuple[str, int]) -> None:
+    """`0.2` and `200ms` are the same."""
+    name, exponent = unit
+    assert seconds_in(f"{figure}{name}") == pytest.approx(figure / 10**exponent)
+
+
+@pytest.mark.parametrize("text", ["", "ms", "1m", "1 h", "1e", "s1", "1mss"])
+async def test_a_time_that_is_none_is_refused(text: str) -> None:
+    """With the value, in one line."""
+    code, out, err = await run_command("ping", "-c", "1", "-i", text)
+    assert (code, out) == (2, [])
+    said = f"expected a number of seconds, 0.0001 or more, got {text!r}"
+    assert err == [f"trio_udp ping: argument -i/--interval: {said} (see --help)"]
+
+
+def test_letters_choose_the_schedule() -> None:
+    """`-f` has a pace of its own unless `-i` gives one, as in iputils."""
+    start = Progress(0, 0, 0, None, None)
+    assert isinstance(_schedule(typed()), Fixed)
+    assert _schedule(typed()).slot == 1_000_000_000
+    assert _schedule(typed("-i", "20ms")).slot == 20_000_000
+    assert isinstance(_schedule(typed("-A")), Adaptive)
+    assert _schedule(typed("-f")).slot == 10_000_000
+    assert isinstance(_schedule(typed("-f")), Adaptive)
+    assert isinstance(_schedule(typed("-f", "-i", "0.5")), Fixed)
+    for letters in ([], ["-A"], ["-f"]):
+        schedule = _schedule(typed("-l", "3", *letters))
+        assert [schedule.next_due(start._replace(number=number)) for number in range(3)] == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        ([], SocketOptions()),
+        (["-I", "127.0.0.1"], SocketOptions(source="127.0.0.1")),
+        (["-I", "::1"], SocketOptions(source="::1")),
+        (["-I", "eth0"], SocketOptions(interface="eth0")),
+        (["-t", "3"], SocketOptions(hop_limit=3)),
+        (["-Q", "184"], SocketOptions(traffic_class=0xB8)),
+        (["-Q", "0xB8"], SocketOptions(traffic_class=0xB8)),
+        (["-Q", "ef"], SocketOptions(traffic_class=0xB8)),
+        (["-Q", "AF21"], SocketOptions(traffic_class=18 << 2)),
+        (["-Q", "cs1"], SocketOptions(traffic_class=8 << 2)),
+        (["-M", "do"], SocketOptions(path_mtu="do")),
+    ],
+)
+def test_letters_choose_the_socket(words: list[str], options: SocketOptions) -> None:
+    """`-I` takes both, an address or a name."""
+    assert socket_options(typed(*words)) == options
+
+
+def test_an_interface_with_a_name_too_long_is_bad_input() -> None:
+    """What was expected, and what came."""
+    with pytest.raises(BadInput, match="argument -I: expected the interface's name to have 1 to 15 bytes"):
+        socket_options(typed("-I", "x" * 16))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["-I", "198.51.100.7"], "cannot send from '198.51.100.7': it is not an address of this host"),
+        (["-I", "::1"], "cannot send from '::1': it is not of the host's address family"),
+        (["-Q", "256"], "expected 0 to 255, 0x0 to 0xff, or a DSCP such as ef, got '256'"),
+        (["-Q", "af51"], "got 'af51'"),
+        (["-t", "0"], "expected a whole number, 1 to 255, got '0'"),
+        (["-M", "maybe"], "invalid choice: 'maybe'"),
+    ],
+)
+async def test_what_cannot_be_is_one_line_and_exit_code_2(words: list[str], said: str) -> None:
+    """For the system's refusals too."""
+    code, out, err = await run_command("ping", "-c", "1", *words, "127.0.0.1")
+    assert (code, out, len(err)) == (2, [], 1)
+    assert said in err[0]
+
+
+def shown(*words: str, sequences: tuple[int, ...] = (1,), due: tuple[int, ...] = ()) -> str:
+    """What is written when probes are due after so many were sent, and then replies come."""
+    written: list[str] = []
+    fingers = Fingers(typed(*words), Fixed(1.0), written.append)
+    for number in due:
+        fingers.schedule.next_due(Progress(number, 0, 0, None, None))
+        fingers.schedule.skip(0, 0)
+    for sequence in sequences:
+        fingers.show_reply("LINE", reply_record(sequence=sequence, received_at_ns=1_234_567_890_123))
+    return "".join(written)
+
+
+def test_letters_dress_the_lines() -> None:
+    """The time before, the bell behind; quiet is quiet."""
+    assert shown() == "LINE\n"
+    assert shown("-D") == "[1234.567890] LINE\n"
+    assert shown("-a") == "LINE\a\n"
+    assert shown("-q", "-a", "-D", "-O", due=(0, 1)) == ""
+    assert shown("-f", due=(0, 1), sequences=(1,)) == "..\b \b"
+    assert shown("-O", due=(0, 1)) == "no answer yet for icmp_seq=1\nLINE\n"
+    assert re.fullmatch(r"\[\d+\.\d{6}\] no answer yet for icmp_seq=1\n", shown("-O", "-D", due=(1,), sequences=()))
+
+
+def test_numeric_shows_no_names() -> None:
+    """The address instead."""
+    peer = Address("127.0.0.1", 1)
+    assert Fingers(typed("-n"), Fixed(1.0), print).name("localhost", peer) == "127.0.0.1"
+    assert Fingers(typed(), Fixed(1.0), print).name("localhost", peer) == "localhost"
+
+
+async def test_outstanding_probes_are_told_when_the_next_is_sent(
+    autojump_clock: MockClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those that were answered are not."""
+    every_other.probes = 0  # type: ignore[attr-defined]  # a counter
+    assert (await ping_code(every_other, count=5, outstanding=True))[0] == 0
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("no answer yet")]
+    assert told == ["no answer yet for icmp_seq=2", "no answer yet for icmp_seq=4"]
+
+
+async def test_a_flood_leaves_a_dot_for_each_probe_without_reply(
+    autojump_clock: MockClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A dot for each, less one for each reply."""
+    every_other.probes = 0  # type: ignore[attr-defined]  # a counter
+    assert (await ping_code(every_other, count=6, flood=True))[0] == 0
+    dots = capsys.readouterr().out.splitlines()[1]
+    assert (dots.count("."), dots.count("\b \b")) == (6, 3)
+    assert (await ping_code(echo, count=6, adaptive=True, interval=9.0)) == (0, 0.0)

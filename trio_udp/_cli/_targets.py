@@ -1,0 +1,115 @@
+"""Whom `ping` is to ask: hosts, files of hosts, all addresses of a name, and one host from many ports."""
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final, TextIO
+
+from .._net import resolve
+from ._arguments import BadInput, explain, number, seconds_in
+
+MOST_TARGETS: Final = 1024
+"""Each has a socket and a timer, and a process may usually have 1024 descriptors, or a little more."""
+_LONGEST_LINE: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One path to measure."""
+
+    label: str
+    """What to call it."""
+    host: str
+    """The name or address to resolve."""
+    port: int
+    path: int = 0
+    """Which of several source ports, from 1 on; 0 if there is one only."""
+
+
+def add_targets(parser: argparse.ArgumentParser) -> None:
+    """Add `--hosts`, `--all-addresses`, `--resolve-every` and `--ports`."""
+    add = parser.add_argument
+    add("--hosts", dest="files", action="append", default=[], metavar="FILE", help="read hosts, one a line; - is stdin")
+    add("--all-addresses", action="store_true", help="ping each address that a name has, instead of the first")
+    ways = parser.add_mutually_exclusive_group()
+    ways.add_argument(
+        "--resolve-every",
+        type=number(seconds_in, 0.01, unit=" of seconds"),
+        metavar="SECONDS",
+        help="resolve names again, this often, and follow them",
+    )
+    ways.add_argument(
+        "--ports",
+        type=number(int, 2, MOST_TARGETS),
+        metavar="N",
+        help="from so many ports of ours, and rank them: routers choose paths by port",
+    )
+
+
+async def targets_of(arguments: argparse.Namespace) -> list[Target]:
+    """All of them, in order; empty if none is named. `BadInput` if there are too many, or a file is none of hosts."""
+    hosts = [*arguments.hosts]
+    for name in arguments.files:
+        hosts += _read_file(name)
+    targets = [Target(host, host, arguments.port) for host in hosts]
+    if arguments.all_addresses:
+        targets = [target for host in hosts for target in await _all_addresses(host, arguments)]
+    return spread(targets, arguments.ports)
+
+
+def spread(targets: list[Target], ports: int | None) -> list[Target]:
+    """Each from so many ports."""
+    if ports is not None:
+        paths = range(1, ports + 1)
+        targets = [Target(target.label, target.host, target.port, path) for target in targets for path in paths]
+    if len(targets) > MOST_TARGETS:
+        raise BadInput(f"expected at most {MOST_TARGETS} paths to measure, got {len(targets)}")
+    return targets
+
+
+async def _all_addresses(host: str, arguments: argparse.Namespace) -> list[Target]:
+    try:
+        addresses = await resolve(host, arguments.port, arguments.family)
+    except OSError as exc:
+        raise explain(exc, host, arguments.port) from None
+    return [
+        Target(address.host if address.host == host else f"{host}/{address.host}", address.host, arguments.port)
+        for address in addresses
+    ]
+
+
+def _read_file(name: str) -> list[str]:
+    try:
+        if name == "-":
+            return list(_hosts_in(sys.stdin, "standard input"))
+        with open(name, encoding="utf-8") as file:
+            return list(_hosts_in(file, name))
+    except (OSError, UnicodeDecodeError) as exc:
+        why = exc.strerror if isinstance(exc, OSError) else "it is no text in UTF-8"
+        raise BadInput(f"cannot read hosts from {name!r}: {why}") from None
+
+
+def _hosts_in(file: TextIO, name: str) -> Iterator[str]:
+    """One a line; what is behind a # is a comment."""
+    found = 0
+    for at, line in _lines(file):
+        words = line.partition("#")[0].split()
+        if not words:
+            continue
+        found += 1
+        if len(words) > 1 or len(line) > _LONGEST_LINE:
+            raise BadInput(f"expected one host a line, got {line.strip()[:60]!r} in line {at} of {name}")
+        if found > MOST_TARGETS:
+            raise BadInput(f"expected at most {MOST_TARGETS} hosts, got more in {name}")
+        yield words[0]
+    if not found:
+        raise BadInput(f"expected a host in {name}, got none")
+
+
+def _lines(file: TextIO) -> Iterable[tuple[int, str]]:
+    """Cut where they are longer than any host, so that no line fills the memory."""
+    at = 0
+    while line := file.readline(_LONGEST_LINE + 2):
+        at += 1
+        yield at, line
