@@ -16,7 +16,7 @@ BAD = [
     (["dance"], "'dance'"),
     (["ping", "-c", "0", "h"], "expected a whole number, 1 or more, got '0'"),
     (["ping", "-c", "x", "h"], "expected a whole number, 1 or more, got 'x'"),
-    (["ping", "-i", "0", "h"], "expected a number of seconds, 0.001 or more, got '0'"),
+    (["ping", "-i", "0", "h"], "expected a number of seconds, 0.0001 or more, got '0'"),
     (["ping", "-i", "inf", "h"], "got 'inf'"),
     (["ping", "-W", "nan", "h"], "got 'nan'"),
     (["ping", "-w-1", "h"], "got '-1'"),

@@ -70,6 +70,15 @@ def test_a_server_that_lost_count_names_only_what_came() -> None:
     assert directions.latest.state == 2
 
 
+def test_what_was_named_upstream_is_unknown_once_the_server_has_lost_count() -> None:
+    """It may have arrived after the last word of the count that is lost."""
+    directions = Directions()
+    directions.tell(word(1, 3), 1)
+    assert (directions.lose(2), directions.lose(3)) == (UP, DOWN)
+    directions.tell(word(5, state=2), 1)
+    assert counts(directions) == (0, 1, 1)
+
+
 def test_replies_are_numbered_by_the_servers_count() -> None:
     """So copies are told from new ones, for each state by itself, of which a few are remembered."""
     directions = Directions()

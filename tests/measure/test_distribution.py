@@ -1,4 +1,4 @@
-"""Percentiles: exact while there are few, right to three digits when there are many, and of bounded size."""
+"""Percentiles: exact while there are few, right to half a percent when there are many, and of bounded size."""
 
 import math
 import statistics
@@ -45,14 +45,14 @@ def test_percentiles_of_few_are_exact(values: list[int]) -> None:
 
 @given(times, st.integers(0, 20))
 @example([1023, 1024, 1025, -2000, 0], 0)
-def test_percentiles_of_many_are_right_to_three_digits(values: list[int], exact: int) -> None:
+def test_percentiles_of_many_are_right_to_half_a_percent(values: list[int], exact: int) -> None:
     """Whenever the buckets were begun with."""
     found = collected(values, exact)
     assert found.is_exact == (len(values) <= exact)
     for value, share in ((found.p50_ns, 0.5), (found.p90_ns, 0.9), (found.p99_ns, 0.99), (found.p999_ns, 0.999)):
         truth = nearest_rank(values, share)
         assert value is not None
-        assert abs(value - truth) <= abs(truth) / 1000
+        assert abs(value - truth) <= abs(truth) / 256
 
 
 def test_a_value_may_be_counted_many_times_at_once() -> None:
@@ -66,13 +66,13 @@ def test_a_value_may_be_counted_many_times_at_once() -> None:
 
 
 def test_buckets_are_bounded_however_many_values_there_are() -> None:
-    """Less than 64 times 1024, for whatever 64 bits can say."""
+    """128 for each doubling, for whatever 64 bits can say."""
     collector = Collector(exact=0)
     for value in range(0, 10**9, 9_999):
         collector.add(value)
     assert collector.result().count == 100_011
     assert collector._buckets is not None
-    assert len(list(collector._buckets.ascending())) < 22 * 1024
+    assert len(list(collector._buckets.ascending())) < 30 * 128
     assert len(collector._values) == 0
 
 

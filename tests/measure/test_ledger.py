@@ -191,6 +191,15 @@ def test_late_probes_and_missed_slots_count_from_when_they_were_due() -> None:
     assert (corrected.count, corrected.min_ns, corrected.max_ns) == (4, 1600, 4600)
 
 
+def test_many_replies_are_summed_up_on_the_way() -> None:
+    """Not all at the end of an endless run."""
+    ledger = Ledger(slot=SLOT)
+    for number in range(1, 601):
+        hear(ledger, sent(ledger, number))
+    assert len(ledger._measured) < 256
+    assert sums(ledger).rtt.count == sums(ledger).rtt_corrected.count == 600
+
+
 def test_a_long_gap_costs_no_memory() -> None:
     """A million slots are told by a thousand values."""
     ledger = Ledger(slot=SLOT)

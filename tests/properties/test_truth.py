@@ -263,6 +263,7 @@ def _check_events(events: list[Event], found: Summary) -> None:
 
 @given(faults, st.floats(0, 1))
 @example(EVERYTHING, 0.5)
+@example(Faults(0.3, 0.0, 0.3, 0.3, 0.3, 38, 38), 0.9882315220976741)
 def test_a_server_that_restarts_makes_directions_unknown_and_never_wrong(plan: Faults, when: float) -> None:
     """What it has forgotten nobody can know: but what is named is true."""
     net = SimNet(plan.seed)

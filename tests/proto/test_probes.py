@@ -51,9 +51,11 @@ def test_an_answer_belongs_to_its_probe(size: int) -> None:
     again = one.match_untrusted(reflected(datagram), PEER)
     assert isinstance(again, Heard)
     assert again.is_right
+    probe.owner = probe
     for number in (2, 3):
         one.close(one.open(number, bytes(one.payload_size), bytes([number] * 8))[0])
     assert one.match_untrusted(reflected(datagram), PEER) is DropReason.UNKNOWN_REQUEST
+    assert probe.owner is None  # no circle is left for the garbage collector
 
 
 def test_every_byte_of_the_payload_is_compared() -> None:

@@ -38,7 +38,7 @@ from ._looks import Looks, add_looks
 from ._ping_report import headline, missing_line, noise_line, reply_line, report
 from ._signals import cancel_at_next_signal
 
-_LEAST_INTERVAL: Final = 0.00001
+_LEAST_INTERVAL: Final = 0.0001
 _LONGEST_WAIT: Final = 3600.0
 _EMBEDDED_HOST: Final = "127.0.0.1"
 

@@ -24,6 +24,8 @@ _OPT_TSONLY: Final = 1 << 11
 _STAMPS: Final = _TX_SOFTWARE | _RX_SOFTWARE | _SOFTWARE | _OPT_ID | _OPT_TSONLY
 _KEPT: Final = 65_536
 """Departures that nobody has asked for yet."""
+_ROOM: Final = 2048
+"""Bytes of room for a datagram that comes, unless longer ones are sent: it is made anew for each, so not 64 KiB."""
 _QUOTE: Final = 2048
 """Bytes of a datagram that an ICMP error quotes, at most."""
 _QUEUE: Final = getattr(socket, "MSG_ERRQUEUE", 0)
@@ -34,6 +36,7 @@ class StampingTransport(PortableTransport):
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
+        self._largest = _ROOM
         self._departures: dict[int, int] = {}
         self._first = 0
         """Which of our numbers is the kernel's 0."""
@@ -54,6 +57,7 @@ class StampingTransport(PortableTransport):
         return self._departures.pop(number, None)
 
     def _send_nowait(self, data: bytes, sockaddr: SockAddr | None, source: str | None) -> None:
+        self._largest = max(self._largest, len(data) + 1)  # no reply is longer than its request
         try:
             super()._send_nowait(data, sockaddr, source)
         except OSError:

@@ -55,7 +55,7 @@ class Directions:
         if self.latest is None:
             self._is_complete = times.memory >= since_first
         elif times.state != self.latest.state:
-            self._is_complete = False
+            self.doubt()
         before = self.latest
         is_known = before is not None and times.state in (before.state, *self._replies)
         if before is None or not is_known or (times.state == before.state and times.received >= before.received):
@@ -67,6 +67,15 @@ class Directions:
             self._reordered += arrival is Arrival.REORDERED
         self._reconsider()
         return arrival
+
+    def doubt(self) -> None:
+        """The server has lost count: what it did not know may have arrived after its last word that we had."""
+        self._is_complete = False
+        for sequence, direction in self._lost.items():
+            if direction is Direction.UPSTREAM:
+                self.counts[direction] -= 1
+                self.counts[Direction.UNKNOWN] += 1
+                self._lost[sequence] = Direction.UNKNOWN
 
     def lose(self, sequence: int, *, never_left: bool = False) -> Direction:
         """Count a probe as lost; on which way, as far as is known by now."""

@@ -1,28 +1,28 @@
 """Percentiles of any number of times in bounded memory.
 
-Up to `EXACT` of them are kept, and the percentiles are exact. Then they go into buckets that grow with the value, a
-thousand for each doubling, so that every percentile is right to three digits: the scheme of HdrHistogram.
+Up to `EXACT` of them are kept, and the percentiles are exact. Then they go into buckets that grow with the value, 128
+for each doubling, so that every percentile is right to half a percent: the scheme of HdrHistogram.
 """
 
 import math
 from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from ._records import Distribution
 
-EXACT: Final = 32_768
-"""Times kept one by one: a quarter of a MiB."""
-_DIGITS: Final = 10
-"""Bits of a value that decide which bucket it is in: an error of one in a thousand."""
+EXACT: Final = 8192
+"""Times kept one by one: 64 KiB. A prober has fourteen such collections."""
+_DIGITS: Final = 8
+"""Bits of a value that decide which bucket it is in: an error of one in 256 at most."""
 _TOGETHER: Final = 512
 """Times summed up at once."""
 _PERCENTILES: Final = {"p50_ns": 0.5, "p90_ns": 0.9, "p99_ns": 0.99, "p999_ns": 0.999}
 
 
 class Buckets:
-    """How many values are in each bucket. Of bounded size: 1024 for each doubling, of which 64 bits have 64."""
+    """How many values are in each bucket. Of bounded size: 128 for each doubling, of which 64 bits have 64."""
 
     def __init__(self) -> None:
         self._counts: Counter[int] = Counter()
@@ -73,8 +73,17 @@ class Collector:
         if len(self._waiting) >= _TOGETHER:
             self._fold()
 
+    def extend(self, values: Iterable[int]) -> None:
+        """Take many."""
+        self._waiting += values
+        if len(self._waiting) >= _TOGETHER:
+            self._fold()
+
     def add_many(self, value: int, count: int) -> None:
         """Take a time that often, at least once."""
+        if count == 1:
+            self.add(value)
+            return
         self._fold()
         if count > max(self._exact - self._count, 0):
             self._summarise([value], count)

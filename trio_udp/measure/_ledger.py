@@ -5,6 +5,7 @@ Arithmetic: probes, answers and clock readings come in, events come out, and at 
 else.
 """
 
+import operator
 from collections import Counter
 from collections.abc import Mapping
 from typing import Final
@@ -32,6 +33,8 @@ from ._records import (
 from ._timing import Readings, Timing, timing_of
 
 _PARTS: Final = ("total", "client_queue", "network", "server", "wake_up")
+_TOGETHER: Final = 256
+"""Replies whose times are added to the sums at once: for each by itself there is no time at 200 µs a probe."""
 _MOST_IMAGINED: Final = 1024
 """Values that stand for the missed slots of one gap, however many those are."""
 _KEPT_AN_INTERVAL: Final = 4096
@@ -92,6 +95,8 @@ class Ledger:
         self._order = SequenceWindow()
         self._clock = OffsetEstimator()
         self._variations = {way: DelayVariation() for way in ("round_trip", "upstream", "downstream")}
+        self._measured: list[tuple[int, int, int, Timing, Times | None]] = []
+        """What is not in the sums yet: sequence, how late, slots missed, and the times."""
         self._rtt = Collector()
         self._corrected = Collector()
         self._parts = {name: Collector() for name in _PARTS}
@@ -137,6 +142,8 @@ class Ledger:
             first = entry.sent if self._first is None else self._first
             arrival = self._directions.tell(heard.times, readings.received - first, is_report=is_report)
         if is_report:
+            if heard.times is None:
+                self._directions.doubt()  # it has forgotten us
             return None
         is_good = heard.is_intact and heard.is_right
         if heard.kind is AnswerKind.REPLY and not is_good:
@@ -177,6 +184,7 @@ class Ledger:
 
     def interval(self, at_ns: int, elapsed_ns: int) -> Interval:
         """What happened since this was last asked."""
+        self._sum_up()
         now = (self.sent, self.received, self._fates["lost"])
         sent, received, lost = (after - before for after, before in zip(now, self._before, strict=True))
         found = Interval(
@@ -192,6 +200,7 @@ class Ledger:
 
     def summary(self, at_ns: int, elapsed_ns: int, hints: Mapping[str, int]) -> Summary:
         """The sums so far."""
+        self._sum_up()
         fates = self._fates
         answered = sum(fates[fate] for fate in (*_ANSWERED, "corrupted"))
         pending = self.sent - answered - fates["lost"]
@@ -298,32 +307,41 @@ class Ledger:
 
     def _measure(self, sequence: int, entry: Entry, timing: Timing, times: Times | None) -> None:
         self.rtt_max = max(self.rtt_max, timing.rtt)
-        self._stamps[timing.stamps] += 1
-        self._rtt.add(timing.rtt)
-        self._since.add(timing.rtt)
-        self._correct(entry, timing.rtt)
+        self._measured.append((sequence, entry.late, entry.missed, timing, times))
+        if len(self._measured) >= _TOGETHER:
+            self._sum_up()
+
+    def _sum_up(self) -> None:
+        """Add what was measured to the sums."""
+        measured, self._measured = self._measured, []
+        timings = [timing for _, _, _, timing, _ in measured]
+        rtts = [timing.rtt for timing in timings]
+        self._stamps.update(timing.stamps for timing in timings)
+        self._rtt.extend(rtts)
+        self._since.extend(rtts)
+        self._corrected.extend(timing.rtt + late for _, late, _, timing, _ in measured)
         for name, collector in self._parts.items():
-            value = getattr(timing, name)
-            if value is not None:
-                collector.add(value)
-        self._variations["round_trip"].add(sequence, timing.rtt)
-        if times is None:
-            return
+            collector.extend(value for value in map(operator.attrgetter(name), timings) if value is not None)
+        for sequence, late, missed, timing, times in measured:
+            if missed:
+                self._imagine(timing.rtt + late, missed)
+            self._variations["round_trip"].add(sequence, timing.rtt)
+            if times is not None:
+                self._compare_clocks(sequence, timing, times)
+
+    def _compare_clocks(self, sequence: int, timing: Timing, times: Times) -> None:
         self._variations["upstream"].add(sequence, times.arrived - timing.left_at)
         if times.turnaround is not None:
             self._variations["downstream"].add(sequence, timing.came_at - times.arrived - times.turnaround)
             self._clock.add(timing.left_at, times.arrived, times.turnaround, timing.came_at)
 
-    def _correct(self, entry: Entry, rtt: int) -> None:
-        """Add what would have been measured if every probe had left when it was due.
+    def _imagine(self, from_due: int, missed: int) -> None:
+        """Add what probes would have measured that should have left in the slots that were missed before this one.
 
-        That is: the time from when it was due; and for each slot that was missed before it, the time from that one, for
-        a reply could not have come before this one did.
+        Each from its own slot on, for its reply could not have come before this one's did.
         """
-        from_due = rtt + entry.late
-        self._corrected.add(from_due)
-        step = -(-entry.missed // _MOST_IMAGINED)
-        for slots in range(entry.missed, 0, -step) if entry.missed else ():
+        step = -(-missed // _MOST_IMAGINED)
+        for slots in range(missed, 0, -step):
             self._corrected.add_many(from_due + slots * self._slot, min(step, slots))
 
 

@@ -110,6 +110,8 @@ class Prober:
         self._waker: trio.CancelScope | None = None
         self._changed = trio.Event()
         """Set when a probe was opened or closed, and exchanged for a new one."""
+        self._is_awaited = 0
+        """By how many tasks."""
         self._reported = trio.Event()
 
     @property
@@ -407,13 +409,17 @@ class Prober:
         self._tell()
 
     def _tell(self) -> None:
-        if self._changed.statistics().tasks_waiting:
+        if self._is_awaited:
             self._changed.set()
 
     async def _wait_for_change(self) -> None:
         if self._changed.is_set():
             self._changed = trio.Event()
-        await self._changed.wait()
+        self._is_awaited += 1
+        try:
+            await self._changed.wait()
+        finally:
+            self._is_awaited -= 1
 
 
 class _Events:

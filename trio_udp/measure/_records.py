@@ -187,7 +187,7 @@ class Distribution:
     p99_ns: int | None = None
     p999_ns: int | None = None
     is_exact: bool = True
-    """Whether the percentiles are exact, and not rounded to three digits because there were so many."""
+    """Whether the percentiles are exact, and not right to half a percent because there were so many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

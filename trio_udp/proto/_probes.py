@@ -115,7 +115,8 @@ class ProbeProtocol:
         probe.payload = b""
         self._closed[probe.key] = probe
         if len(self._closed) > self._remembered:
-            self._closed.popitem(last=False)
+            _, forgotten = self._closed.popitem(last=False)
+            forgotten.owner = None  # who may know the probe: else both would wait for the garbage collector
 
     def receive_hint(self, quote: bytes, peer: Peer) -> Probe | None:
         """The open probe an ICMP error is about; None when it quotes none. ICMP may be forged."""
