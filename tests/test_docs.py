@@ -102,8 +102,9 @@ def skip_where_impossible(text: str) -> None:
                 probe.bind(("::1", 0))
         except OSError:
             pytest.skip("this block needs IPv6, which this host does not have")
-    if "OpenSSL" in text and importlib.util.find_spec("OpenSSL") is None:
-        pytest.skip("this block needs the package pyopenssl, which is not installed")
+    for word, module, package in (("OpenSSL", "OpenSSL", "pyopenssl"), ("--plot", "matplotlib", "matplotlib")):
+        if word in text and importlib.util.find_spec(module) is None:
+            pytest.skip(f"this block needs the package {package}, which is not installed")
     if re.search(r"\bss -", text) and shutil.which("ss") is None:
         pytest.skip("this block needs the command ss of iproute2, which this host does not have")
 

@@ -75,7 +75,7 @@ def arguments(**changes: object) -> argparse.Namespace:
         "port": 1060, "profile": "tu1", "adaptive": False, "flood": False, "preload": 1, "poisson": False,
         "noise": False, "quiet": False, "verbose": False, "family": socket.AF_UNSPEC, "key_file": None,
         "chaos": None, "chaos_up": None, "chaos_down": None,
-        "json": False, "csv": False, "every": None, "pcap": None,
+        "json": False, "csv": False, "every": None, "pcap": None, "live": False, "plot": None,
     }  # fmt: skip
     return argparse.Namespace(**(values | changes))
 

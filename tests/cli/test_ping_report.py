@@ -24,7 +24,7 @@ def reply(hop_limit: int | None = 64) -> ReplyRecord:
 
 def corrupted() -> Corrupted:
     """The same with other bytes in it."""
-    return Corrupted(sequence=7, rtt_ns=89_000, size=80, hop_limit=64, is_intact=True)
+    return Corrupted(sequence=7, rtt_ns=89_000, sent_at_ns=0, size=80, hop_limit=64, is_intact=True)
 
 
 def distribution(*seconds: float) -> Distribution:
@@ -61,7 +61,7 @@ def test_reply_line_is_that_of_iputils(host: str, event: ReplyRecord | Corrupted
 
 def lost(hint: str | None = None, waited_ns: int = 5_000_000_000) -> Lost:
     """A probe that was waited for as long as this."""
-    return Lost(sequence=3, direction=Direction.UNKNOWN, waited_ns=waited_ns, hint=hint)
+    return Lost(sequence=3, direction=Direction.UNKNOWN, sent_at_ns=0, waited_ns=waited_ns, hint=hint)
 
 
 @pytest.mark.parametrize(
@@ -71,9 +71,9 @@ def lost(hint: str | None = None, waited_ns: int = 5_000_000_000) -> Lost:
         (lost(waited_ns=5_000_400_000), "no reply to icmp_seq=3 within 5 s"),
         (lost(waited_ns=1_500_000_000), "no reply to icmp_seq=3 within 1.5 s"),
         (lost("ECONNREFUSED"), "no reply to icmp_seq=3 within 5 s (ECONNREFUSED)"),
-        (Refused(sequence=3, reason="busy"), "no reply to icmp_seq=3: the server is busy"),
-        (Refused(sequence=3, reason="error"), "no reply to icmp_seq=3: the handler failed"),
-        (Refused(sequence=3, reason="retry"), "no reply to icmp_seq=3: the reply does not fit"),
+        (Refused(sequence=3, reason="busy", sent_at_ns=0), "no reply to icmp_seq=3: the server is busy"),
+        (Refused(sequence=3, reason="error", sent_at_ns=0), "no reply to icmp_seq=3: the handler failed"),
+        (Refused(sequence=3, reason="retry", sent_at_ns=0), "no reply to icmp_seq=3: the reply does not fit"),
     ],
 )
 def test_a_probe_without_a_reply_has_a_line_that_says_why(event: Lost | Refused, line: str) -> None:

@@ -32,7 +32,7 @@ def rows(*events: Event, writer: CsvWriter | None = None) -> list[dict[str, str]
 
 def corrupted(sequence: int) -> Corrupted:
     """A changed answer."""
-    return Corrupted(sequence=sequence, rtt_ns=5, size=80, hop_limit=None, is_intact=False)
+    return Corrupted(sent_at_ns=1, sequence=sequence, rtt_ns=5, size=80, hop_limit=None, is_intact=False)
 
 
 def lost(sequence: int) -> Lost:
@@ -42,7 +42,7 @@ def lost(sequence: int) -> Lost:
 
 def test_a_row_has_what_its_record_has_and_empty_cells_elsewhere() -> None:
     """In columns that the first row names."""
-    found = rows(reply_record(sequence=1, is_reordered=True), lost(2), Refused(sequence=3, reason="busy"))
+    found = rows(reply_record(sequence=1, is_reordered=True), lost(2), Refused(sent_at_ns=1, sequence=3, reason="busy"))
     assert list(found[0]) == list(CSV_COLUMNS)
     reply, gone, refused = ({name: cell for name, cell in row.items() if cell} for row in found)
     assert reply["outcome"] == "reply"
@@ -51,7 +51,7 @@ def test_a_row_has_what_its_record_has_and_empty_cells_elsewhere() -> None:
         "host": "h", "outcome": "lost", "sequence": "2", "direction": "upstream", "waited_ns": "9",
         "hint": "ECONNREFUSED", "sent_at_ns": "4",
     }  # fmt: skip
-    assert refused == {"host": "h", "outcome": "refused", "sequence": "3", "reason": "busy"}
+    assert refused == {"host": "h", "outcome": "refused", "sequence": "3", "reason": "busy", "sent_at_ns": "1"}
 
 
 def test_what_comes_later_adds_no_row() -> None:

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trio_udp.measure import Distribution
-from trio_udp.measure._distribution import Collector
+from trio_udp.measure._distribution import Buckets, Collector
 
 
 def collected(values: list[int], exact: int = 100_000) -> Distribution:
@@ -74,3 +74,12 @@ def test_buckets_are_bounded_however_many_values_there_are() -> None:
     assert collector._buckets is not None
     assert len(list(collector._buckets.ascending())) < 30 * 128
     assert len(collector._values) == 0
+
+
+def test_a_copy_of_buckets_stays_as_it_was() -> None:
+    """Whatever the original takes afterwards."""
+    buckets = Buckets()
+    buckets.add(10, 1)
+    copied = buckets.copy()
+    buckets.add(10, 2)
+    assert (list(copied.ascending()), list(buckets.ascending())) == ([(10, 1)], [(10, 3)])

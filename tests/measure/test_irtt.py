@@ -57,7 +57,7 @@ RUN = (
     lost(3, Direction.UPSTREAM),
     lost(4, Direction.DOWNSTREAM),
     lost(5, Direction.UNKNOWN),
-    Refused(sequence=6, reason="busy"),
+    Refused(sent_at_ns=1, sequence=6, reason="busy"),
     reply(7, 110, 10, 200),
     summary(
         at_ns=8_000_000_123, elapsed_ns=8_000_000_000, sent=7, received=3, refused=1, missed_slots=1, reordered=1,

@@ -91,7 +91,7 @@ def test_a_changed_answer_is_no_answer_until_nothing_better_comes() -> None:
     ledger = Ledger(slot=SLOT)
     one, two, three = (sent(ledger, number) for number in (1, 2, 3))
     event = hear(ledger, one, is_intact=False, times=None)
-    assert event == Corrupted(sequence=1, rtt_ns=100, size=80, hop_limit=64, is_intact=False)
+    assert event == Corrupted(sequence=1, rtt_ns=100, sent_at_ns=10, size=80, hop_limit=64, is_intact=False)
     assert isinstance(hear(ledger, one), ReplyRecord)
     assert isinstance(hear(ledger, two, is_right=False), Corrupted)
     assert ledger.expire(two, 500) is None
@@ -106,7 +106,7 @@ def test_a_refusal_is_an_answer() -> None:
     """Busy, or failed; a second one is a duplicate that came from who knows where."""
     ledger = Ledger(slot=SLOT)
     one = sent(ledger)
-    assert hear(ledger, one, kind=AnswerKind.BUSY) == Refused(sequence=1, reason="busy")
+    assert hear(ledger, one, kind=AnswerKind.BUSY) == Refused(sequence=1, reason="busy", sent_at_ns=10)
     assert hear(ledger, one, kind=AnswerKind.BUSY) == Duplicate(sequence=1, direction=Direction.UNKNOWN)
     found = sums(ledger)
     assert (found.refused, found.duplicated_unknown) == (1, 1)
@@ -129,7 +129,7 @@ def test_what_comes_too_late_is_neither_lost_nor_received() -> None:
     one = sent(ledger)
     one.hint = "EHOSTUNREACH"
     lost = ledger.expire(one, 510)
-    assert lost == Lost(sequence=1, direction=Direction.UNKNOWN, waited_ns=500, hint="EHOSTUNREACH", sent_at_ns=10)
+    assert lost == Lost(sequence=1, direction=Direction.UNKNOWN, sent_at_ns=10, waited_ns=500, hint="EHOSTUNREACH")
     assert hear(ledger, one) == Late(sequence=1, rtt_ns=100)
     assert isinstance(hear(ledger, one), Duplicate)
     assert (sums(ledger).late, sums(ledger).lost) == (1, 0)

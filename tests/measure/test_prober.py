@@ -82,6 +82,8 @@ async def test_the_server_says_on_which_way_a_probe_was_lost(network: NetworkNam
     assert [(event.sequence, event.direction, event.waited_ns) for event in lost] == [
         (2, Direction.DOWNSTREAM, 500_000_000)
     ]
+    first, last = (event for event in events if isinstance(event, ReplyRecord))
+    assert first.sent_at_ns < lost[0].sent_at_ns < last.sent_at_ns
 
 
 @pytest.mark.parametrize("size", [0, 51])
@@ -226,9 +228,11 @@ async def test_a_cancelled_run_leaves_its_sums(network: NetworkName, autojump_cl
     """A deadline of Trio's ends it at once."""
     async with serving(echo, host="127.0.0.1") as server, open_prober(*server.address) as prober:
         assert prober.summary().sent == 0
+        assert (prober.sent, prober.unanswered) == (0, 0)
         with trio.move_on_after(0.95):
             await prober.run(Fixed(0.1))
         assert (prober.summary().sent, prober.summary().received) == (10, 10)
+        assert (prober.sent, prober.unanswered) == (10, 0)
         assert prober.summary().elapsed_ns == 950_000_000
 
 

@@ -54,7 +54,7 @@ def start(at_ns: int = 0) -> Start:
 
 def lost(sequence: int, direction: Direction = Direction.UNKNOWN) -> Lost:
     """No answer."""
-    return Lost(sequence=sequence, direction=direction, waited_ns=1, hint=None)
+    return Lost(sent_at_ns=1, sequence=sequence, direction=direction, waited_ns=1, hint=None)
 
 
 def test_the_sums_are_those_that_the_run_ended_with() -> None:
@@ -92,14 +92,14 @@ def test_later_answers_change_where_a_probe_is_counted() -> None:
     """As in the prober's own books."""
 
     def changed(sequence: int) -> Corrupted:
-        return Corrupted(sequence=sequence, rtt_ns=1, size=80, hop_limit=None, is_intact=True)
+        return Corrupted(sent_at_ns=1, sequence=sequence, rtt_ns=1, size=80, hop_limit=None, is_intact=True)
 
     found = recorded(
         start(1000),
         *(lost(1), Late(sequence=1, rtt_ns=5)),
         *(lost(2, Direction.UPSTREAM), changed(2)),
         *(changed(3), reply_record(sequence=3, received_at_ns=5000), changed(3)),
-        Refused(sequence=4, reason="busy"),
+        Refused(sent_at_ns=1, sequence=4, reason="busy"),
         lost(5, Direction.DOWNSTREAM),
         Missed(slots=3, before=6),
         Rejected(reason=DropReason.MALFORMED, peer=HERE),

@@ -1,5 +1,6 @@
 """A client, one request of it and honest servers, on paper: what the tests of the client's side share."""
 
+from collections.abc import Sequence
 from random import Random
 
 from trio_udp.proto import (
@@ -17,6 +18,7 @@ from trio_udp.proto import (
     Profile,
     Question,
     RetryPolicy,
+    Seal,
     ServerProtocol,
     Turned,
     Validation,
@@ -79,10 +81,12 @@ class Talk:
 class Honest:
     """A client and the servers it asks, which know cookies and requests that must not run twice."""
 
-    def __init__(self, *peers: Peer, profile: Profile | None = None) -> None:
+    def __init__(self, *peers: Peer, profile: Profile | None = None, seals: Sequence[Seal] = ()) -> None:
+        """With keys the client asks under the first, and the servers accept them all."""
         self.random = Random(1)
+        self.seals = seals
         random = self.random.randbytes(INSTANCE_SIZE * len(peers))
-        self.client = ClientProtocol(profile or TU1(), peers, random=random)
+        self.client = ClientProtocol(profile or TU1(), peers, random=random, seal=seals[0] if seals else None)
         self.source: Peer = ("203.0.113.1", 40_000)
         """Where the client is."""
         self.servers = {peer: self.server(number) for number, peer in enumerate(peers, 1)}
@@ -90,7 +94,8 @@ class Honest:
 
     def server(self, number: int) -> ServerProtocol:
         """A new start of a server, known by its number."""
-        return ServerProtocol(TU1(), validation=Validation(bytes([number]) * VALIDATION_SIZE))
+        validation = Validation(bytes([number]) * VALIDATION_SIZE)
+        return ServerProtocol(TU1(), validation=validation, seals=self.seals or None)
 
     def ask(self, payload: bytes = b"question", policy: RetryPolicy = STEADY, *, at_most_once: bool = True) -> Exchange:
         """Open a request."""

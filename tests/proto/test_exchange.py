@@ -22,10 +22,14 @@ from trio_udp.proto import (
     Outcome,
     Question,
     RetryPolicy,
+    blake2b_seal,
+    hmac_seal,
 )
 from trio_udp.proto._retry_budget import RESERVE, SHARE
 
 from .talk import ONCE, PADDED_SIZE, STEADY, A, B, C, Honest, Talk
+
+KEYS = (blake2b_seal(1, bytes(32)), hmac_seal(2, bytes(32)))
 
 # One server
 
@@ -647,6 +651,40 @@ def test_request_keeps_its_birth_when_its_cookie_is_replaced() -> None:
     assert len(set(onces)) == 1
     assert first.datagram[24:40] == lost.datagram[24:40] != second.datagram[24:40]
     assert exchange.outcome is not None
+
+
+def test_request_that_may_have_run_keeps_its_key() -> None:
+    """E1, F5: under another one it would be somebody else's for the server, who would run it again."""
+    honest = Honest(A, seals=KEYS)
+    honest.converse(honest.ask(), 0.0)
+    exchange = honest.ask(b"pay")
+    lost = exchange.next_attempt(1.0)
+    assert lost is not None
+    honest.serve(lost, 1.0)
+    honest.client.set_seal(KEYS[1])
+    (again,) = honest.converse(exchange, 3.0)
+    assert (lost.datagram[4], again.datagram[4]) == (1, 1)
+    assert exchange.outcome is not None
+    assert exchange.outcome.authenticated
+    (after,) = honest.converse(honest.ask(b"next"), 4.0)
+    assert after.datagram[4] == 2
+    assert honest.ran == [b"question", b"pay", b"next"]
+
+
+def test_request_that_only_asked_is_born_under_the_key_there_is_by_then() -> None:
+    """F5: it has run nowhere; and from then on it keeps that one."""
+    honest = Honest(A, seals=KEYS)
+    exchange = honest.ask()
+    asked = exchange.next_attempt(0.0)
+    assert asked is not None
+    honest.client.set_seal(KEYS[1])
+    honest.client.receive_datagram(honest.serve(asked, 0.0), A, 0.0)
+    born = exchange.next_attempt(0.0)
+    assert born is not None
+    honest.client.set_seal(KEYS[0])
+    (again,) = honest.converse(exchange, 2.0)
+    assert [attempt.datagram[4] for attempt in (asked, born, again)] == [1, 2, 2]
+    assert honest.ran == [b"question"]
 
 
 def test_request_that_a_restart_has_overtaken_ends_in_outcome_unknown() -> None:

@@ -52,6 +52,15 @@ def noise_line(found: Summary) -> str:
     return f"noise floor by {clocks or 'no'} stamps: {', '.join(shown) or 'nothing came back'}{missed}"
 
 
+def snapshot_line(found: Summary, smoothed_ns: float) -> str:
+    """What iputils says for SIGQUIT; `ewma` is the moving average."""
+    line = f"{found.received}/{found.sent} packets, {found.loss:.0f}% loss"
+    times = (found.rtt.min_ns, found.rtt.mean_ns, smoothed_ns, found.rtt.max_ns)
+    if found.received:
+        line += f", min/avg/ewma/max = {'/'.join(f'{time / 1e6:.3f}' for time in times if time is not None)} ms"
+    return line
+
+
 def report(host: str, found: Summary) -> list[str]:
     """The lines at the end, an empty one first."""
     extras = {

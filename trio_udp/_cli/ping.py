@@ -36,6 +36,7 @@ from ..proto import MAX_PAYLOAD
 from ._arguments import PROFILES, SubParsers, add_family, add_port, add_profile, explain, number
 from ._chaos import add_chaos, add_seed, announce, faults_on_sockets
 from ._keys import add_key_file, keys_from
+from ._looks import Looks, add_looks
 from ._output import EventsOut, Tap, add_output, begin_output, events_out, notes_out, open_tap, schema_text
 from ._ping_report import headline, missing_line, noise_line, reply_line, report
 from ._signals import cancel_at_next_signal
@@ -84,6 +85,7 @@ def add_to(commands: SubParsers) -> None:
     add("-q", "--quiet", action="store_true", help="only the first line and the summary")
     add("-v", "--verbose", action="store_true", help="say also which probes were lost, and why")
     add_output(parser)
+    add_looks(parser)
     add_family(parser)
     parser.set_defaults(run=run)
 
@@ -98,6 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _ping(arguments: argparse.Namespace) -> int:
+    looks = Looks(arguments)
     if arguments.noise:
         print(noise_line(await noise_floor()), file=notes_out(arguments), flush=True)
     keys = keys_from(arguments)
@@ -112,15 +115,17 @@ async def _ping(arguments: argparse.Namespace) -> int:
             prober = await stack.enter_async_context(_prober(*server.address, arguments, keys))
             probers = [("localhost", prober)]
         tap = stack.enter_context(open_tap(arguments))
-        runs = [_Run(host, prober, arguments, tap) for host, prober in probers]
+        runs = [_Run(host, prober, arguments, tap, looks) for host, prober in probers]
         begin_output(arguments)
         # From here on; a name that takes long to resolve is interrupted as any program is.
         with trio.open_signal_receiver(signal.SIGINT) as signals:
-            await _ping_all(runs, signals)
+            async with looks.shown():
+                await _ping_all(runs, signals)
     for one in runs:
         one.end()
     for line in about_chaos:
         print(line, file=notes_out(arguments), flush=True)
+    await looks.draw()
     return 0 if all(one.is_good for one in runs) else 1
 
 
@@ -188,8 +193,10 @@ def _schedule(arguments: argparse.Namespace) -> Schedule:
 class _Run:
     """One host's run."""
 
-    def __init__(self, host: str, prober: Prober, arguments: argparse.Namespace, tap: Tap | None) -> None:
+    def __init__(self, host: str, prober: Prober, arguments: argparse.Namespace, tap: Tap | None, looks: Looks) -> None:
         self._host = host
+        self._look = looks.follow(host, prober)
+        self._is_live = looks.is_live
         self._prober = prober
         self._schedule = _schedule(arguments)
         self._count: int | None = arguments.count
@@ -216,7 +223,7 @@ class _Run:
                 count=self._count,
                 wait=self._wait,
                 every=self._every,
-                on_event=self._tell if self._out is None else self._out.tell,
+                on_event=self._tell,
                 on_datagram=self._tap,
             )
             nursery.cancel_scope.cancel()
@@ -230,6 +237,13 @@ class _Run:
         self._prober.stop()
 
     def _tell(self, event: Event) -> None:
+        self._look(event)
+        if self._out is not None:
+            self._out.tell(event)
+        elif not self._is_live:
+            self._print(event)
+
+    def _print(self, event: Event) -> None:
         match event:
             case Start():
                 print(headline(self._host, event), flush=True)

@@ -155,7 +155,7 @@ class Ledger:
             return Late(sequence=heard.probe.sequence, rtt_ns=timing_of(readings, heard.times).rtt)
         if heard.kind is not AnswerKind.REPLY:
             self._end(entry, "refused")
-            return Refused(sequence=heard.probe.sequence, reason=str(heard.kind))
+            return Refused(sequence=heard.probe.sequence, reason=str(heard.kind), sent_at_ns=entry.sent_wall)
         self._end(entry, "received")
         return self._receive(heard, entry, readings, hop_limit)
 
@@ -173,12 +173,13 @@ class Ledger:
             direction = self._directions.lose(entry.probe.sequence, never_left=entry.never_left)
         else:
             self._end(entry, "pending")
+        waited = max(now - entry.sent, 0)
         return Lost(
             sequence=entry.probe.sequence,
             direction=direction,
-            waited_ns=max(now - entry.sent, 0),
-            hint=entry.hint,
             sent_at_ns=entry.sent_wall,
+            waited_ns=waited,
+            hint=entry.hint,
         )
 
     def interval(self, at_ns: int, elapsed_ns: int) -> Interval:
@@ -265,6 +266,7 @@ class Ledger:
         return Corrupted(
             sequence=heard.probe.sequence,
             rtt_ns=timing_of(readings, None).rtt,
+            sent_at_ns=entry.sent_wall,
             size=heard.size,
             hop_limit=hop_limit,
             is_intact=heard.is_intact,

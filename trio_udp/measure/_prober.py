@@ -143,6 +143,16 @@ class Prober:
         """Bytes of each probe's datagram."""
         return self._size + self._protocol.overhead
 
+    @property
+    def sent(self) -> int:
+        """Probes sent so far. Cheap, unlike `summary`, which sorts."""
+        return self._ledger.sent
+
+    @property
+    def unanswered(self) -> int:
+        """Probes that are waited for."""
+        return len(self._protocol)
+
     async def run(
         self,
         schedule: Schedule | None = None,

@@ -96,6 +96,7 @@ class Corrupted:
     kind: ClassVar[str] = "corrupted"
     sequence: int
     rtt_ns: int
+    sent_at_ns: int
     size: int
     hop_limit: int | None
     is_intact: bool
@@ -110,6 +111,7 @@ class Refused:
     sequence: int
     reason: str
     """`busy`, `error` or `retry`."""
+    sent_at_ns: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,11 +122,10 @@ class Lost:
     sequence: int
     direction: Direction
     """As far as the server has told by now; the summary may know more."""
+    sent_at_ns: int
     waited_ns: int
     hint: str | None
     """The last ICMP or send error about it, as its errno's name. ICMP may be forged."""
-    sent_at_ns: int | None = None
-    """By this program's clock; None if whoever made the record does not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

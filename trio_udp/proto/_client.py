@@ -89,7 +89,8 @@ class ClientProtocol:
         self.max_payload = min(max_payload, longest)
         self._max_extended = longest - COOKIE_SIZE - ONCE_SIZE
         """The longest payload that has room for both beside it."""
-        self._seal = seal
+        self.seal = seal
+        """The key that is asked under now; None for a client without."""
         self._servers = [
             KnownServer(peer, random[start : start + INSTANCE_SIZE])
             for peer, start in zip(peers, range(0, len(random), INSTANCE_SIZE), strict=True)
@@ -103,13 +104,17 @@ class ClientProtocol:
     @property
     def is_keyed(self) -> bool:
         """Whether it has a key."""
-        return self._seal is not None
+        return self.seal is not None
 
     def set_seal(self, seal: Seal) -> None:
-        """Ask under this key from now on; what was asked before may still be answered under the one before."""
-        if self._seal is None:
+        """Ask under this key from now on; what was asked before may still be answered under the one before.
+
+        What must not run twice keeps the key it was born under: a server takes who asks under another one for somebody
+        else, and would run it for him too (E1).
+        """
+        if self.seal is None:
             raise ValueError("expected a client that was opened with a key")
-        self._seal = seal
+        self.seal = seal
 
     def open_exchange(
         self, payload: bytes, policy: RetryPolicy, random: bytes, *, at_most_once: bool = False
@@ -148,9 +153,10 @@ class ClientProtocol:
         """The datagram of one transmission."""
         room = 0 if asked.padded_from is None else self.profile.overhead + self.max_payload
         datagram = self._encode_in_clear(payload, asked, attempt, room)
-        if self._seal is not None:
-            datagram = self._seal.seal(REQUEST, datagram)
-            asked.stamps += (stamp(self._seal, datagram),)
+        seal = asked.seal or self.seal
+        if seal is not None:
+            datagram = seal.seal(REQUEST, datagram)
+            asked.stamps += (stamp(seal, datagram),)
         return datagram
 
     def _encode_in_clear(self, payload: bytes, asked: Asked, attempt: int, room: int) -> bytes:
@@ -237,7 +243,7 @@ class ClientProtocol:
     def _match_untrusted(self, data: bytes, peer: Peer) -> tuple[Asked, Answer] | DropReason:
         if peer not in self.exchanges:
             return _WRONG_PEER
-        if self._seal is not None:
+        if self.seal is not None:
             opened = self._open_untrusted(data, peer)
             if isinstance(opened, DropReason):
                 return opened

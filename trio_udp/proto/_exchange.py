@@ -20,7 +20,7 @@ from ._once import Ledger, OnceState
 from ._profile import Answer, AnswerKind
 from ._rtt import RTTEstimator
 from ._schedule import RetryPolicy
-from ._seal import Stamp
+from ._seal import Seal, Stamp
 
 if TYPE_CHECKING:
     from ._client import ClientProtocol
@@ -108,6 +108,7 @@ class Asked:
         "is_out",
         "key",
         "padded_from",
+        "seal",
         "sent",
         "server",
         "stamps",
@@ -122,6 +123,8 @@ class Asked:
         """When attempt k was sent, at index k - 1."""
         self.stamps: tuple[Stamp, ...] = ()
         """What attempt k was sealed with, at index k - 1; none without a key."""
+        self.seal: Seal | None = None
+        """The key that it was born under, if it must not run twice: it is sent under no other one."""
         self.step = 0
         """Attempts of the schedule that were made; a transmission that was asked for by RETRY is not among them."""
         self.due = -math.inf
@@ -282,6 +285,7 @@ class Exchange:
             self._protocol.hold(self, self._ends)
             return False
         once.bind(ledger, token)
+        asked.seal = self._protocol.seal
         self._protocol.held.pop(self, None)  # a cookie that came late may have made it look before it was told to
         for other in self._asked:
             if other is not asked:

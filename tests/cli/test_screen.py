@@ -1,0 +1,135 @@
+"""What `--live` looks like, without a terminal."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trio_udp import DropReason
+from trio_udp._cli._screen import Line, drawn_bar, fit, screen
+from trio_udp._cli._watch import Cell, Mark, View
+from trio_udp.measure import Direction
+from trio_udp.measure._distribution import Buckets
+
+
+def view(cells: tuple[Cell, ...] = (), **changes: Any) -> View:
+    """A run with these as its last probes."""
+    times = Buckets()
+    for cell in cells:
+        if isinstance(cell, int):
+            times.add(cell, 1)
+    values: dict[str, Any] = {
+        "host": "example.org", "peer": "192.0.2.1:1060", "size": 56, "elapsed": 61.0, "sent": len(cells), "waiting": 0,
+        "received": 0, "lost": dict.fromkeys(Direction, 0), "late": 0, "changed": 0, "refused": 0, "missed_slots": 0,
+        "rejected": {}, "cells": cells, "times": times,
+    }  # fmt: skip
+    return View(**(values | changes))
+
+
+def plain(lines: list[Line]) -> list[str]:
+    """As it looks without colours."""
+    return ["".join(text for text, _ in line).rstrip() for line in lines]
+
+
+def test_screen_shows_everything_that_happened_without_colours() -> None:
+    """Sums, loss by direction, rejects by reason, the last probes, percentiles, and the distribution on a log scale."""
+    cells = (
+        100_000,
+        100_000,
+        Mark.UPSTREAM,
+        200_000,
+        Mark.DOWNSTREAM,
+        Mark.UNKNOWN,
+        Mark.REFUSED,
+        1_600_000,
+        Mark.WAITING,
+    )
+    found = view(
+        cells,
+        waiting=1,
+        received=4,
+        refused=1,
+        missed_slots=3,
+        lost={Direction.UPSTREAM: 1, Direction.DOWNSTREAM: 1, Direction.UNKNOWN: 1},
+        rejected={DropReason.WRONG_PEER: 2, DropReason.MALFORMED: 1},
+    )
+    assert plain(screen(found, 60)) == [
+        "PING example.org (192.0.2.1:1060)  56 bytes of data  1:01",
+        "sent 9  received 4  waiting 1  loss 50 %  refused 1  slots missed 3",
+        "lost  ↑ upstream 1  ↓ downstream 1  ✕ unknown 1",
+        "rejected  2 wrong_peer, 1 malformed",
+        "",
+        "last 9 probes  ▁ 100 µs to █ 1.60 ms, log scale  ! refused  · waiting",
+        "▁▁↑▃↓✕!█·",
+        "",
+        "round trip  percentiles to three digits; replies by time, log scale",
+        "min      p50      p90      p99      p99.9    max",
+        "100 µs   100 µs   1.60 ms  1.60 ms  1.60 ms  1.60 ms",
+        " 100 µs █████████████████████████████████████████████████ 2",
+        " 142 µs",
+        " 200 µs ████████████████████████▌ 1",
+        " 283 µs",
+        " 400 µs",
+        " 566 µs",
+        " 801 µs",
+        "1.13 ms ████████████████████████▌ 1",
+    ]
+
+
+def test_screen_is_all_ascii_where_the_terminal_wants_that() -> None:
+    """Each sign has another one."""
+    lines = plain(screen(view((100_000, Mark.UPSTREAM, *Mark), received=1), 60, ascii_only=True))
+    assert all(line.isascii() for line in lines)
+    assert "_^^vx>#!." in lines
+
+
+def test_a_run_without_replies_says_so() -> None:
+    """And draws no distribution."""
+    assert plain(screen(view((Mark.WAITING,), waiting=1), 60))[4:] == [
+        "last 1 probes  · waiting",
+        "·",
+        "",
+        "round trip  no reply yet",
+    ]
+
+
+@given(
+    cells=st.lists(st.integers(1, 10**10) | st.sampled_from(Mark), max_size=200).map(tuple), width=st.integers(1, 130)
+)
+def test_probes_and_bars_are_never_wider_than_the_terminal(cells: tuple[Cell, ...], width: int) -> None:
+    """Titles may be cut off; what would be wrong if it were is not."""
+    lines = plain(screen(view(cells), width))
+    titles = [number for number, line in enumerate(lines) if line.startswith(("last ", "round trip"))]
+    probes, times = titles
+    assert len(lines[probes + 1]) == min(len(cells), width)
+    for line in lines[times + 3 :]:
+        assert len(line) <= max(width, len("1.00 ms █ 100"))
+
+
+@given(share=st.floats(0, 1), room=st.integers(1, 200))
+def test_a_bar_is_as_long_as_its_share_and_something_is_never_nothing(share: float, room: int) -> None:
+    """To an eighth of a column; or to a whole one in ASCII."""
+    bar = drawn_bar(share, room)
+    assert len(bar) <= room
+    assert abs(len(bar) - share * room) <= 1.1
+    assert bool(bar) == (share > 0) == bool(drawn_bar(share, room, ascii_only=True))
+
+
+@pytest.mark.parametrize(
+    ("runs", "height", "shown"),
+    [
+        (0, 10, []),
+        (1, 3, ["a0", "a1", "a2"]),
+        (2, 5, ["a0", "a1", "", "b0", "b1"]),
+        (2, 3, ["a0", "", "b0"]),
+        (2, 2, ["a0", "b0"]),
+        (2, 1, ["a0"]),
+    ],
+)
+def test_several_runs_share_the_terminal(runs: int, height: int, shown: list[str]) -> None:
+    """As many lines of each as there is room for, the first ones first."""
+    screens: list[list[Line]] = [[[(f"{name}{row}", "")] for row in range(4)] for name in "ab"[:runs]]
+    found = plain(fit(screens, height))
+    assert found == shown
+    assert len(found) <= height

@@ -1,0 +1,135 @@
+"""What can be looked at while and after `ping` measures: `--live`, `--plot`, progress, and what `^\\` asks for.
+
+All of it follows the events of the runs, and changes nothing about them.
+"""
+
+import argparse
+import contextlib
+import functools
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from ..measure import Event, Prober, ReplyRecord
+from ._live import Live, check_live, is_possible
+from ._ping_report import snapshot_line
+from ._plot import check_plot, draw
+from ._progress import ERASE, EVERY, is_wanted, progress_line
+from ._series import Series
+from ._watch import View, Watch
+
+_SMOOTHING = 8
+"""Each round trip changes the moving average by an eighth of the difference, as in iputils ping and RFC 6298."""
+
+
+def add_looks(parser: argparse.ArgumentParser) -> None:
+    """Add `--live` and `--plot`."""
+    parser.add_argument("--live", action="store_true", help="show the figures on the terminal as they change")
+    plot = "draw round-trip times, losses and the distribution into this .svg or .png"
+    parser.add_argument("--plot", type=Path, metavar="FILE", help=plot)
+
+
+@dataclass(slots=True)
+class _Followed:
+    """A run that is looked at."""
+
+    host: str
+    prober: Prober
+    watch: Watch | None
+    series: Series | None
+    smoothed: float = 0.0
+    """Moving average of the round-trip times, in nanoseconds; 0 before the first."""
+
+    def take(self, event: Event) -> None:
+        """Something happened."""
+        if isinstance(event, ReplyRecord):
+            self.smoothed += (event.rtt_ns - self.smoothed) / (_SMOOTHING if self.smoothed else 1)
+        if self.watch is not None:
+            self.watch.take(event)
+        if self.series is not None:
+            self.series.take(event)
+
+
+class Looks:
+    """Everything that somebody wants to see, for all hosts of one command."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        """Raise `BadInput` for what cannot be shown or drawn."""
+        self._count: int | None = arguments.count
+        self._deadline: float = arguments.deadline
+        self._plot: Path | None = arguments.plot
+        self.is_live: bool = arguments.live and is_possible() and not (arguments.json or arguments.csv)
+        """Whether there is a picture on the terminal instead of lines."""
+        if self.is_live:
+            check_live()
+        if self._plot is not None:
+            check_plot(self._plot, len(arguments.hosts))
+        self._followed: list[_Followed] = []
+        self._live: Live | None = None
+        self._began = 0.0
+
+    def follow(self, host: str, prober: Prober) -> Callable[[Event], None]:
+        """Look at this run too: call what this returns with each of its events."""
+        watch = Watch(host) if self.is_live else None
+        series = Series(f"{host} ({prober.peer})") if self._plot is not None else None
+        self._followed.append(_Followed(host, prober, watch, series))
+        return self._followed[-1].take
+
+    @contextlib.asynccontextmanager
+    async def shown(self) -> AsyncIterator[None]:
+        """Show it while the block runs."""
+        self._began = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            if self.is_live:
+                self._live = Live(self._views)
+                nursery.start_soon(self._live.run)
+            elif is_wanted(self._count, self._deadline):
+                nursery.start_soon(self._show_progress)
+            nursery.start_soon(self._answer_quits)
+            yield
+            nursery.cancel_scope.cancel()
+
+    async def _answer_quits(self) -> None:
+        """`^\\`: say on standard error how far each run is."""
+        with trio.open_signal_receiver(signal.SIGQUIT) as quits:
+            async for _ in quits:
+                self._say_snapshot()
+
+    def _say_snapshot(self) -> None:
+        lines = [snapshot_line(one.prober.summary(), one.smoothed) for one in self._followed]
+        if len(lines) > 1:
+            lines = [f"{one.host}: {line}" for one, line in zip(self._followed, lines, strict=True)]
+        if self._live is not None:
+            self._live.say(lines)
+        else:
+            print("\n".join(lines), file=sys.stderr, flush=True)
+
+    async def draw(self) -> None:
+        """Draw what is to be drawn, when all has been measured."""
+        if self._plot is not None:
+            drawn = [one.series for one in self._followed if one.series is not None]
+            await trio.to_thread.run_sync(functools.partial(draw, self._plot, drawn))
+
+    def _views(self) -> Sequence[View]:
+        elapsed = trio.current_time() - self._began
+        return [
+            one.watch.view(sent=one.prober.sent, waiting=one.prober.unanswered, elapsed=elapsed)
+            for one in self._followed
+            if one.watch is not None
+        ]
+
+    async def _show_progress(self) -> None:
+        try:
+            while True:
+                elapsed = trio.current_time() - self._began
+                count = None if self._count is None else self._count * len(self._followed)
+                sent = sum(one.prober.sent for one in self._followed)
+                line = progress_line(elapsed, sent, count, self._deadline)
+                print(f"{ERASE}{line}", end="", file=sys.stderr, flush=True)
+                await trio.sleep(EVERY)
+        finally:
+            print(ERASE, end="", file=sys.stderr, flush=True)

@@ -1,0 +1,47 @@
+"""How far a run with an end is, and how long it will take: one line on a terminal that is overwritten, and then erased.
+
+It goes to standard error, and only if that is a terminal and standard output is none: who sees the replies sees that.
+"""
+
+import math
+import sys
+from typing import Final
+
+EVERY: Final = 0.5
+"""Seconds between two lines."""
+ERASE: Final = "\r\x1b[K"
+
+
+def estimate(elapsed: float, sent: int, count: int | None, deadline: float) -> float:
+    """Seconds left, at the pace so far, infinite if nobody knows: until all is sent or time is up."""
+    left = max(deadline - elapsed, 0.0)
+    if count is not None and sent:
+        left = min(left, max(count - sent, 0) * elapsed / sent)
+    return left
+
+
+def share_done(elapsed: float, sent: int, count: int | None, deadline: float) -> float:
+    """From 0 to 1: of the probes or of the time, whatever is further."""
+    of_probes = sent / count if count else 0.0
+    return min(max(of_probes, elapsed / deadline), 1.0)
+
+
+def progress_line(elapsed: float, sent: int, count: int | None, deadline: float) -> str:
+    """`  42 %  420 of 1000 sent, about 0:58 left`."""
+    share = math.floor(100 * share_done(elapsed, sent, count, deadline))
+    of = "" if count is None else f" of {count}"
+    left = estimate(elapsed, sent, count, deadline)
+    eta = "" if left == math.inf else f", about {clock_text(math.ceil(left))} left"
+    return f"{share:3d} %  {sent}{of} sent{eta}"
+
+
+def clock_text(seconds: float) -> str:
+    """`1:02:03`, or `2:03`."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def is_wanted(count: int | None, deadline: float) -> bool:
+    """Whether there is an end to wait for, and somebody who sees nothing else."""
+    return (count is not None or deadline < math.inf) and sys.stderr.isatty() and not sys.stdout.isatty()

@@ -1,0 +1,140 @@
+"""What `--live` looks like: a view becomes lines of pieces of text, each with its style. Arithmetic, and no terminal.
+
+Everything can be read without colours: each way of getting lost has a sign of its own.
+"""
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Final, TypeAlias
+
+from ..measure import Direction
+from ._arguments import counted
+from ._progress import clock_text
+from ._scales import Counts, bars, percentiles, time_text
+from ._watch import LEVELS, Cell, Mark, View, scale_of, sign_of
+
+Line: TypeAlias = list[tuple[str, str]]
+"""Pieces of text, and rich's word for the style of each."""
+
+_BARS: Final = 8
+_SHARES: Final = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
+_NAMES: Final = {
+    Mark.UPSTREAM: "upstream",
+    Mark.DOWNSTREAM: "downstream",
+    Mark.UNKNOWN: "unknown",
+    Mark.LATE: "late",
+    Mark.CHANGED: "changed",
+    Mark.REFUSED: "refused",
+    Mark.WAITING: "waiting",
+}
+_STYLES: Final = {
+    Mark.UPSTREAM: "bold red",
+    Mark.DOWNSTREAM: "bold magenta",
+    Mark.UNKNOWN: "bold yellow",
+    Mark.LATE: "bold cyan",
+    Mark.CHANGED: "bold yellow",
+    Mark.REFUSED: "bold yellow",
+    Mark.WAITING: "dim",
+}
+_LOST: Final = {
+    Mark.UPSTREAM: Direction.UPSTREAM,
+    Mark.DOWNSTREAM: Direction.DOWNSTREAM,
+    Mark.UNKNOWN: Direction.UNKNOWN,
+}
+_BAR: Final = ("▏▎▍▌▋▊▉█", "#")
+"""Parts of a column, up to a whole one."""
+_IN_ASCII: Final = str.maketrans({"µ": "u"})
+
+
+def screen(view: View, width: int, *, ascii_only: bool = False) -> list[Line]:
+    """One run, the most important lines first."""
+    counts = list(view.times.ascending())
+    lines: list[Line] = [
+        [(f"PING {view.host} ({view.peer})  {view.size} bytes of data  {clock_text(view.elapsed)}", "bold")],
+        _sums(view),
+        _lost(view, ascii_only=ascii_only),
+    ]
+    lines += [[(f"rejected  {counted(view.rejected)}", "yellow")]] if view.rejected else []
+    lines += _last_probes(view.cells[-width:], ascii_only=ascii_only)
+    lines += _percentiles(counts, width)
+    lines += _histogram(counts, width, ascii_only=ascii_only)
+    if ascii_only:
+        lines = [[(text.translate(_IN_ASCII), style) for text, style in line] for line in lines]
+    return lines
+
+
+def fit(screens: Sequence[list[Line]], height: int) -> list[Line]:
+    """All of them with an empty line in between; the first lines of each, where there is no room for more."""
+    if not screens:
+        return []
+    each = (height + 1) // len(screens) - 1
+    if each < 1:
+        return [lines[0] for lines in screens[:height]]
+    rows = [row for lines in screens for row in (*lines[:each], [])]
+    return rows[:-1]
+
+
+def _sums(view: View) -> Line:
+    line = [(f"sent {view.sent}  received {view.received}  waiting {view.waiting}  ", "")]
+    line += [(f"loss {view.loss:.3g} %", "bold red" if view.loss else "")]
+    rest = {"late": view.late, "changed": view.changed, "refused": view.refused, "slots missed": view.missed_slots}
+    return line + [(f"  {name} {count}", "yellow") for name, count in rest.items() if count]
+
+
+def _lost(view: View, *, ascii_only: bool) -> Line:
+    line = [("lost", "")]
+    for mark, direction in _LOST.items():
+        count = view.lost[direction]
+        line += [("  ", ""), (f"{mark.value[ascii_only]} {_NAMES[mark]} {count}", _STYLES[mark] if count else "")]
+    return line
+
+
+def _last_probes(cells: tuple[Cell, ...], *, ascii_only: bool) -> list[Line]:
+    """The newest one at the right, and what the signs mean that are not explained above."""
+    scale, levels = scale_of(cells), LEVELS[ascii_only]
+    title = [(f"last {len(cells)} probes", "bold")]
+    if scale:
+        low, high = map(time_text, scale)
+        title += [(f"  {levels[0]} {low} to {levels[-1]} {high}, log scale", "")]
+    seen = [mark for mark in Mark if mark in cells and mark not in _LOST]
+    title += [(f"  {mark.value[ascii_only]} {_NAMES[mark]}", _STYLES[mark]) for mark in seen]
+    drawn = groupby(cells, lambda cell: _STYLES[cell] if isinstance(cell, Mark) else "green")
+    signs = [("".join(sign_of(cell, scale, ascii_only=ascii_only) for cell in group), style) for style, group in drawn]
+    return [[], title, signs]
+
+
+def _percentiles(counts: Counts, width: int) -> list[Line]:
+    if not counts:
+        return [[], [("round trip", "bold"), ("  no reply yet", "")]]
+    named = dict(zip(_SHARES, percentiles(counts, list(_SHARES.values())), strict=True))
+    named = {"min": counts[0][0], **named, "max": counts[-1][0]}
+    column = min(max((width - 1) // len(named), len("1.00 ms") + 1), 13)
+    names = "".join(name.ljust(column) for name in named)
+    times = "".join(time_text(time).ljust(column) for time in named.values())
+    title = [
+        ("round trip", "bold"),
+        ("  percentiles to three digits; replies by time, log scale", ""),
+    ]
+    return [[], title, [(names.rstrip(), "dim")], [(times.rstrip(), "")]]
+
+
+def _histogram(counts: Counts, width: int, *, ascii_only: bool) -> list[Line]:
+    """A bar for each step; what is not nothing can be seen."""
+    found = bars(counts, _BARS)
+    most = max((bar.replies for bar in found), default=0)
+    digits = len(str(most))
+    room = max(width - len("1.00 ms") - digits - 3, 1)
+    lines: list[Line] = []
+    for bar in found:
+        label = f"{time_text(bar.low):>7} "
+        drawn = drawn_bar(bar.replies / most, room, ascii_only=ascii_only)
+        lines.append([(label, "dim"), (drawn, "green"), (f" {bar.replies}" if bar.replies else "", "")])
+    return lines
+
+
+def drawn_bar(share: float, room: int, *, ascii_only: bool = False) -> str:
+    """A bar of that share of the columns, to an eighth of one; never nothing for something."""
+    parts = _BAR[ascii_only]
+    eighths = max(round(share * room * len(parts)), 1 if share else 0)
+    whole, rest = divmod(eighths, len(parts))
+    return parts[-1] * whole + (parts[rest - 1] if rest else "")

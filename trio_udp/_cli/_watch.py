@@ -1,0 +1,172 @@
+"""What `--live` shows of one run, out of its events: arithmetic, in bounded memory however long the run is."""
+
+import enum
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from .. import DropReason
+from ..measure import Corrupted, Direction, Event, Late, Lost, Missed, Refused, Rejected, ReplyRecord, Start
+from ..measure._distribution import Buckets
+from ._scales import place, span
+
+KEPT: Final = 512
+"""Probes whose fate is kept one by one: no screen is much wider."""
+_LOSSES_KEPT: Final = 4096
+"""Lost probes whose direction is kept, because they may turn out to be late."""
+
+
+class Mark(enum.Enum):
+    """What became of a probe that has no round-trip time. Each has its own sign, for those who see no colours."""
+
+    UPSTREAM = "↑", "^"
+    DOWNSTREAM = "↓", "v"
+    UNKNOWN = "✕", "x"
+    LATE = "»", ">"
+    CHANGED = "≠", "#"
+    REFUSED = "!", "!"
+    WAITING = "·", "."
+
+
+Cell: TypeAlias = int | Mark
+"""A round-trip time in nanoseconds, or why there is none."""
+
+LEVELS: Final = ("▁▂▃▄▅▆▇█", "_-=*")
+"""Signs for short to long times."""
+_LOST: Final = {
+    Direction.UPSTREAM: Mark.UPSTREAM,
+    Direction.DOWNSTREAM: Mark.DOWNSTREAM,
+    Direction.UNKNOWN: Mark.UNKNOWN,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """A run as it is at one time."""
+
+    host: str
+    peer: str
+    size: int
+    elapsed: float
+    """Seconds."""
+    sent: int
+    waiting: int
+    received: int
+    lost: Mapping[Direction, int]
+    late: int
+    changed: int
+    """Answers, all copies counted."""
+    refused: int
+    missed_slots: int
+    rejected: Mapping[DropReason, int]
+    cells: tuple[Cell, ...]
+    """The last probes, the newest one last."""
+    times: Buckets
+
+    @property
+    def loss(self) -> float:
+        """Percent of the probes whose fate is known."""
+        known = self.sent - self.waiting
+        return 100 * max(known - self.received, 0) / known if known > 0 else 0.0
+
+
+class Watch:
+    """Follows one run."""
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+        self._peer, self._size = "", 0
+        self._cells: dict[int, Cell] = {}
+        self._newest = 0
+        self._losses: dict[int, Direction] = {}
+        self._lost: Counter[Direction] = Counter()
+        self._rejected: Counter[DropReason] = Counter()
+        self._counts: Counter[str] = Counter()
+        self._times = Buckets()
+
+    def take(self, event: Event) -> None:
+        """Something happened."""
+        match event:
+            case ReplyRecord():
+                self._counts["received"] += 1
+                self._times.add(event.rtt_ns, 1)
+                self._put(event.sequence, event.rtt_ns)
+            case Lost():
+                self._lose(event)
+            case Late():
+                self._find(event.sequence)
+            case Corrupted():
+                self._counts["changed"] += 1
+                if not isinstance(self._cells.get(event.sequence), int):
+                    self._put(event.sequence, Mark.CHANGED)
+            case Refused():
+                self._counts["refused"] += 1
+                self._put(event.sequence, Mark.REFUSED)
+            case Rejected():
+                self._rejected[event.reason] += 1
+            case Missed():
+                self._counts["missed"] += event.slots
+            case Start():
+                self._peer, self._size = str(event.peer), event.size
+            case _:
+                pass
+
+    def view(self, *, sent: int, waiting: int, elapsed: float) -> View:
+        """How it is now. Those who send know best how many were sent, and how many are waited for."""
+        newest = max(sent, self._newest)
+        shown = range(max(newest - KEPT, 0) + 1, newest + 1)
+        get, waits = self._cells.get, Mark.WAITING  # looked up once: probes are being sent meanwhile
+        return View(
+            host=self._host,
+            peer=self._peer,
+            size=self._size,
+            elapsed=elapsed,
+            sent=sent,
+            waiting=waiting,
+            received=self._counts["received"],
+            lost={direction: self._lost[direction] for direction in Direction},
+            late=self._counts["late"],
+            changed=self._counts["changed"],
+            refused=self._counts["refused"],
+            missed_slots=self._counts["missed"],
+            rejected=dict(self._rejected),
+            cells=tuple([get(sequence, waits) for sequence in shown]),
+            times=self._times.copy(),
+        )
+
+    def _lose(self, event: Lost) -> None:
+        self._lost[event.direction] += 1
+        self._losses[event.sequence] = event.direction
+        if len(self._losses) > _LOSSES_KEPT:
+            del self._losses[next(iter(self._losses))]
+        self._put(event.sequence, _LOST[event.direction])
+
+    def _find(self, sequence: int) -> None:
+        """An answer came for a probe that had been given up: it is lost no more."""
+        self._counts["late"] += 1
+        direction = self._losses.pop(sequence, None)
+        if direction is not None:
+            self._lost[direction] -= 1
+        self._put(sequence, Mark.LATE)
+
+    def _put(self, sequence: int, cell: Cell) -> None:
+        self._newest = max(self._newest, sequence)
+        if sequence > self._newest - KEPT:
+            self._cells[sequence] = cell
+        if len(self._cells) > 2 * KEPT:
+            self._cells = {number: kept for number, kept in self._cells.items() if number > self._newest - KEPT}
+
+
+def scale_of(cells: Iterable[Cell]) -> tuple[float, float] | None:
+    """The logarithmic scale of all times among them; None if there are none."""
+    times = [cell for cell in cells if isinstance(cell, int)]
+    return span(times) if times else None
+
+
+def sign_of(cell: Cell, scale: tuple[float, float] | None, *, ascii_only: bool = False) -> str:
+    """A bar as high as the time is long, or the mark."""
+    if isinstance(cell, Mark) or scale is None:
+        return cell.value[ascii_only] if isinstance(cell, Mark) else ""
+    levels = LEVELS[ascii_only]
+    return levels[min(int(place(cell, scale) * len(levels)), len(levels) - 1)]
