@@ -137,7 +137,7 @@ def test_formats_without_ids_have_one_probe_at_a_time_and_any_answer_is_its() ->
 
 
 def test_a_key_vouches_for_probes_and_their_answers() -> None:
-    """F1: every flipped bit is a drop on either side; so is what has no tag, or another request's, open or closed."""
+    """F1: every flipped bit is a drop on either side; so is what has no tag, or another's, open or closed."""
     seal = blake2b_seal(1, bytes(32))
     one = ProbeProtocol(TU1(), PEER, random=RANDOM, size=56, seal=seal)
     server = ServerProtocol(TU1(), seals=[seal])
