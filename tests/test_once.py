@@ -68,7 +68,8 @@ class ByHand:
     def __init__(self, sock: socket.socket, server: Address, payload: bytes, key: Key | None) -> None:
         self.sock = sock
         self.server = server
-        self.protocol = ClientProtocol(TU1(), [server], random=os.urandom(8), seal=key and key.seal)
+        seal = None if key is None else key.seal
+        self.protocol = ClientProtocol(TU1(), [server], random=os.urandom(8), seal=seal)
         random = os.urandom(self.protocol.random_size)
         self.exchange = self.protocol.open_exchange(payload, PATIENT, random, at_most_once=True)
 
