@@ -4,7 +4,7 @@ import contextlib
 import functools
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from random import Random
 
 import pytest
@@ -17,6 +17,7 @@ import trio_udp
 from trio_udp import (
     Address,
     Client,
+    Key,
     NoReply,
     OutcomeUnknown,
     RemoteError,
@@ -26,13 +27,15 @@ from trio_udp import (
     open_client,
     serve,
 )
-from trio_udp.proto import TU1, ClientProtocol
+from trio_udp.proto import TU1, ClientProtocol, MessageType
 from trio_udp.testing import Conditions, SimNet, simulate
 
 from .networks import NetworkName, echo, network_fixture, plain_socket, read_all, serving  # noqa: F401 - found by name, network
 
 PATIENT = RetryPolicy(initial=1, jitter=0, adaptive=False, attempts=5)
 ONCE = RetryPolicy(initial=1, jitter=0, adaptive=False, attempts=1)
+KEYS = [Key(1, bytes(32)), Key(2, bytes(range(32)), algorithm="hmac-sha-256-128")]
+keys_or_none = pytest.mark.parametrize("keys", [None, KEYS], ids=["no key", "keys"])
 
 
 class Counter:
@@ -51,19 +54,22 @@ class Counter:
 
 
 @contextlib.asynccontextmanager
-async def asking_by_hand(server: Address, payload: bytes = b"pay") -> AsyncIterator["ByHand"]:
-    """A client that is no more than a socket, so that what it sends can be sent again."""
+async def asking_by_hand(
+    server: Address, payload: bytes = b"pay", keys: Sequence[Key] | None = None
+) -> AsyncIterator["ByHand"]:
+    """A client that is no more than a socket, so that what it sends can be sent again. It has the last of the keys."""
     with plain_socket() as sock:
-        yield ByHand(sock, server, payload)
+        yield ByHand(sock, server, payload, keys[-1] if keys else None)
 
 
 class ByHand:
     """One request at most once, and its datagrams."""
 
-    def __init__(self, sock: socket.socket, server: Address, payload: bytes) -> None:
+    def __init__(self, sock: socket.socket, server: Address, payload: bytes, key: Key | None) -> None:
         self.sock = sock
         self.server = server
-        self.protocol = ClientProtocol(TU1(), [server], random=os.urandom(8))
+        seal = None if key is None else key.seal
+        self.protocol = ClientProtocol(TU1(), [server], random=os.urandom(8), seal=seal)
         random = os.urandom(self.protocol.random_size)
         self.exchange = self.protocol.open_exchange(payload, PATIENT, random, at_most_once=True)
 
@@ -126,16 +132,19 @@ async def test_the_client_may_ask_for_it_once_for_all(network: NetworkName, auto
         assert (await client.exchange(b"?")).attempts == 2
 
 
+@keys_or_none
 @pytest.mark.parametrize("in_nursery", [False, True])
 async def test_a_request_that_is_sent_again_gets_the_same_reply(
-    network: NetworkName, autojump_clock: MockClock, in_nursery: bool
+    network: NetworkName, autojump_clock: MockClock, in_nursery: bool, keys: list[Key] | None
 ) -> None:
     """E1, F6: a thousand times; the handler ran once."""
     handler = Counter()
     async with trio.open_nursery() as nursery:
-        start = functools.partial(serve, handler, 0, host="127.0.0.1", handler_nursery=nursery if in_nursery else None)
-        server = await nursery.start(start)
-        async with asking_by_hand(server.address) as asking:
+        handlers = nursery if in_nursery else None
+        server = await nursery.start(
+            functools.partial(serve, handler, 0, host="127.0.0.1", handler_nursery=handlers, keys=keys)
+        )
+        async with asking_by_hand(server.address, keys=keys) as asking:
             datagram, reply = await asking.run()
             for _ in range(1000):
                 await asking.send_again(datagram)
@@ -145,18 +154,68 @@ async def test_a_request_that_is_sent_again_gets_the_same_reply(
         nursery.cancel_scope.cancel()
 
 
-async def test_a_captured_request_runs_nowhere_after_a_restart(network: NetworkName, autojump_clock: MockClock) -> None:
-    """E3, F6: a thousand times, at the same port; the answer is no longer than the request."""
+@keys_or_none
+async def test_a_captured_request_runs_nowhere_after_a_restart(
+    network: NetworkName, autojump_clock: MockClock, keys: list[Key] | None
+) -> None:
+    """E3, F6: a thousand times, at the same port, under the same key; the answer is no longer than the request."""
     handler = Counter()
-    async with serving(handler, host="127.0.0.1") as server, asking_by_hand(server.address) as asking:
+    async with (
+        serving(handler, host="127.0.0.1", keys=keys) as server,
+        asking_by_hand(server.address, keys=keys) as asking,
+    ):
         datagram, _ = await asking.run()
         await server.drain()
-        async with serving(handler, server.address.port, host="127.0.0.1") as restarted:
+        async with serving(handler, server.address.port, host="127.0.0.1", keys=keys) as restarted:
             for _ in range(1000):
                 await asking.send_again(datagram)
-                assert len(asking.take()) == 24
+                assert len(asking.take()) == (40 if keys else 24)
             assert restarted.statistics().outcome_unknown == 1000
     assert len(handler.runs) == 1
+
+
+@keys_or_none
+async def test_a_captured_request_is_worth_nothing_to_who_sends_it_from_elsewhere(
+    network: NetworkName, autojump_clock: MockClock, keys: list[Key] | None
+) -> None:
+    """F6: a hundred addresses; each is asked for a cookie of its own, which has no place under the tag."""
+    handler = Counter()
+    async with (
+        serving(handler, host="127.0.0.1", keys=keys) as server,
+        asking_by_hand(server.address, keys=keys) as asking,
+    ):
+        await asking.send()
+        asking.take()
+        attempt = asking.exchange.next_attempt(0.0)
+        assert attempt is not None
+        for _ in range(100):
+            with plain_socket() as asking.sock:
+                await asking.send_again(attempt.datagram)
+                (answer,) = read_all(asking.sock)
+                assert answer[1] == MessageType.RETRY
+                assert len(answer) <= len(attempt.datagram)
+    assert handler.runs == []
+
+
+async def test_a_key_that_changes_in_mid_request_runs_nothing_twice(
+    network: NetworkName, autojump_clock: MockClock
+) -> None:
+    """E1, F5: retransmissions keep the key of the first, and the next request has the new one."""
+    handler = Counter(seconds=5)
+    async with (
+        serving(handler, host="127.0.0.1", keys=KEYS) as server,
+        open_client(*server.address, policy=PATIENT, at_most_once=True, key=KEYS[0]) as client,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(client.request, b"pay")
+        await trio.sleep(0.5)
+        client.set_key(KEYS[1])
+        await trio.sleep(9.5)
+        handler.seconds = 0
+        server.set_keys(KEYS[1:])
+        assert await client.request(b"pay more") == b"pay more is number 2"
+        assert handler.runs == [b"pay", b"pay more"]
+        assert server.statistics().absorbed == 2
 
 
 async def test_a_captured_request_runs_nowhere_when_everything_about_it_is_forgotten(

@@ -208,8 +208,7 @@ class Client:
     def set_key(self, key: Key) -> None:
         """Ask under this key from now on, retransmissions too. What went out under the one before may be answered.
 
-        An at-most-once request that may have run keeps its key, so the server should know both for as long as those
-        last.
+        An at-most-once request that may have run keeps its key, so the server should know both for as long as it lasts.
 
         Raises `ValueError` for a client that was opened without a key.
         """

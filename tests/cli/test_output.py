@@ -90,8 +90,8 @@ async def test_every_line_of_a_lossy_run_is_as_the_printed_schema_says() -> None
     schema = json.loads("\n".join(printed))
     assert schema == json_schema()
     async with serving() as (_, port), relay(port, lambda number: (0, 2, 1)[number % 3]) as near:
-        code, out, _ = await run_command("ping", "127.0.0.1", "-p", near, "--json", "-c", "6", "-W", "0.3", *FAST)
-    assert code == 0
+        code, out, err = await run_command("ping", "127.0.0.1", "-p", near, "--json", "-c", "6", "-W", "0.3", *FAST)
+    assert (code, err) == (0, [])
     for line in out:
         jsonschema.Draft202012Validator(schema).validate(json.loads(line))
     events = [line.event for line in Lines(line + "\n" for line in out)]
@@ -178,7 +178,8 @@ def parsed(text: list[str]) -> dict[str, Any]:
 async def test_pingparsing_reads_the_text(copies: Callable[[int], int], received: int, duplicates: int) -> None:
     """Its figures are ours."""
     async with serving() as (_, port), relay(port, copies) as near:
-        _, out, _ = await run_command("ping", "127.0.0.1", "-p", near, "-c", "6", "-W", "0.3", *FAST)
+        code, out, err = await run_command("ping", "127.0.0.1", "-p", near, "-c", "6", "-W", "0.3", *FAST)
+    assert (code, err) == (int(received == 0), [])
     found = parsed(out)
     assert (found["packet_transmit"], found["packet_receive"]) == (6, received)
     assert found["packet_loss_count"] == 6 - received

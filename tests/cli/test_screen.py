@@ -63,7 +63,7 @@ def test_screen_shows_everything_that_happened_without_colours() -> None:
         "last 9 probes  ▁ 100 µs to █ 1.60 ms, log scale  ! refused  · waiting",
         "▁▁↑▃↓✕!█·",
         "",
-        "round trip  percentiles to three digits; replies by time, log scale",
+        "round trip  percentiles to half a percent; replies by time, log scale",
         "min      p50      p90      p99      p99.9    max",
         "100 µs   100 µs   1.60 ms  1.60 ms  1.60 ms  1.60 ms",
         " 100 µs █████████████████████████████████████████████████ 2",

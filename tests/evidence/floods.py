@@ -22,7 +22,7 @@ import trio_udp
 from .flooded import KINDS
 
 ROOT: Final = Path(__file__).parents[2]
-_WARM_UP: Final = 100_000
+_WARM_UP: Final = 500_000
 _EVERY: Final = 0.02
 """Seconds between two honest requests."""
 

@@ -2,9 +2,10 @@
 
 import struct
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Final
 
-from tests.properties.test_untrusted import IDS, SERVER, TRIALS
+from tests.properties.test_untrusted import IDS, SEAL, SERVER, TRIALS
 from trio_udp.proto import (
     TU1,
     ClientProtocol,
@@ -12,7 +13,9 @@ from trio_udp.proto import (
     Exchange,
     Message,
     MessageType,
+    ProbeProtocol,
     RetryPolicy,
+    Seal,
     encode_message,
 )
 
@@ -23,7 +26,7 @@ Target = Callable[[bytes], None]
 def target(name: str) -> Target:
     """The target for that function."""
     if name in _OWN:
-        return _OWN[name]()
+        return _OWN[name](name)
     feed, declared = TRIALS[name].feed, TRIALS[name].declared
     split = _ARGUMENTS.get(name, _whole)
 
@@ -55,10 +58,6 @@ def _pieces(data: bytes) -> Iterator[bytes]:
         data = data[1 + data[0] :]
 
 
-def _from_server(data: bytes) -> tuple[Any, ...]:
-    return data, SERVER
-
-
 def _with_room_for_a_tag(data: bytes) -> tuple[Any, ...]:
     return (data.ljust(40, b"x"),)
 
@@ -69,19 +68,15 @@ def _extension(data: bytes) -> tuple[Any, ...]:
 
 _ARGUMENTS: Final[dict[str, Callable[[bytes], tuple[Any, ...]]]] = {
     "_net._ancillary.read_error_untrusted": _error,
-    "proto._client.ClientProtocol._open_untrusted": _from_server,
-    "proto._probes.ProbeProtocol._open_untrusted": _from_server,
-    "proto._probes.ProbeProtocol.match_untrusted": _from_server,
     "proto._once.read_once_untrusted": _extension,
     "proto._seal.Seal.open_untrusted": _with_room_for_a_tag,
     "proto._seal.open_answer_untrusted": _with_room_for_a_tag,
 }
 
 
-def _matching() -> Target:
-    """The accept rule. The same client for all datagrams, since making one takes longer than all the rest."""
-    client = ClientProtocol(TU1(), [SERVER], random=IDS[:8])
-    declared = TRIALS["proto._client.ClientProtocol._match_untrusted"].declared
+def _matching(name: str, seal: Seal | None) -> Target:
+    """A client's accept rule. The same client for all datagrams, since making one takes longer than all the rest."""
+    client = ClientProtocol(TU1(), [SERVER], random=IDS[:8], seal=seal)
     exchange = _ask(client)
 
     def run(data: bytes) -> None:
@@ -89,10 +84,10 @@ def _matching() -> Target:
         dropped = client.dropped.total()
         found = client.receive_datagram(data, SERVER, 1.0)
         if isinstance(found, DropReason):
-            if not declared(found) or client.dropped.total() != dropped + 1:
+            if not TRIALS[name].declared(found) or client.dropped.total() != dropped + 1:
                 raise AssertionError(f"{found!r} was counted {client.dropped.total() - dropped} times")
             return
-        if found is not exchange or data[8:24] != IDS:
+        if found is not exchange or data[8:24] != IDS or seal is not None:
             raise AssertionError(f"{data!r} was believed")
         exchange.close()
         exchange = _ask(client)
@@ -106,7 +101,28 @@ def _ask(client: ClientProtocol) -> Exchange:
     return exchange
 
 
-_OWN: Final[dict[str, Callable[[], Target]]] = {"proto._client.ClientProtocol._match_untrusted": _matching}
+def _probing(name: str, seal: Seal | None) -> Target:
+    """The same of one who measures, whose probe stays open."""
+    protocol = ProbeProtocol(TU1(), SERVER, random=IDS[:8], size=56, seal=seal)
+    probe, _ = protocol.open(1, bytes(4), IDS[8:])
+
+    def run(data: bytes) -> None:
+        found = protocol.match_untrusted(data, SERVER)
+        if isinstance(found, DropReason):
+            if not TRIALS[name].declared(found):
+                raise AssertionError(f"{name} returned {found!r}")
+        elif found.probe is not probe or data[8:24] != IDS or seal is not None:
+            raise AssertionError(f"{data!r} was believed")
+
+    return run
+
+
+_OWN: Final[dict[str, Callable[[str], Target]]] = {
+    "proto._client.ClientProtocol._match_untrusted": partial(_matching, seal=None),
+    "proto._client.ClientProtocol._open_untrusted": partial(_matching, seal=SEAL),
+    "proto._probes.ProbeProtocol.match_untrusted": partial(_probing, seal=None),
+    "proto._probes.ProbeProtocol._open_untrusted": partial(_probing, seal=SEAL),
+}
 
 
 def corpus() -> Iterator[bytes]:

@@ -1,11 +1,13 @@
 """Our client and server on two hosts of a real kernel, and the wire between them at its worst."""
 
 from random import Random
+from typing import Any, Final
 
 import pytest
 import trio
 
-from trio_udp import DropReason, NoReply, Request, RetryPolicy
+from trio_udp import DropReason, Key, NoReply, Request, RetryPolicy
+from trio_udp.proto import MessageType
 from trio_udp.testing import Conditions, Packet, Verdict, drop
 
 from .namespaces import Host
@@ -17,6 +19,9 @@ pytestmark = pytest.mark.usefixtures("hosts")
 TERRIBLE = Conditions(loss=0.2, duplicate=0.1, reorder=0.1, latency=0.002, jitter=0.002)
 PERSISTENT = RetryPolicy(initial=0.2, adaptive=False, multiplier=1, attempts=60)
 """Sends again and again, and does not give up."""
+UNWEARIED: Final = RetryPolicy(initial=0.05, adaptive=False, multiplier=1, attempts=60)
+"""The same for requests of which 64 are under way at a time, so that none waits long for the oldest."""
+KEY: Final = Key(1, bytes(range(32)))
 
 
 def echo(request: Request) -> bytes:
@@ -35,11 +40,11 @@ async def test_a_perfect_wire_carries_every_datagram_as_it_is(host: str) -> None
         assert between.trace.count >= 14
 
 
-async def swarm(on: Host, host: str, count: int) -> int:
+async def swarm(on: Host, host: str, count: int, **options: Any) -> int:
     """Ask so many different questions at once; how many of them got their own answer."""
     right = 0
     async with (
-        asking(on, host, policy=PERSISTENT, max_in_flight=1000) as client,
+        asking(on, host, **{"policy": PERSISTENT, "max_in_flight": 1000, **options}) as client,
         client.request_many(b"question %d" % number for number in range(count)) as results,
     ):
         async for result in results:
@@ -67,6 +72,54 @@ async def test_ten_thousand_requests_are_answered_over_a_terrible_wire() -> None
         between.link(TERRIBLE)
         assert await swarm(between.left, RIGHT[0], 10_000) == 10_000
     assert len(handler.runs) == 10_000
+
+
+@pytest.mark.long
+async def test_ten_thousand_requests_run_once_each_over_a_terrible_wire() -> None:
+    """E1, F1: ten thousand right answers, and ten thousand runs; under a key, and nothing is taken for a forgery."""
+    handler = CountingHandler()
+    async with wire() as between, serving(between.right, handler, keys=[KEY]) as server:
+        between.link(TERRIBLE)
+        options = {"at_most_once": True, "key": KEY, "policy": UNWEARIED}
+        assert await swarm(between.left, RIGHT[0], 10_000, **options) == 10_000
+        statistics = server.statistics()
+    assert (len(handler.runs), handler.runs.total()) == (10_000, 10_000)
+    assert statistics.repeated > 1000, "the wire lost no answer and doubled no request"
+    assert statistics.dropped.get(DropReason.BAD_SEAL, 0) == 0
+
+
+@pytest.mark.parametrize("host", RIGHT)
+@pytest.mark.parametrize("key", [None, KEY], ids=["no key", "key"])
+async def test_requests_that_must_not_run_twice_do_not_over_a_terrible_wire(host: str, key: Key | None) -> None:
+    """E1: duplicates, lost answers, and datagrams that overtake each other."""
+    handler = CountingHandler()
+    async with wire() as between, serving(between.right, handler, keys=None if key is None else [key]):
+        between.link(TERRIBLE)
+        options = {"at_most_once": True, "key": key, "policy": UNWEARIED}
+        assert await swarm(between.left, host, 300, **options) == 300
+    assert (len(handler.runs), handler.runs.total()) == (300, 300)
+
+
+@pytest.mark.parametrize("host", RIGHT)
+@pytest.mark.parametrize("at_most_once", [False, True])
+async def test_a_key_notices_every_bit_that_a_good_checksum_hides(host: str, *, at_most_once: bool) -> None:
+    """A1, F1: payloads too; whatever is flipped is dropped and counted, and every answer is the right one."""
+    async with (
+        wire() as between,
+        serving(between.right, handler := CountingHandler(), keys=[KEY]) as server,
+        asking(between.left, host, key=KEY, at_most_once=at_most_once, policy=UNWEARIED) as client,
+    ):
+        between.link(Conditions(corrupt=0.3))
+        questions = [b"question %d, long enough to be hit" % number for number in range(200)]
+        async with client.request_many(questions) as results:
+            async for result in results:
+                assert result.reply is not None, result.error
+                assert result.reply.payload == result.payload.upper()
+        dropped = client.statistics().dropped, server.statistics().dropped
+    assert set(handler.runs) == set(questions), "something else was believed"
+    assert all(counts[DropReason.BAD_SEAL] > 20 for counts in dropped)
+    if at_most_once:
+        assert handler.runs.total() == 200
 
 
 @pytest.mark.parametrize("host", RIGHT)
@@ -103,6 +156,32 @@ async def test_a_client_behind_a_nat_that_rebinds_in_mid_exchange_is_answered() 
         ports = {record.packet.source.port for record in between.trace} - {PORT}
         assert (reply.payload, reply.attempts, server.statistics().requests) == (b"QUESTION", 2, 2)
         assert len(ports) == 2
+
+
+@pytest.mark.parametrize("key", [None, KEY], ids=["no key", "key"])
+async def test_a_request_that_must_not_run_twice_outlives_a_nat_that_rebinds(key: Key | None) -> None:
+    """E1: it has run and its answer is lost with the port; at the new one it shows itself, and is told again."""
+    async with (
+        wire() as between,
+        serving(between.right, handler := CountingHandler(), keys=None if key is None else [key]) as server,
+    ):
+        between.nat = nat = Nat()
+        rebound: list[Packet] = []
+
+        def rebind(packet: Packet) -> Verdict | None:
+            if packet.source.port != PORT or packet.data[1] != MessageType.REPLY or rebound:
+                return None
+            rebound.append(packet)
+            nat.rebind()
+            return drop("went to a port that is forgotten")
+
+        async with asking(between.left, RIGHT[0], at_most_once=True, key=key) as client:
+            with between.rule(rebind):
+                reply = await client.exchange(b"question")
+        ports = {record.packet.source.port for record in between.trace} - {PORT}
+        assert (reply.payload, handler.runs.total(), len(rebound), len(ports)) == (b"QUESTION", 1, 1, 2)
+        statistics = server.statistics()
+        assert (statistics.cookies_granted, statistics.repeated) == (2, 1)
 
 
 @pytest.mark.parametrize("host", RIGHT)

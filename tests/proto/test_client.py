@@ -274,6 +274,7 @@ def test_client_with_a_key_believes_only_what_that_vouches_for() -> None:
     exchange = client.open_exchange(b"question", STEADY, bytes(10))
     first, second = exchange.next_attempt(0.0), exchange.next_attempt(1.0)
     client.set_seal(new)
+    assert client.is_keyed
     assert first is not None
     assert second is not None
     server = ServerProtocol(TU1(), seals=[old])
@@ -298,6 +299,7 @@ def test_key_is_refused_where_it_could_do_nothing() -> None:
         ClientProtocol(Book(), [A], random=bytes(8), seal=blake2b_seal(1, bytes(16)))
     with pytest.raises(ValueError, match="expected a client that was opened with a key"):
         Talk(A).client.set_seal(blake2b_seal(1, bytes(16)))
+    assert not Talk(A).client.is_keyed
 
 
 def test_book_request_that_is_not_text_is_refused_and_opens_nothing() -> None:

@@ -14,6 +14,7 @@ from trio_udp.proto import (
     ServerProtocol,
     blake2b_seal,
 )
+from trio_udp.testing import flip_bit
 
 PEER = ("192.0.2.1", 1060)
 RANDOM = bytes(range(8))
@@ -136,7 +137,7 @@ def test_formats_without_ids_have_one_probe_at_a_time_and_any_answer_is_its() ->
 
 
 def test_a_key_vouches_for_probes_and_their_answers() -> None:
-    """F1: every flipped bit is a drop, and so is what has no tag, or another request's, while it is open and later."""
+    """F1: every flipped bit is a drop on either side; so is what has no tag, or another's, open or closed."""
     seal = blake2b_seal(1, bytes(32))
     one = ProbeProtocol(TU1(), PEER, random=RANDOM, size=56, seal=seal)
     server = ServerProtocol(TU1(), seals=[seal])
@@ -144,6 +145,9 @@ def test_a_key_vouches_for_probes_and_their_answers() -> None:
     assert one.overhead == 24 + 16
     probe, datagram = one.open(1, b"1234", RANDOM)
     assert len(datagram) == 56 + one.overhead
+    for bit in range(8 * len(datagram)):
+        assert isinstance(server.receive_datagram(flip_bit(datagram, bit)), DropReason)
+        assert sum(server.dropped.values()) == bit + 1
     question = server.receive_datagram(datagram)
     assert isinstance(question, Question)
     question = server.receive_probe(question, PEER, arrived=5, by_kernel=True)
@@ -151,9 +155,7 @@ def test_a_key_vouches_for_probes_and_their_answers() -> None:
     assert (kind, answer is not None) == (AnswerKind.REPLY, True)
     assert answer is not None
     for bit in range(8 * len(answer)):
-        flipped = bytearray(answer)
-        flipped[bit // 8] ^= 1 << bit % 8
-        assert isinstance(one.match_untrusted(bytes(flipped), PEER), DropReason)
+        assert isinstance(one.match_untrusted(flip_bit(answer, bit), PEER), DropReason)
     assert one.match_untrusted(reflected(datagram)[:-16], PEER) is DropReason.BAD_SEAL
     assert one.match_untrusted(TU1().encode_answer(question, AnswerKind.BUSY, b""), PEER) is DropReason.BAD_SEAL
     for _ in range(2):

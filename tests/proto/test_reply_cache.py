@@ -1,5 +1,8 @@
 """The server's memory of at-most-once requests: what is let through, how long it is known, and how much it takes."""
 
+import gc
+import tracemalloc
+
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -310,3 +313,24 @@ class AnyOrder(RuleBasedStateMachine):
 
 
 TestAnyOrder = AnyOrder.TestCase
+
+
+@pytest.mark.parametrize("replies", [1, 2, 5, 6, 11, 22, 43, WINDOW])
+def test_what_is_counted_is_no_less_than_what_it_takes(replies: int) -> None:
+    """E2: the limit in bytes is one in memory, and not much less than that."""
+    arrivals = [
+        request(10_000 + number, 10_000, owner=b"%08d" % client, born=1000)
+        for client in range(500)
+        for number in range(replies)
+    ]
+    cache = ReplyCache(BOOT)
+    gc.collect()
+    tracemalloc.start()
+    for arrival in arrivals:
+        owner = arrival.owner[0], bytes(bytearray(arrival.owner[1]))  # as of a datagram of its own
+        copy = arrival._replace(owner=owner, key=bytes(bytearray(arrival.key)))
+        run(cache, copy, tick=1000, payload=bytes(100))
+    del copy, owner
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert cache.bytes_held // 2 < taken <= cache.bytes_held

@@ -5,7 +5,7 @@ import hmac
 from collections.abc import Callable
 
 import pytest
-from hypothesis import assume, example, given
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from trio_udp.proto import (
@@ -36,6 +36,8 @@ from trio_udp.proto import (
     key_id_of,
 )
 from trio_udp.proto._seal import ANSWER, REQUEST, KeyRing, SealedQuestion
+
+from .talk import Honest
 
 Maker = Callable[[int, bytes], Seal]
 
@@ -261,6 +263,68 @@ def test_one_flipped_bit_anywhere_in_a_request_is_a_counted_drop(
         assert isinstance(pair.server.receive_datagram(data), DropReason)
         assert sum(pair.server.dropped.values()) == count
     assert isinstance(pair.server.receive_datagram(datagram), Question)
+
+
+@given(
+    algorithm=st.sampled_from(sorted(MAKERS)),
+    message=st.builds(
+        Message,
+        st.just(MessageType.REQUEST),
+        st.sampled_from([1, 255]),
+        st.just(bytes(16)),
+        st.binary(max_size=20),
+        st.integers(0, 8),
+        st.sampled_from([b"", b"c" * 16]),
+        st.sampled_from([b"", b"o" * 20]),
+        *map(st.just, (b"", 0, b"")),  # `test_probes` has those with times
+    ),
+    allow_unkeyed=st.booleans(),
+)
+@settings(max_examples=30)
+def test_one_flipped_bit_anywhere_in_any_request_is_a_counted_drop(
+    algorithm: str, message: Message, *, allow_unkeyed: bool
+) -> None:
+    """F1: with a cookie and a number as well, and padding."""
+    make = MAKERS[algorithm]
+    pair = Pair(make(1, SECRET), *(make(key_id, SECRET) for key_id in (1, 2, 129)), allow_unkeyed=allow_unkeyed)
+    pair.server.validation = Validation(b"1" * VALIDATION_SIZE)
+    sealed = make(1, SECRET).seal(REQUEST, encode_message(message))
+    for count, data in enumerate(flipped(sealed), start=1):
+        assert isinstance(pair.server.receive_datagram(data), DropReason)
+        assert sum(pair.server.dropped.values()) == count
+    assert isinstance(pair.server.receive_datagram(sealed), Question)
+
+
+def test_one_flipped_bit_anywhere_in_what_at_most_once_takes_is_a_counted_drop(make: Maker) -> None:
+    """E1, F1: the request without a start, RETRY with a cookie, the request with both, and every end it may have.
+
+    No bit runs a handler, spoils the client's numbers, or ends its request; the datagram as it was still does.
+    """
+    for kind in (AnswerKind.REPLY, AnswerKind.BUSY, AnswerKind.ERROR, AnswerKind.OUTCOME_UNKNOWN):
+        honest = Honest(HERE, seals=[make(1, SECRET), make(2, SECRET), make(129, SECRET)])
+        server, exchange = honest.servers[HERE], honest.ask()
+        for now in (0.0, 1.0):
+            attempt = exchange.next_attempt(now)
+            assert attempt is not None
+            has = decode_message_untrusted(attempt.datagram)
+            assert isinstance(has, Message)
+            assert (bool(has.cookie), bool(has.once), bool(has.tag)) == (now > 0, True, True)
+            for count, data in enumerate(flipped(attempt.datagram), start=sum(server.dropped.values()) + 1):
+                assert isinstance(server.receive_datagram(data), DropReason)
+                assert sum(server.dropped.values()) == count
+            question = server.receive_datagram(attempt.datagram)
+            assert isinstance(question, Question)
+            answer = server.refuse(question, kind) if now and kind is not AnswerKind.REPLY else None
+            answer = answer or honest.serve(attempt, now)
+            known, dropped = honest.client.servers[0], honest.client.dropped.total()
+            before = known.cookie, known.ledger.token
+            for count, data in enumerate(flipped(answer), start=1):
+                assert isinstance(honest.client.receive_datagram(data, HERE, now), DropReason)
+                assert honest.client.dropped.total() == dropped + count
+            assert (known.cookie, known.ledger.token, exchange.is_over, exchange.news) == (*before, False, False)
+            assert honest.client.receive_datagram(answer, HERE, now) is exchange
+            assert known.cookie
+        assert exchange.is_over is (kind is not AnswerKind.BUSY)
 
 
 @pytest.mark.parametrize("kind", AnswerKind)
@@ -519,3 +583,37 @@ def test_at_most_once_and_cookies_go_under_the_key_like_all_else() -> None:
     assert answers[-1] == answers[-2]
     assert exchange.outcome is not None
     assert (exchange.outcome.payload, exchange.outcome.authenticated) == (b"done", True)
+
+
+@algorithms
+def test_a_captured_request_runs_once_however_often_and_whenever_it_comes_again(algorithm: str) -> None:
+    """E1, E3, F6: a thousand times in two hours, to the server that ran it and to its next start with the same keys."""
+    honest = Honest(HERE, seals=[MAKERS[algorithm](key_id, SECRET) for key_id in (1, 2)])
+    captured = honest.converse(honest.ask(), 0.0)[-1]
+    first, restarted = honest.servers[HERE], honest.server(2)
+    assert honest.ran == [b"question"]
+    for number in range(1000):
+        for honest.servers[HERE] in (first, restarted):
+            data = honest.serve(captured, 7.2 * number)
+            assert len(data) <= len(captured.datagram)
+            assert data[1] in {MessageType.REPLY, MessageType.RETRY, MessageType.OUTCOME_UNKNOWN}
+    assert honest.ran == [b"question"]
+    assert restarted.repeated == 0 < first.repeated
+
+
+@algorithms
+def test_two_keys_are_two_clients_whatever_ids_they_use(algorithm: str) -> None:
+    """E1: who has one key cannot have a request of another's taken for one that has run, nor have it run again."""
+    one, other = (MAKERS[algorithm](key_id, bytes([key_id]) * 32) for key_id in (1, 2))
+    honest = Honest(HERE, seals=[one, other])
+    twin = Honest(HERE, seals=[other, one])
+    twin.servers = honest.servers
+    assert honest.client.servers[0].instance == twin.client.servers[0].instance
+    sent = [honest.converse(honest.ask(b"one"), 0.0)[-1], twin.converse(twin.ask(b"other"), 0.0)[-1]]
+    assert (honest.ran, twin.ran) == ([b"one"], [b"other"])
+    for attempt in sent:
+        honest.serve(attempt, 1.0)
+    assert honest.ran == [b"one"]
+    moved = bytearray(sent[0].datagram)
+    moved[4] = 2
+    assert honest.servers[HERE].receive_datagram(bytes(moved)) is DropReason.BAD_SEAL

@@ -28,6 +28,7 @@ from trio_udp.proto import (
     Question,
     RateLimit,
     ServerProtocol,
+    TimedAnswer,
     Turned,
     Validation,
     blake2b_seal,
@@ -558,3 +559,21 @@ def test_no_answer_to_an_unproven_address_is_longer_than_what_it_sent(data: st.D
     assert all(len(answer) <= len(datagram) for answer in answers if answer is not None)
     assert server.validation is not None
     assert server.validation.replies.clients_held == 0  # E2
+
+
+def test_probes_are_counted_and_the_reply_tells_of_them() -> None:
+    """Who probes learns what came, when, and how long the answer took; a server that has begun again starts at one."""
+    server = ServerProtocol(TU1())
+    for began in (0, 2**20):
+        server.begin(began)
+        for sequence in (1, 2):
+            question = ask(server, TU1().encode_probe(b"hello", KEY, sequence))
+            question = server.receive_probe(question, PEER, arrived=began + 1000, by_kernel=True)
+            _, datagram = server.reply(server.leaving(question, began + 1700), b"hello")
+            assert datagram is not None
+            found = TU1().decode_probe_answer_untrusted(datagram)
+            assert isinstance(found, TimedAnswer)
+            times = found.times
+            assert times is not None
+            assert (times.received, times.highest, times.duplicates) == (sequence, sequence, 0)
+            assert (times.arrived, times.turnaround, times.by_kernel) == (began + 1000, 700, True)

@@ -17,8 +17,10 @@ from trio_udp.proto import (
     ProtocolError,
     Question,
     RetryPolicy,
+    TimedAnswer,
     encode_message,
 )
+from trio_udp.proto._times import ProbeTable, decode_times_untrusted, with_check
 
 INSTANCE, RANDOM = b"instance", b"randomly"
 KEY = INSTANCE + RANDOM
@@ -216,3 +218,63 @@ def test_extensions_are_read_where_there_are_any() -> None:
 def test_request_without_a_cookie_is_padded_for_a_retry_with_one(room: int, size: int) -> None:
     """E4: or the server could not give it."""
     assert len(TU1().encode_extended(b"", KEY, 1, room, cookie=b"", once=bytes(20))) == size
+
+
+# Measuring
+
+PROBE = TU1().encode_probe(b"hello", KEY, 7)
+TOLD = ProbeTable(began=0).receive(("192.0.2.1", 1060), INSTANCE, 7, arrived=5)
+
+
+def probing(datagram: bytes) -> Question:
+    """What a server reads in a probe."""
+    question = TU1().decode_question_untrusted(datagram)
+    assert isinstance(question, Question)
+    return question
+
+
+def test_a_probe_is_a_question_and_its_reply_tells_times() -> None:
+    """Both with a check of their own, and of one size (E4)."""
+    question = probing(PROBE)
+    assert (question.key, question.payload, question.attempt, question.size) == (KEY, b"hello", 1, len(PROBE))
+    reply = TU1().encode_answer(question._replace(times=TOLD), AnswerKind.REPLY, b"hello")
+    assert len(reply) == len(PROBE) == HEADER_SIZE + 52 + 5
+    times = decode_times_untrusted(with_check(1, KEY, TOLD, b"hello"))
+    assert times is not None
+    assert TU1().decode_probe_answer_untrusted(reply) == TimedAnswer(
+        Answer(KEY, b"hello", 1, AnswerKind.REPLY), times, is_intact=True
+    )
+    busy = TU1().encode_answer(question, AnswerKind.BUSY, b"")
+    assert TU1().decode_probe_answer_untrusted(busy) == TimedAnswer(
+        Answer(KEY, b"", 1, AnswerKind.BUSY), None, is_intact=True
+    )
+
+
+def test_a_probe_that_was_changed_on_its_way_is_corrupted() -> None:
+    """Neither side takes its numbers; who measures is told that this was an accident."""
+    assert TU1().decode_question_untrusted(PROBE[:-1] + b"?") is DropReason.CORRUPTED
+    reply = TU1().encode_answer(probing(PROBE)._replace(times=TOLD), AnswerKind.REPLY, b"hello")
+    found = TU1().decode_probe_answer_untrusted(reply[:-1] + b"?")
+    assert found == TimedAnswer(Answer(KEY, b"hell?", 1, AnswerKind.REPLY), None, is_intact=False)
+
+
+def test_a_probe_says_its_sequence_and_nothing_else() -> None:
+    """What a server does not understand it does not answer."""
+    times = with_check(1, KEY, TOLD, b"hello")
+    data = encode_message(Message(MessageType.REQUEST, 1, KEY, b"hello", times=times))
+    assert TU1().decode_question_untrusted(data) is DropReason.MALFORMED
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (Message(MessageType.REPLY, 1, KEY, b"hello"), DropReason.MALFORMED),
+        (Message(MessageType.RETRY, 1, KEY, once=bytes(20)), DropReason.MALFORMED),
+        (Message(MessageType.BUSY, 1, KEY, key_id=1, tag=bytes(16)), DropReason.BAD_SEAL),
+        (Message(MessageType.REQUEST, 1, KEY, b"hello"), DropReason.WRONG_DIRECTION),
+    ],
+)
+def test_what_does_not_answer_a_probe_says_why(message: Message, reason: DropReason) -> None:
+    """A1: a reply tells times, at most once was not asked for, and no tag is believed that nobody has opened."""
+    assert TU1().decode_probe_answer_untrusted(encode_message(message)) is reason
+    assert TU1().decode_probe_answer_untrusted(b"") is DropReason.MALFORMED

@@ -113,7 +113,7 @@ def _percentiles(counts: Counts, width: int) -> list[Line]:
     times = "".join(time_text(time).ljust(column) for time in named.values())
     title = [
         ("round trip", "bold"),
-        ("  percentiles to three digits; replies by time, log scale", ""),
+        ("  percentiles to half a percent; replies by time, log scale", ""),
     ]
     return [[], title, [(names.rstrip(), "dim")], [(times.rstrip(), "")]]
 
