@@ -217,7 +217,7 @@ def decode_message_untrusted(data: bytes) -> Message | DropReason:
     end = start + length
     tag = len(data) - layout.tag
     padding = tag - end
-    if padding < 0 or (padding > 0) != bool(flags & PADDED) or data.count(0, end, tag) != padding:
+    if (padding > 0) != bool(flags & PADDED) or data.count(0, end, tag) != padding:  # less than none is not counted
         return DropReason.MALFORMED
     return Message(
         kind, attempt, ids, data[start:end], padding,
