@@ -100,7 +100,7 @@ def evidence(session: nox.Session) -> None:
 
 @nox.session
 def mutation(session: nox.Session) -> None:
-    """Change the core in every way that is small: the tests have to notice. Some minutes; writes docs/mutation.md."""
+    """Change the core in every way that is small: the tests have to notice. Takes long; writes docs/mutation.md."""
     session.install(*MUTATION, ".[test]")
     session.run("python", "-m", "tests.mutation", str(Path(session.create_tmp()).resolve() / "copy"), *session.posargs)
 

@@ -1,6 +1,8 @@
 """`python -m tests.mutation DIRECTORY`: try every change in a copy made there; write the page, or say what is wrong."""
 
 import argparse
+import ast
+import datetime as dt
 import json
 import shutil
 import sys
@@ -8,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from .conditions import Condition, conditions
+from .conditions import Condition, conditions, find
 from .mutants import LISTED, Mutant, Trial, listed_survivors, try_all
-from .page import page
+from .page import module_rows, page
 from .properties import first_to_fail, first_to_notice
 
 ROOT: Final = Path(__file__).parent.parent.parent
@@ -24,15 +26,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description="mutation testing of the core")
     parser.add_argument("directory", type=Path, help="where to make the copy; what is there is deleted")
     parser.add_argument("--workers", type=int, default=1, help="mutants to try at a time (default: 1)")
+    parser.add_argument("modules", nargs="*", metavar="MODULE", help="whose mutants to try, as _codec (default: all)")
     arguments = parser.parse_args()
     copy = make_copy(arguments.directory)
+    every = sorted(path.stem for path in (copy / CORE).glob("_[a-z]*.py"))
+    modules = arguments.modules or every
+    if not set(modules) <= set(every):
+        parser.error(f"expected modules among {' '.join(every)}, got {' '.join(modules)}")
+    listed = listed_survivors()
     noticed = notice_conditions(copy)
-    trial = try_all(copy, arguments.workers)
-    wrong = [*unnoticed(noticed), *survived(trial, listed_survivors())]
+    trial = try_all(copy, arguments.workers, modules)
+    wrong = [*unnoticed(noticed), *survived(trial, listed_in(copy / CORE, modules, listed))]
     for sentence in wrong:
         print(sentence, file=sys.stderr)
     if not wrong:
-        PAGE.write_text(page({condition: test or "" for condition, test in noticed.items()}, trial, listed_survivors()))
+        rows = module_rows(every, PAGE.read_text(), trial, dt.date.today().isoformat())
+        PAGE.write_text(page({condition: test or "" for condition, test in noticed.items()}, rows, listed))
     return bool(wrong)
 
 
@@ -57,10 +66,20 @@ def notice_conditions(copy: Path) -> dict[Condition, str | None]:
     return noticed
 
 
+def listed_in(core: Path, modules: Iterable[str], listed: Mapping[Mutant, str]) -> dict[Mutant, str]:
+    """Those of the list that are of these modules."""
+    trees = [ast.parse((core / f"{module}.py").read_text()) for module in modules]
+    return {
+        mutant: why for mutant, why in listed.items() if any(find(tree, mutant.function) is not None for tree in trees)
+    }
+
+
 def unnoticed(noticed: Mapping[Condition, str | None]) -> Iterable[str]:
-    """A sentence for each condition that nobody would miss."""
+    """A sentence for each condition that nobody would miss, and for each that makes a difference after all."""
     for condition, test in noticed.items():
-        if test is None:
+        if test is not None and condition.no_difference:
+            yield f"{test} notices when {condition.function} lacks `{condition.words}`, which is to make no difference"
+        if test is None and not condition.no_difference:
             yield f"no property notices when {condition.function} lacks `{condition.words}` of `{condition.whole}`"
 
 
@@ -74,7 +93,7 @@ def survived(trial: Trial, listed: Mapping[Mutant, str]) -> Iterable[str]:
         if mutant not in trial.survivors:
             yield f"{LISTED.name} lists what is noticed, or is no longer possible: {mutant}"
     if trial.score < ENOUGH:
-        yield f"expected at least {ENOUGH:.0%} of {trial.fates.total()} mutants to be noticed, got {trial.score:.1%}"
+        yield f"expected at least {ENOUGH:.0%} of {trial.total} mutants to be noticed, got {trial.score:.1%}"
 
 
 if __name__ == "__main__":

@@ -5,10 +5,12 @@ import subprocess
 import sys
 import tomllib
 from collections import Counter
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
 MUTMUT: Final = str(Path(sys.executable).with_name("mutmut"))
+PACKAGE: Final = "trio_udp.proto"
 LISTED: Final = Path(__file__).with_name("survivors.toml")
 NOTICED: Final = "killed"
 """What mutmut calls it. A mutant that took too long is not noticed: perhaps the machine was only busy."""
@@ -23,16 +25,21 @@ class Mutant(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """What became of all mutants."""
+    """What became of all mutants of those modules that were tried."""
 
-    fates: Counter[str]
-    """How many there were of each, in mutmut's words."""
+    fates: Mapping[str, Counter[str]]
+    """How many there were of each, in mutmut's words, by module."""
     survivors: list[Mutant]
+
+    @property
+    def total(self) -> int:
+        """Mutants."""
+        return sum(fates.total() for fates in self.fates.values())
 
     @property
     def score(self) -> float:
         """The part that was noticed, of all; whatever mutmut could not try was not noticed."""
-        return self.fates[NOTICED] / self.fates.total()
+        return sum(fates[NOTICED] for fates in self.fates.values()) / self.total
 
 
 def listed_survivors() -> dict[Mutant, str]:
@@ -41,12 +48,20 @@ def listed_survivors() -> dict[Mutant, str]:
     return {Mutant(entry["function"], tuple(entry["changes"])): entry["why"] for entry in entries}
 
 
-def try_all(copy: Path, workers: int) -> Trial:
-    """Make and try every mutant of the core, in a directory that has a copy of the package and of its tests."""
-    subprocess.run([MUTMUT, "run", "--max-children", str(workers)], cwd=copy, check=True)
-    fates = dict(re.findall(r"^ +(\S+): (.+)$", _said(copy, "results", "--all", "1"), re.MULTILINE))
-    alive = [name for name, fate in fates.items() if fate != NOTICED]
-    return Trial(Counter(fates.values()), [_mutant(name, _said(copy, "show", name)) for name in alive])
+def try_all(copy: Path, workers: int, modules: Collection[str]) -> Trial:
+    """Make and try every mutant of these modules, in a directory that has a copy of the package and of its tests."""
+    patterns = [f"{PACKAGE}.{module}.*" for module in modules]
+    subprocess.run([MUTMUT, "run", "--max-children", str(workers), *patterns], cwd=copy, check=True)
+    found = re.findall(
+        rf"^ +({re.escape(PACKAGE)}\.(\w+)\.\S+): (.+)$", _said(copy, "results", "--all", "1"), re.MULTILINE
+    )
+    fates: dict[str, Counter[str]] = {}
+    survivors = []
+    for name, module, fate in found:
+        if module in modules:
+            fates.setdefault(module, Counter())[fate] += 1
+            survivors += [] if fate == NOTICED else [_mutant(name, _said(copy, "show", name))]
+    return Trial(fates, survivors)
 
 
 def _said(copy: Path, *arguments: str) -> str:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from .__main__ import survived, unnoticed
-from .conditions import ACCEPT_RULE, conditions, find
+from .__main__ import listed_in, survived, unnoticed
+from .conditions import ACCEPT_RULE, NO_DIFFERENCE, conditions, find
 from .mutants import Mutant, Trial, _mutant, listed_survivors
-from .page import _code
+from .page import _code, module_rows, untried
 
 ROOT = Path(__file__).parent.parent.parent
 CORE = ROOT / "trio_udp/proto"
@@ -27,6 +27,9 @@ class Table:
             return 4
         else:
             b = 2
+        if [a for a in b if a > 1]:
+            b = 3
+            return a == b
         return 1 if 0 <= a < b <= 9 else 0
 """
 DELETED = {
@@ -37,6 +40,8 @@ DELETED = {
     "self or b": "if a and (not b):",
     "self": "if a and (not b) and b:",
     "b": "if a and (not b) and self:",
+    "a > 1": "if [a for a in b if True]:",
+    "a == b": "return True",
     "0 <= a < b <= 9": "return 1",
     "0 <= a": "return 1 if a < b and b <= 9 else 0",
     "a < b": "return 1 if 0 <= a and b <= 9 else 0",
@@ -45,7 +50,7 @@ DELETED = {
 
 
 def test_every_condition_is_deleted_once_and_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An `if` that only returns, each operand, each comparison; nothing else of the module changes."""
+    """An `if` that only returns, each operand, each comparison, each filter; nothing else of the module changes."""
     (tmp_path / "table.py").write_text(FUNCTION)
     monkeypatch.setattr("tests.mutation.conditions.ACCEPT_RULE", ["Table.match"])
     intact = ast.unparse(ast.parse(FUNCTION)).splitlines()
@@ -69,7 +74,7 @@ def test_function_that_is_not_defined_exactly_once_is_an_error(tmp_path: Path, m
 def test_page_names_every_condition_of_the_accept_rule() -> None:
     """`docs/mutation.md` is of today's rule: no condition came, went or changed since the last run."""
     page = (ROOT / "docs/mutation.md").read_text()
-    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    rows = [line for line in page.partition("\n## Mutants")[0].splitlines() if line.startswith("| `")]
     begins = [f"| `{condition.function}` | {_code(condition.words)}" for condition in conditions(CORE)]
     assert len(rows) == len(begins)
     assert all(row.startswith(begin) for row, begin in zip(rows, begins, strict=True))
@@ -128,7 +133,7 @@ def test_run_fails_unless_the_survivors_are_those_that_are_listed_and_few(
     survivors: list[Mutant], listed: list[Mutant], killed: int, wrong: list[str]
 ) -> None:
     """No more, no fewer, and no more than one in twenty; a mutant that took too long counts as a survivor."""
-    trial = Trial(Counter(killed=killed, timeout=20 - killed), survivors)
+    trial = Trial({"_one": Counter(killed=killed, timeout=20 - killed)}, survivors)
     sentences = list(survived(trial, dict.fromkeys(listed, "why")))
     assert len(sentences) == len(wrong)
     assert all(part in sentence for part, sentence in zip(wrong, sentences, strict=True))
@@ -136,7 +141,32 @@ def test_run_fails_unless_the_survivors_are_those_that_are_listed_and_few(
 
 def test_run_fails_where_no_property_misses_a_condition() -> None:
     """The sentence names it."""
-    first, second, *_ = conditions(CORE)
-    [sentence] = unnoticed({first: "test_something", second: None})
-    assert second.function in sentence
-    assert second.words in sentence
+    first, second, *_, harmless = sorted(conditions(CORE), key=lambda condition: condition.no_difference or "")
+    assert not list(unnoticed({first: "test_something", harmless: None}))
+    for noticed, condition in (({first: "test_something", second: None}, second), ({harmless: "test"}, harmless)):
+        [sentence] = unnoticed(noticed)
+        assert condition.function in sentence
+        assert condition.words in sentence
+
+
+def test_every_condition_that_makes_no_difference_is_one_of_the_rule() -> None:
+    """Each entry names exactly one, so none stays in the list when its condition has gone."""
+    found = [condition for condition in conditions(CORE) if condition.no_difference]
+    assert len(found) == len(NO_DIFFERENCE)
+    assert {condition.function for condition in found} == {function for function, _ in NO_DIFFERENCE}
+
+
+def test_run_for_some_modules_leaves_the_others_rows_and_survivors_alone() -> None:
+    """Of modules that were never tried the page says so."""
+    trial = Trial({"_two": Counter(killed=3, survived=1)}, [])
+    before = "| `_one` | 2026-01-01 | 5 | 5 (100.0%) |\n| `_two` | 2026-01-01 | 9 | 9 (100.0%) |\n| `_gone` | x | | |\n"
+    rows = module_rows(["_one", "_three", "_two"], before, trial, "2026-02-02")
+    assert list(rows.values()) == [
+        "| `_one` | 2026-01-01 | 5 | 5 (100.0%) |",
+        "| `_three` | not yet | | |",
+        "| `_two` | 2026-02-02 | 4 | 3 (75.0%) |",
+    ]
+    assert untried(rows) == ["_three"]
+    timers = Mutant("Timers.set", ("- 1", "+ 2"))
+    assert listed_in(CORE, ["_timers"], {timers: "why", ONE: "why"}) == {timers: "why"}
+    assert not listed_in(CORE, ["_codec"], {timers: "why", ONE: "why"})
