@@ -41,9 +41,9 @@ need no network, with few examples and always the same ones. Each module stands 
 
 _NOT_ALL: Final = """
 Where no day stands the module was not tried since this table was begun. The core as it was on 2026-11-25, smaller and
-without measuring, keys and at-most-once, had 963 mutants, of which 945 were noticed; the tests that noticed are still
-there. The survivors of such a module below are of that run, in the words that the code has today; whether there are
-more, nobody knows yet.
+without measuring, keys and at-most-once, had 963 mutants, of which 945 were noticed. The survivors of such a module
+below are of that run, in the words that the code has today; whether they still survive and whether there are more,
+nobody has tried.
 """
 
 _SURVIVORS: Final = """
