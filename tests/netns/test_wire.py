@@ -98,7 +98,7 @@ async def test_ten_thousand_requests_run_once_each_over_a_terrible_wire() -> Non
     handler = CountingHandler()
     async with wire() as between, serving(between.right, handler, keys=[KEY]) as server:
         between.link(TERRIBLE)
-        options = {"at_most_once": True, "key": KEY, "policy": UNWEARIED}
+        options: dict[str, Any] = {"at_most_once": True, "key": KEY, "policy": UNWEARIED}
         assert await crowd(between.left, RIGHT[0], 10_000, **options) == 10_000
         statistics = server.statistics()
     assert (len(handler.runs), handler.runs.total()) == (10_000, 10_000)
@@ -113,7 +113,7 @@ async def test_requests_that_must_not_run_twice_do_not_over_a_terrible_wire(host
     handler = CountingHandler()
     async with wire() as between, serving(between.right, handler, keys=None if key is None else [key]):
         between.link(TERRIBLE)
-        options = {"at_most_once": True, "key": key, "policy": UNWEARIED}
+        options: dict[str, Any] = {"at_most_once": True, "key": key, "policy": UNWEARIED}
         assert await swarm(between.left, host, 300, **options) == 300
     assert (len(handler.runs), handler.runs.total()) == (300, 300)
 
