@@ -3,7 +3,7 @@
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
 import trio
@@ -24,7 +24,7 @@ class Running:
         self.process = process
         self._lines = self._read()
 
-    async def _read(self) -> AsyncIterator[str]:
+    async def _read(self) -> AsyncGenerator[str, None]:
         assert self.process.stdout is not None
         rest = b""
         async for chunk in self.process.stdout:
@@ -42,6 +42,10 @@ class Running:
         """All further lines, until the command ends."""
         return [line async for line in self._lines]
 
+    async def aclose(self) -> None:
+        """Read no more."""
+        await self._lines.aclose()
+
     async def end(self) -> int:
         """Wait for the exit code."""
         return await self.process.wait()
@@ -55,14 +59,16 @@ class Running:
 async def running(*arguments: str) -> AsyncIterator[Running]:
     """Start the command; it is killed at the end of the block if it still runs."""
     process = await trio.lowlevel.open_process([*MODULE, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    running_one = Running(process)
     try:
-        yield Running(process)
+        yield running_one
     finally:
         if process.returncode is None:
             process.kill()
         with trio.CancelScope(shield=True):
             await process.wait()
         assert process.stdout is not None
+        await running_one.aclose()
         await process.stdout.aclose()
 
 

@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import trio_udp
+from trio_udp._cli._metrics import _response_untrusted
 from trio_udp._net import _ancillary
 from trio_udp.proto import (
     TU1,
@@ -144,6 +145,11 @@ def match_probe(data: bytes, peer: Peer, seal: Seal | None = None) -> object:
 
 
 TRIALS: Final = {
+    "_cli._metrics._response_untrusted": Trial(
+        lambda data: _response_untrusted(data, lambda: ("text/plain", b"figures")),
+        one_datagram | any_text | st.sampled_from([(b"GET /metrics HTTP/1.0\r\n\r\n",), (b"GET / HTTP/1.1\r\n\r\n",)]),
+        lambda result: isinstance(result, bytes) and result.startswith(b"HTTP/1.0 "),
+    ),
     "proto._probes.ProbeProtocol._open_untrusted": Trial(
         match_keyed_probe,
         from_somewhere,
