@@ -66,12 +66,13 @@ async def test_relay_writes_the_truth_and_sums_it_up(number: signal.Signals, tmp
         assert sum(len(line["copies"]) for line in found) == counted["sent"]
         assert counted["waiting"] == 0
     assert sum(line["event"] == "forged" for line in between) == last["down"]["forged"] > 0
-    assert last["up"]["received"] == 20
+    received = last["up"]["received"]
+    assert received > 20  # ping's last question among them, which may be asked again
     assert last["up"]["dropped"] > 0
     assert report[2].startswith(f"requests {last['up']['sent']}, ")
     up = last["up"]
     assert up["duplicated"] > 0
-    line = f"chaos up: 20 received, {up['dropped']} dropped, {up['sent']} sent ({up['duplicated']} duplicated)"
+    line = f"chaos up: {received} received, {up['dropped']} dropped, {up['sent']} sent ({up['duplicated']} duplicated)"
     assert said[:2] == ["", line]
 
 

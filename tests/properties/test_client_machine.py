@@ -109,6 +109,10 @@ class ClientMachine(RuleBasedStateMachine):
         if patient:
             self.now += request.exchange.next_timeout(self.now)
         attempt = request.exchange.next_attempt(self.now)
+        if attempt is None and patient and not request.exchange.is_over:
+            # Its end came before it waited for it: it wants to hear first what has arrived, in case its process slept.
+            assert request.exchange.next_timeout(self.now) == 0
+            attempt = request.exchange.next_attempt(self.now)
         if attempt is None:
             assert request.exchange.is_over or not patient
             if request.exchange.is_over:
