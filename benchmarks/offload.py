@@ -66,7 +66,7 @@ def _main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__" and sys.argv[1] == "without":
-    with mock.patch("trio_udp._net._kernel._has_option", return_value=False):
+    with mock.patch("trio_udp._net._kernel.has_option", return_value=False):
         _main(sys.argv[2:])
 elif __name__ == "__main__":
     _main(sys.argv[1:])
