@@ -3,8 +3,10 @@
 import errno
 import os
 import socket
+import sys
 
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -117,3 +119,17 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--version"])
     assert ended.value.code == 0
     assert capsys.readouterr().out.startswith("trio_udp ")
+
+
+async def test_a_command_is_all_that_is_imported() -> None:
+    """Who asks does not pay for what measures, plots or relays."""
+    program = (
+        "import sys; from trio_udp._cli import main\n"
+        "try: main(['ask', '--help'])\n"
+        "finally: sys.exit([name for name in ('measure', '_relay') if f'trio_udp.{name}' in sys.modules] or 0)"
+    )
+    done = await trio.run_process(
+        [sys.executable, "-c", program], capture_stdout=True, capture_stderr=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.startswith(b"usage: ")

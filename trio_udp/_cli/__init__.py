@@ -8,18 +8,20 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from .._version import __version__
-from . import ask, compare, completion, doctor, keygen, man, ping, relay, report, serve, sim
 from ._arguments import BadInput, OneLineParser, first_of
+from ._commands import COMMANDS
 
 _PROGRAM = "trio_udp"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one sub-command; returns its exit code."""
-    arguments = _parser().parse_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
+    wanted = argv[:1] if argv and argv[0] in COMMANDS else COMMANDS
+    arguments = _parser(wanted=wanted).parse_args(argv)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a stranger's text may not fit the terminal's encoding
@@ -41,11 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _parser(program: str = _PROGRAM) -> argparse.ArgumentParser:
+def _parser(program: str = _PROGRAM, wanted: Iterable[str] = COMMANDS) -> argparse.ArgumentParser:
     parser = OneLineParser(prog=program, description="Ask over UDP, and believe only the answer.")
     parser.add_argument("--version", action="version", version=f"{_PROGRAM} {__version__}")
     parser.set_defaults(describe=_parser)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands")
-    for module in (serve, ping, report, compare, ask, keygen, sim, relay, doctor, completion, man):
-        module.add_to(commands)
+    for name in wanted:
+        COMMANDS[name](commands)
     return parser
