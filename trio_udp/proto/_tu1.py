@@ -69,8 +69,6 @@ class TU1:
     max_payload: Final = MAX_PAYLOAD
     random_size: Final = 8
     max_outstanding: Final = None
-    has_times: Final = True
-    """Whether probes can ask for times."""
 
     def new_key(self, payload: bytes, instance: bytes, random: bytes) -> bytes:
         """Instance id and request id, 16 bytes."""
@@ -81,7 +79,7 @@ class TU1:
         length = len(payload)
         fits = room <= HEADER_SIZE + length <= MAX_DATAGRAM and 0 < attempt <= MAX_ATTEMPT
         if fits and len(key) == IDS_SIZE:
-            return PLAIN_HEADER.pack(_PLAIN_REQUEST + attempt, length, key) + payload
+            return _pack(_PLAIN_REQUEST + attempt, length, key) + payload
         padding = max(room - HEADER_SIZE - length, 0)
         return encode_message(Message(MessageType.REQUEST, attempt, key, payload, padding))
 
@@ -97,11 +95,11 @@ class TU1:
         """Any message with the direction bit."""
         size = len(data)
         if HEADER_SIZE <= size <= MAX_DATAGRAM:
-            word, length, ids = PLAIN_HEADER.unpack_from(data)
+            word, length, ids = _unpack(data)
             attempt = word & MAX_ATTEMPT
             plain = _PLAIN_KINDS.get(word >> 8)
             if plain is not None and attempt and length == size - HEADER_SIZE and (plain is _REPLY or not length):
-                return tuple.__new__(Answer, (ids, data[HEADER_SIZE:], attempt, plain, None))
+                return _new(Answer, (ids, data[HEADER_SIZE:], attempt, plain, None))
             if word >> 24 != VERSION:  # as most junk
                 return _WRONG_VERSION
         message = decode_message_untrusted(data)
