@@ -21,7 +21,7 @@ import trio
 
 from ._endpoint import Endpoint
 from ._fork import disown_at_fork
-from ._net import BATCH, Address, Batch
+from ._net import BATCH, Address, Batch, Outgoing
 from ._turns import Leave, Turns
 from .proto import Attempt, ClientProtocol, DropReason, Exchange, RetryPolicy
 
@@ -44,13 +44,6 @@ class Waiter(Protocol):
     @property
     def news(self) -> bool:
         """Whether there is something to do for it."""
-
-
-class Owner(Waiter, Protocol):
-    """What waits for many exchanges, and is their `owner`."""
-
-    def take(self, exchange: Exchange) -> None:
-        """There is something to do for this one."""
 
 
 class Pump:
@@ -94,10 +87,9 @@ class Pump:
         exchange.close()
         if exchange.once is not None:
             for released in self.protocol.take_released():
-                owner = cast("Owner | None", released.owner)
-                if owner is not None:
-                    owner.take(released)
-                self.interrupt(owner or released)
+                if released.owner is not None:
+                    released.owner.take(released)
+                self.interrupt(released.owner or released)
 
     async def read_backlog(self, waiter: Waiter) -> None:
         """Before something is sent after a pause: make room for its answer.
@@ -148,8 +140,8 @@ class Pump:
         most = BATCH
         while outbox:
             some = list(itertools.islice(outbox.items(), most))
-            outgoing = [(attempt.datagram, cast("Address", attempt.peer), None) for _, attempt in some]
-            count, error = await self._endpoint.send_some(outgoing)
+            outgoing = [(attempt.datagram, attempt.peer, None) for _, attempt in some]
+            count, error = await self._endpoint.send_some(cast("list[Outgoing]", outgoing))
             first = some[0][0]
             if error is not None and first in outbox:  # else it is over, and nobody wants to hear of it
                 first.take_hint(error)
@@ -216,8 +208,8 @@ class Pump:
         """Make a reader of one who is parked: the last one, who is the likeliest to stay for long."""
         self.reader = None
         if self.parked:
-            self.reader, task = self.parked.popitem()
-            self._reschedule(task)
+            self.reader = next(reversed(self.parked))
+            self._wake(self.reader)
 
     def _take(self, batch: Batch) -> None:
         now = self._read_at = trio.current_time()
@@ -235,27 +227,23 @@ class Pump:
 
     def _tell(self, exchange: Exchange) -> None:
         """There is something to do for this exchange: wake who waits for it."""
-        if exchange.owner is None:
-            self._wake(exchange)
-        else:
-            owner = cast("Owner", exchange.owner)
-            owner.take(exchange)
-            self._wake(owner)
+        waiter: Waiter = exchange
+        if exchange.owner is not None:
+            waiter = exchange.owner
+            exchange.owner.take(exchange)
+        if waiter in self.parked:
+            self._wake(waiter)
 
     def _wake(self, waiter: Waiter) -> None:
-        task = self.parked.pop(waiter, None)
-        if task is not None:
-            self._reschedule(task)
-
-    def _reschedule(self, task: trio.lowlevel.Task) -> None:
+        """Have the task run that is parked for this one."""
         self._awake += 1
-        trio.lowlevel.reschedule(task)
+        trio.lowlevel.reschedule(self.parked.pop(waiter))
 
     def interrupt(self, waiter: Waiter) -> None:
         """Something has happened to this one, who may be the reader, that did not come from the socket."""
         if self.reader is waiter:
             self._scope.cancel()
-        else:
+        elif waiter in self.parked:
             self._wake(waiter)
 
     def forget(self, exchange: Exchange) -> None:
@@ -278,4 +266,4 @@ class Pump:
         self.is_closed = True
         self._endpoint.close()
         while self.parked:
-            self._reschedule(self.parked.popitem()[1])
+            self._wake(next(reversed(self.parked)))

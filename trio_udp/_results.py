@@ -231,32 +231,29 @@ class Results:
 
     def _open_some(self) -> bool:
         """Open as many requests as may leave together, if there are payloads and room; whether there was one."""
-        for opened in range(BATCH):
-            if not self._open_one():
-                return opened > 0
+        for taken in range(BATCH):
+            payload = self._next_payload()
+            if payload is None:
+                return taken > 0
+            self._begin(payload)
         return True
 
-    def _open_one(self) -> bool:
-        """Open a request for the next payload, if there are a payload and room."""
+    def _next_payload(self) -> bytes | None:
+        """The next payload, if there are one and room for its request."""
         if self._is_closed or self._pump.is_closed:
             self._check_open()
-        while (room := self._max_in_flight - len(self._open) - len(self._results)) > 0:
-            left = self._turns_for_others if self._open else 0
-            if self._turns.value + self._turns_in_hand <= left or self._source.exhausted:
-                return False
-            payload = self._source.take(room)
-            if payload is None:
-                return False
-            if self._begin(payload):
-                return True
-        return False
+        room = self._max_in_flight - len(self._open) - len(self._results)
+        left = self._turns_for_others if self._open else 0
+        has_turn = self._turns.value + self._turns_in_hand > left
+        return self._source.take(room) if room > 0 and has_turn and not self._source.exhausted else None
 
     def _check_open(self) -> None:
         if self._is_closed:
             raise trio.ClosedResourceError("the block of these results was left")
         self._pump.check_open()
 
-    def _begin(self, payload: bytes) -> bool:
+    def _begin(self, payload: bytes) -> None:
+        """Open its request; what cannot be asked is a result already."""
         number = self._taken
         self._taken += 1
         self._counts["requests"] += 1
@@ -265,15 +262,14 @@ class Results:
         except ValueError as exc:
             self._counts["cancelled"] += 1
             self._results.append(Result(number, payload, None, exc))
-            return False
+            return
         if self._turns_in_hand:
             self._turns_in_hand = 0
         else:
-            self._turns.take()
+            self._turns.taken += 1
         exchange.owner = self
         self._open[exchange] = number
         self._to_send[exchange] = None
-        return True
 
     def take(self, exchange: Exchange) -> None:
         """Something happened to one of our exchanges; whoever reads says so, whatever our own task is doing."""
@@ -290,9 +286,13 @@ class Results:
         self._pump.close_exchange(exchange)
         self._turns.release()
         came = conclude(exchange, self._pump.protocol)
-        self._counts[counted_as(came)] += 1
-        reply, error = (came, None) if isinstance(came, Reply) else (None, came)
-        self._results.append(tuple.__new__(Result, (number, exchange.payload, reply, error)))
+        if isinstance(came, Reply):
+            self._counts["replies"] += 1
+            result = (number, exchange.payload, came, None)
+        else:
+            self._counts[counted_as(came)] += 1
+            result = (number, exchange.payload, None, came)
+        self._results.append(tuple.__new__(Result, result))
 
     def interrupt(self) -> None:
         """Something has happened that is no answer, and our task may be waiting for answers."""

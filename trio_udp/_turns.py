@@ -38,7 +38,7 @@ class Turns:
     def __init__(self, window: Window) -> None:
         self._window = window
         self.taken = 0
-        """Turns that somebody has."""
+        """Turns that somebody has. Who knows that there is one adds it here."""
         self.awake = 0
         """Tasks that were given a turn in line, and have not run since."""
         self._line: OrderedDict[trio.lowlevel.Task, trio.lowlevel.Task] = OrderedDict()
@@ -52,10 +52,6 @@ class Turns:
     def value(self) -> int:
         """Turns that nobody has; below zero if more are taken than there are by now."""
         return self._window.size - self.taken
-
-    def take(self) -> None:
-        """Take one of those."""
-        self.taken += 1
 
     def acquire_nowait(self) -> bool:
         """Take a turn, if there is one and nobody waits for it; whether there was."""

@@ -72,6 +72,9 @@ class ClientProtocol:
             raise ValueError(f"expected {INSTANCE_SIZE * len(peers)} random bytes, got {len(random)}")
         self.profile = profile
         self._decode = profile.decode_answer_untrusted
+        self._encode_request = profile.encode_request
+        self._new_key = profile.new_key
+        self._key_size = profile.random_size
         self.exchanges: ExchangeTable[Asked] = ExchangeTable(peers)
         self.timers: Timers[Exchange] = Timers()
         self.dropped: Counter[DropReason] = Counter()
@@ -135,39 +138,43 @@ class ClientProtocol:
         if len(payload) > limit:
             raise PayloadTooLarge(len(payload), limit)
         draw = int.from_bytes(random[:_DRAW_SIZE], "big") / _LARGEST_DRAW
-        size = self.profile.random_size
         self.opened += 1
-        exchange = Exchange(self, payload, policy, self._rto(policy), draw)
-        exchange.once = OnceState() if at_most_once else None
+        rto = self._servers[0].estimator.rto if len(self._servers) == 1 else self._slowest_rto(policy)
+        exchange = Exchange(self, payload, policy, rto, draw)
+        if at_most_once:
+            exchange.once = OnceState()
         start = _DRAW_SIZE
         try:
             for server in self._servers:
-                exchange.open_to(server, self.profile.new_key(payload, server.instance, random[start : start + size]))
-                start += size
+                end = start + self._key_size
+                exchange.open_to(server, self._new_key(payload, server.instance, random[start:end]))
+                start = end
         except ValueError:
             exchange.close()
             raise
         return exchange
 
-    def encode(self, payload: bytes, asked: Asked, attempt: int) -> bytes:
+    def encode(self, asked: Asked, attempt: int) -> bytes:
         """The datagram of one transmission."""
+        payload, once = asked.exchange.payload, asked.exchange.once
         room = 0 if asked.padded_from is None else self.profile.overhead + self.max_payload
-        datagram = self._encode_in_clear(payload, asked, attempt, room)
-        seal = asked.seal or self.seal
+        if once is None and not asked.server.needs_cookie:
+            datagram = self._encode_request(payload, asked.key, attempt, room)
+        else:
+            datagram = self._encode_extended(payload, asked, attempt, room)
+        seal = self.seal if once is None else once.seal or self.seal
         if seal is not None:
             datagram = seal.seal(REQUEST, datagram)
             asked.stamps += (stamp(seal, datagram),)
         return datagram
 
-    def _encode_in_clear(self, payload: bytes, asked: Asked, attempt: int, room: int) -> bytes:
-        server, once = asked.server, asked.exchange.once
-        shows_cookie = server.needs_cookie and len(payload) <= self._max_extended
-        if self._validating is not None and (once is not None or shows_cookie):
-            extension = b"" if once is None else once.extension()
-            return self._validating.encode_extended(
-                payload, asked.key, attempt, room, cookie=server.cookie, once=extension
-            )
-        return self.profile.encode_request(payload, asked.key, attempt, room)
+    def _encode_extended(self, payload: bytes, asked: Asked, attempt: int, room: int) -> bytes:
+        """With a cookie where there is room for it, and with what keeps it from running twice."""
+        once, cookie = asked.exchange.once, asked.server.cookie
+        if self._validating is None or (once is None and len(payload) > self._max_extended):
+            return self._encode_request(payload, asked.key, attempt, room)
+        extension = b"" if once is None else once.extension()
+        return self._validating.encode_extended(payload, asked.key, attempt, room, cookie=cookie, once=extension)
 
     def receive_datagram(
         self, data: bytes, peer: Peer, now: float, hop_limit: int | None = None
@@ -231,10 +238,8 @@ class ClientProtocol:
         released, self._released = self._released, []
         return released
 
-    def _rto(self, policy: RetryPolicy) -> float | None:
+    def _slowest_rto(self, policy: RetryPolicy) -> float | None:
         """The slowest server's, so that the first turns are spread for it too; None while nothing was measured."""
-        if len(self._servers) == 1:
-            return self._servers[0].estimator.rto
         rtos = [server.estimator.rto for server in self._servers]
         if all(rto is None for rto in rtos):
             return None

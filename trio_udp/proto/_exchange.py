@@ -11,7 +11,7 @@ wait.
 
 import enum
 import math
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from ._codec import MAX_ATTEMPT, Message
 from ._drop_reason import DropReason
@@ -20,7 +20,7 @@ from ._once import Ledger, OnceState
 from ._profile import Answer, AnswerKind
 from ._rtt import RTTEstimator
 from ._schedule import RetryPolicy
-from ._seal import Seal, Stamp
+from ._seal import Stamp
 
 if TYPE_CHECKING:
     from ._client import ClientProtocol
@@ -77,6 +77,17 @@ class Failure(enum.Enum):
     """The server of an at-most-once request cannot tell whether it has run."""
 
 
+class Owner(Protocol):
+    """Who waits for many exchanges at once."""
+
+    @property
+    def news(self) -> bool:
+        """Whether there is something to do for it."""
+
+    def take(self, exchange: "Exchange") -> None:
+        """There is something to do for this one."""
+
+
 class KnownServer:
     """What a client knows about one server."""
 
@@ -108,7 +119,6 @@ class Asked:
         "is_out",
         "key",
         "padded_from",
-        "seal",
         "sent",
         "server",
         "stamps",
@@ -123,8 +133,6 @@ class Asked:
         """When attempt k was sent, at index k - 1."""
         self.stamps: tuple[Stamp, ...] = ()
         """What attempt k was sealed with, at index k - 1; none without a key."""
-        self.seal: Seal | None = None
-        """The key that it was born under, if it must not run twice: it is sent under no other one."""
         self.step = 0
         """Attempts of the schedule that were made; a transmission that was asked for by RETRY is not among them."""
         self.due = -math.inf
@@ -184,8 +192,8 @@ class Exchange:
         """When there is something to do if nothing arrives, for the client's timers; infinite while that is not set."""
         self.began = math.inf
         """When the first transmission was made."""
-        self.owner: object = None
-        """Who opened it, if that is not the one who waits for it; for the shell, which alone looks at it."""
+        self.owner: Owner | None = None
+        """Who waits for it and for others; for the shell, which alone looks at it."""
         self.once: OnceState | None = None
         """Set if it must not run twice."""
         self._protocol = protocol
@@ -262,10 +270,21 @@ class Exchange:
 
     def take_answer(self, asked: Asked, answer: Answer, now: float, hop_limit: int | None) -> None:
         """Act on an answer that the accept rule let through."""
-        if answer.kind is _REPLY:
-            self._take_reply(asked, answer, now, hop_limit)
-        elif not asked.is_out:  # else the network has reordered, and this was said before its last word
-            self._take_refusal(asked, answer)
+        _, payload, attempt, kind, _ = answer
+        if kind is not _REPLY:
+            if not asked.is_out:  # else the network has reordered, and this was said before its last word
+                self._take_refusal(asked, answer)
+            return
+        # Without an echoed number the reply may belong to any transmission: a sample only if there was just one (Karn).
+        sent = asked.sent[attempt - 1 if attempt else 0]
+        rtt = now - sent
+        if attempt or len(asked.sent) == 1:
+            # Behind this server's next turn nobody was there to read it, and for how long it has waited nobody knows.
+            late = now > asked.due and not asked.is_asked_again
+            asked.server.estimator.update(asked.due - sent if late else rtt)
+        keyed = bool(asked.stamps)
+        self.outcome = tuple.__new__(Outcome, (payload, rtt, self.attempts, asked.server.peer, hop_limit, keyed))
+        self.news = True
 
     def take_hint(self, hint: str) -> None:
         """Act on an ICMP error, or on a failed send: ask one server more, if there is one (G5, G6)."""
@@ -285,7 +304,7 @@ class Exchange:
             self._protocol.hold(self, self._ends)
             return False
         once.bind(ledger, token)
-        asked.seal = self._protocol.seal
+        once.seal = self._protocol.seal
         self._protocol.held.pop(self, None)  # a cookie that came late may have made it look before it was told to
         for other in self._asked:
             if other is not asked:
@@ -302,13 +321,13 @@ class Exchange:
             self._protocol.timers.set(self, due)
 
     def _line_up(self, now: float) -> None:
-        """Spread the first turns of all servers over the first wait."""
+        """Begin, and spread the first turns of all servers over the first wait."""
         self.began = now
         if self._policy.give_up_after is not None:
             self._ends = now + self._policy.give_up_after
-        self._asked[0].due = now
-        for index, asked in enumerate(self._asked[1:], 1):
-            asked.due = now + self._wait_after(1) * index / len(self._asked)
+        count = len(self._asked)
+        for index in range(1, count):
+            self._asked[index].due = now + self._wait_after(1) * index / count
 
     def _next(self) -> tuple[float, Asked | None]:
         """When there is something to do, and which server is to be asked then; none if it is to be given up."""
@@ -357,21 +376,7 @@ class Exchange:
         asked.sent += (now,)
         self.attempts += 1
         number = len(asked.sent)
-        datagram = self._protocol.encode(self.payload, asked, number)
-        return tuple.__new__(Attempt, (number, asked.server.peer, datagram, wait))
-
-    def _take_reply(self, asked: Asked, answer: Answer, now: float, hop_limit: int | None) -> None:
-        # Without an echoed number the reply may belong to any transmission: a sample only if there was just one (Karn).
-        _, payload, attempt, _, _ = answer
-        sent = asked.sent[attempt - 1 if attempt else 0]
-        rtt = now - sent
-        if attempt or len(asked.sent) == 1:
-            # Behind this server's next turn nobody was there to read it, and for how long it has waited nobody knows.
-            late = now > asked.due and not asked.is_asked_again
-            asked.server.estimator.update(asked.due - sent if late else rtt)
-        keyed = bool(asked.stamps)
-        self.outcome = tuple.__new__(Outcome, (payload, rtt, self.attempts, asked.server.peer, hop_limit, keyed))
-        self.news = True
+        return tuple.__new__(Attempt, (number, asked.server.peer, self._protocol.encode(asked, number), wait))
 
     def _take_refusal(self, asked: Asked, answer: Answer) -> None:
         match answer.kind:

@@ -14,10 +14,13 @@ Numbers are compared as RFC 1982 does it, so that the one after 2^32 - 1 is 0.
 """
 
 import struct
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ._codec import ONCE_SIZE
 from ._cookie import TICK
+
+if TYPE_CHECKING:
+    from ._seal import Seal
 
 _LAYOUT: Final = struct.Struct("!8sIII")
 _NUMBERS: Final = 2**32
@@ -108,12 +111,14 @@ class Ledger:
 class OnceState:
     """What an exchange that must not run twice knows of itself."""
 
-    __slots__ = ("born", "ledger")
+    __slots__ = ("born", "ledger", "seal")
 
     def __init__(self) -> None:
         self.ledger: Ledger | None = None
         """Of the server that it is bound to; None while it has gone nowhere but to ask."""
         self.born: Once | None = None
+        self.seal: Seal | None = None
+        """The key that it was born under: it is sent under no other one."""
 
     def bind(self, ledger: Ledger, token: Token) -> None:
         """Be born: from now on it goes to this server only."""

@@ -83,8 +83,7 @@ class RetryPolicy:
             return next(self.waits(rto, draw))
         base = self.initial if rto is None or not self.adaptive else rto
         interval = base * (1 + self.jitter * draw)
-        longest = max(self.maximum_interval, base)
-        return interval if interval < longest else longest
+        return interval if interval < self.maximum_interval else max(self.maximum_interval, base)
 
     def _first_interval(self, rto: float | None, draw: float) -> tuple[float, float]:
         """The interval that the others are multiples of, and the longest one there may be."""
