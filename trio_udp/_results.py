@@ -286,13 +286,9 @@ class Results:
         self._pump.close_exchange(exchange)
         self._turns.release()
         came = conclude(exchange, self._pump.protocol)
-        if isinstance(came, Reply):
-            self._counts["replies"] += 1
-            result = (number, exchange.payload, came, None)
-        else:
-            self._counts[counted_as(came)] += 1
-            result = (number, exchange.payload, None, came)
-        self._results.append(tuple.__new__(Result, result))
+        self._counts[counted_as(came)] += 1
+        reply, error = (came, None) if isinstance(came, Reply) else (None, came)
+        self._results.append(tuple.__new__(Result, (number, exchange.payload, reply, error)))
 
     def interrupt(self) -> None:
         """Something has happened that is no answer, and our task may be waiting for answers."""
