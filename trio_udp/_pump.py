@@ -49,6 +49,13 @@ class Waiter(Protocol):
         """Whether there is something to do for it."""
 
 
+class Owner(Waiter, Protocol):
+    """What waits for many exchanges, and is their `owner`."""
+
+    def take(self, exchange: Exchange) -> None:
+        """There is something to do for this one."""
+
+
 class Pump:
     """What the requests of one client share: its socket, its protocol, and those who wait."""
 
@@ -92,9 +99,10 @@ class Pump:
         exchange.close()
         if exchange.once is not None:
             for released in self.protocol.take_released():
-                if released.owner is not None:
-                    released.owner.take(released)
-                self.interrupt(released.owner or released)
+                owner: Owner | None = released.owner
+                if owner is not None:
+                    owner.take(released)
+                self.interrupt(owner or released)
 
     async def read_backlog(self, waiter: Waiter) -> None:
         """Before something is sent after a pause: make room for its answer.
@@ -243,10 +251,10 @@ class Pump:
 
     def _tell(self, exchange: Exchange) -> None:
         """There is something to do for this exchange: wake who waits for it."""
-        waiter: Waiter = exchange
-        if exchange.owner is not None:
-            waiter = exchange.owner
-            exchange.owner.take(exchange)
+        owner: Owner | None = exchange.owner
+        if owner is not None:
+            owner.take(exchange)
+        waiter = owner or exchange
         if waiter in self.parked:
             self._wake(waiter)
 

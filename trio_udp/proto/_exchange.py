@@ -11,7 +11,7 @@ wait.
 
 import enum
 import math
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ._codec import MAX_ATTEMPT, Message
 from ._drop_reason import DropReason
@@ -75,17 +75,6 @@ class Failure(enum.Enum):
     """A server answered that its reply does not fit the largest request this client may send; none said better."""
     OUTCOME_UNKNOWN = "outcome_unknown"
     """The server of an at-most-once request cannot tell whether it has run."""
-
-
-class Owner(Protocol):
-    """Who waits for many exchanges at once."""
-
-    @property
-    def news(self) -> bool:
-        """Whether there is something to do for it."""
-
-    def take(self, exchange: "Exchange") -> None:
-        """There is something to do for this one."""
 
 
 class KnownServer:
@@ -192,8 +181,8 @@ class Exchange:
         """When there is something to do if nothing arrives, for the client's timers; infinite while that is not set."""
         self.began = math.inf
         """When the first transmission was made."""
-        self.owner: Owner | None = None
-        """Who waits for it and for others; for the shell, which alone looks at it."""
+        self.owner: Any = None
+        """Who opened it, if that is not the one who waits for it; for the shell, which alone looks at it."""
         self.once: OnceState | None = None
         """Set if it must not run twice."""
         self._protocol = protocol
