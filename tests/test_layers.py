@@ -44,6 +44,7 @@ RULES: Final = {
         f"{PACKAGE}._chaos", (PACKAGE, "trio", "socket"), allowed=(f"{PACKAGE}._net", f"{PACKAGE}._words")
     ),
     "their words are text": Rule(f"{PACKAGE}._words", (PACKAGE, *IMPURE)),
+    "what records have in common knows none of them": Rule(f"{PACKAGE}._record", (PACKAGE, *IMPURE)),
     "nor does what follows them know more": Rule(
         f"{PACKAGE}._direction",
         (PACKAGE, "trio", "socket"),
@@ -66,7 +67,7 @@ RULES: Final = {
     "measuring is arithmetic": Rule(
         f"{PACKAGE}.measure",
         (*IMPURE, PACKAGE),
-        allowed=(f"{PACKAGE}.measure", f"{PACKAGE}.proto", f"{PACKAGE}._net"),
+        allowed=tuple(f"{PACKAGE}.{name}" for name in ("measure", "proto", "_net", "_record")),
         exempt=tuple(f"{PACKAGE}.measure.{name}" for name in ("_prober", "_timer", "_calibrate", "_examine")),
     ),
     "nothing but the command needs to measure": Rule(

@@ -9,7 +9,7 @@ import errno
 import socket
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import trio
@@ -73,6 +73,11 @@ class Endpoint:
         self._kernel_drops = 0
         self._send_errors: Counter[str] = Counter()
         self._hints: Counter[str] = Counter()
+
+    @property
+    def hints(self) -> Mapping[str, int]:
+        """As in `statistics`: ICMP errors by the name of the errno, so far."""
+        return self._hints
 
     @property
     def number(self) -> int:

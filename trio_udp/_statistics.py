@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ._net import Address
+from ._record import Record
 from .proto import DropReason
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndpointStatistics:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class EndpointStatistics(Record):
     """One socket."""
 
     datagrams_sent: int
@@ -33,8 +34,8 @@ class EndpointStatistics:
     """Bytes of receive buffer that the kernel granted; None where the socket cannot say."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClientStatistics:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class ClientStatistics(Record):
     """One client."""
 
     requests: int
@@ -62,8 +63,8 @@ class ClientStatistics:
     endpoint: EndpointStatistics
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerStatistics:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class ServerStatistics(Record):
     """One server, all its sockets together."""
 
     requests: int

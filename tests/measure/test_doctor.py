@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from trio_udp._net import Abilities
+from trio_udp._net._abilities import Abilities
 from trio_udp.measure import Distribution, Stamps, State, Summary, examine
 from trio_udp.measure import _examine as examining
 from trio_udp.measure._doctor import Facts, judge

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from trio_udp._net import Abilities, find_abilities
 from trio_udp._net import _abilities as abilities
 from trio_udp._net import _ancillary as anc
+from trio_udp._net._abilities import Abilities, find_abilities
 from trio_udp._net._socket import RECEIVE_BUFFER
 
 from ..networks import descriptors, needs_ipv6

@@ -1,6 +1,7 @@
 """The command: one module for each sub-command, thin layers over the public API.
 
-Whatever the user or the system got wrong is one line on stderr and exit code 2; a traceback is a bug.
+Whatever the user or the system got wrong is one line on stderr and exit code 2; a traceback is a bug. What only some
+options need, ours or an extra, is imported by the function that needs it: nobody waits for what he has not asked for.
 """
 
 import argparse

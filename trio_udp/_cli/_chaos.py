@@ -9,13 +9,13 @@ import contextlib
 import sys
 from collections.abc import AsyncIterator, Callable
 from random import Random, SystemRandom
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import trio
 
-from .._chaos import Conditions, Rule
-from .._direction import DirectionStatistics
-from .._faulty import faulty_sockets
+if TYPE_CHECKING:
+    from .._chaos import Conditions, Rule
+    from .._direction import DirectionStatistics
 
 _EXAMPLE: Final = "drop=5%%,dup=1%%,reorder=2%%:20ms,delay=10ms±3ms,corrupt=0.1%%,burst=gilbert(1%%,30%%)"
 """As argparse wants it, which has its own idea of %."""
@@ -26,17 +26,17 @@ _SEED_BITS: Final = 32
 class Chaos(NamedTuple):
     """What was asked for."""
 
-    up: Conditions
-    down: Conditions
+    up: "Conditions"
+    down: "Conditions"
     seed: int | None
 
     @property
-    def rule_up(self) -> Rule:
+    def rule_up(self) -> "Rule":
         """The rule for what clients send, from its beginning."""
         return self.up.rule(self.random("up"))
 
     @property
-    def rule_down(self) -> Rule:
+    def rule_down(self) -> "Rule":
         """The rule for what servers send, from its beginning."""
         return self.down.rule(self.random("down"))
 
@@ -61,7 +61,9 @@ def add_seed(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("--seed", type=int, metavar="N", help=f"make {what} repeatable")
 
 
-def _conditions(text: str) -> Conditions:
+def _conditions(text: str) -> "Conditions":
+    from .._chaos import Conditions
+
     try:
         return Conditions.parse(text)
     except ValueError as exc:
@@ -70,6 +72,8 @@ def _conditions(text: str) -> Conditions:
 
 def chaos_of(arguments: argparse.Namespace) -> Chaos:
     """What was asked for; a perfect network, where nothing was."""
+    from .._chaos import Conditions
+
     both = arguments.chaos or Conditions()
     up, down = (both if one is None else one for one in (arguments.chaos_up, arguments.chaos_down))
     return Chaos(up, down, arguments.seed)
@@ -94,7 +98,7 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _words(conditions: Conditions) -> str:
+def _words(conditions: "Conditions") -> str:
     return str(conditions) or "none"
 
 
@@ -112,6 +116,8 @@ async def faults_on_sockets(
     if not is_asked_for(arguments):
         yield
         return
+    from .._faulty import faulty_sockets
+
     chaos = chaos_of(arguments)
     rules = {"sending": [chaos.rule_up], "receiving": [chaos.rule_down]}
     if sending == "down":
@@ -126,7 +132,7 @@ async def faults_on_sockets(
         say(line)
 
 
-def lines_about(direction: str, found: DirectionStatistics) -> list[str]:
+def lines_about(direction: str, found: "DirectionStatistics") -> list[str]:
     """What was done on purpose, in one direction; and why datagrams were dropped, a line each."""
     counts = ", ".join(f"{getattr(found, name)} {name}" for name in _COUNTS if getattr(found, name))
     forged = f", {found.forged} forged" if found.forged else ""

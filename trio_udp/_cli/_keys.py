@@ -7,12 +7,14 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from .. import Key, load_keys
 from .._key_file import parse_keys
 from ._arguments import BadInput
-from ._orders import Bell
+
+if TYPE_CHECKING:
+    from ._orders import Bell
 
 VARIABLE: Final = "TRIO_UDP_KEY"
 """The lines of a key file; for a single key, its line."""
@@ -57,7 +59,7 @@ def names_of(keys: list[Key]) -> str:
     return ", ".join(f"{key.id} ({key.algorithm})" for key in keys)
 
 
-async def reload_keys(bell: Bell, arguments: argparse.Namespace, use: Callable[[list[Key]], object]) -> None:
+async def reload_keys(bell: "Bell", arguments: argparse.Namespace, use: Callable[[list[Key]], object]) -> None:
     """At each order read the file again. What cannot be used changes nothing, and is said in one line."""
     while True:
         await bell.heard()

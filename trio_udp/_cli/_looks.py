@@ -11,17 +11,19 @@ import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import trio
 
 from ..measure import Event, Prober, ReplyRecord
-from ._live import Live, check_live, is_possible
 from ._output import is_for_programs
 from ._ping_report import snapshot_line
-from ._plot import MOST_RUNS, check_plot, draw
 from ._progress import ERASE, EVERY, is_wanted, progress_line
-from ._series import Series
-from ._watch import View, Watch
+
+if TYPE_CHECKING:
+    from ._live import Live
+    from ._series import Series
+    from ._watch import View, Watch
 
 _SMOOTHING = 8
 """Each round trip changes the moving average by an eighth of the difference, as in iputils ping and RFC 6298."""
@@ -40,8 +42,8 @@ class _Followed:
 
     host: str
     prober: Prober
-    watch: Watch | None
-    series: Series | None
+    watch: "Watch | None"
+    series: "Series | None"
     smoothed: float = 0.0
     """Moving average of the round-trip times, in nanoseconds; 0 before the first."""
 
@@ -55,6 +57,30 @@ class _Followed:
             self.series.take(event)
 
 
+def _begin_live() -> bool:
+    """Whether there can be a picture on the terminal; missing rich if there could be one."""
+    from ._live import check_live, is_possible
+
+    if is_possible():
+        check_live()
+        return True
+    return False
+
+
+def _watch(host: str) -> "Watch":
+    from ._watch import Watch
+
+    return Watch(host)
+
+
+def _series(title: str, before: int) -> "Series | None":
+    """What is kept of a run for the picture; None if there are as many before it as it has room for."""
+    from ._plot import MOST_RUNS
+    from ._series import Series
+
+    return Series(title) if before < MOST_RUNS else None
+
+
 class Looks:
     """Everything that somebody wants to see, for all hosts of one command."""
 
@@ -64,11 +90,11 @@ class Looks:
         self._count: int | None = arguments.count
         self._deadline: float = arguments.deadline
         self._plot: Path | None = arguments.plot
-        self.is_live: bool = arguments.live and is_possible() and not is_for_programs(arguments)
+        self.is_live: bool = arguments.live and not is_for_programs(arguments) and _begin_live()
         """Whether there is a picture on the terminal instead of lines."""
-        if self.is_live:
-            check_live()
         if self._plot is not None:
+            from ._plot import check_plot
+
             check_plot(self._plot, paths)
         self._followed: list[_Followed] = []
         self._live: Live | None = None
@@ -79,13 +105,10 @@ class Looks:
 
         A name that moves has more runs than it is paths; the picture has the first ones.
         """
-        watch = Watch(host) if self.is_live else None
-        series = Series(f"{host} ({prober.peer})") if self._has_room() else None
+        watch = _watch(host) if self.is_live else None
+        series = None if self._plot is None else _series(f"{host} ({prober.peer})", len(self._followed))
         self._followed.append(_Followed(host, prober, watch, series))
         return self._followed[-1].take
-
-    def _has_room(self) -> bool:
-        return self._plot is not None and len(self._followed) < MOST_RUNS
 
     @contextlib.asynccontextmanager
     async def shown(self) -> AsyncIterator[None]:
@@ -93,6 +116,8 @@ class Looks:
         self._began = trio.current_time()
         async with trio.open_nursery() as nursery:
             if self.is_live:
+                from ._live import Live
+
                 self._live = Live(self._views)
                 nursery.start_soon(self._live.run)
             elif is_wanted(self._count, self._deadline):
@@ -124,10 +149,12 @@ class Looks:
     async def draw(self) -> None:
         """Draw what is to be drawn, when all has been measured."""
         if self._plot is not None:
+            from ._plot import draw
+
             drawn = [one.series for one in self._followed if one.series is not None]
             await trio.to_thread.run_sync(functools.partial(draw, self._plot, drawn))
 
-    def _views(self) -> Sequence[View]:
+    def _views(self) -> Sequence["View"]:
         elapsed = trio.current_time() - self._began
         return [
             one.watch.view(sent=one.prober.sent, waiting=one.prober.unanswered, elapsed=elapsed)

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 
 from ._arguments import BadInput, explain
-from ._figures_out import Figure
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
+
+    from ._figures_out import Figure
 
 _HOST: Final = "127.0.0.1"
 _MOST_CONNECTIONS: Final = 16
@@ -49,7 +50,7 @@ def _address(text: str) -> tuple[str, int]:
 
 @contextlib.asynccontextmanager
 async def showing_metrics(
-    address: tuple[str, int] | None, figures: Callable[[], Iterable[Figure]], say: Callable[[str], None]
+    address: tuple[str, int] | None, figures: Callable[[], Iterable["Figure"]], say: Callable[[str], None]
 ) -> AsyncIterator[None]:
     """Show these figures there, if anywhere, for the length of the block; `say` is told where."""
     if address is None:
@@ -71,7 +72,7 @@ async def showing_metrics(
         nursery.cancel_scope.cancel()
 
 
-def _renderer(figures: Callable[[], Iterable[Figure]]) -> Callable[[], tuple[str, bytes]]:
+def _renderer(figures: Callable[[], Iterable["Figure"]]) -> Callable[[], tuple[str, bytes]]:
     """What makes the content's type and the content. `BadInput` where the package is not there."""
     try:
         import prometheus_client
@@ -86,7 +87,7 @@ def _renderer(figures: Callable[[], Iterable[Figure]]) -> Callable[[], tuple[str
 class _Collector:
     """What `prometheus_client` asks for figures."""
 
-    def __init__(self, figures: Callable[[], Iterable[Figure]]) -> None:
+    def __init__(self, figures: Callable[[], Iterable["Figure"]]) -> None:
         self._figures = figures
 
     def describe(self) -> Iterable["Metric"]:

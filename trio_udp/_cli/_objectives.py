@@ -6,11 +6,14 @@ What must hold: nothing passes because it could not be told. A percentile of no 
 import argparse
 import sys
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
-from ..measure import Condition, Summary, parse_condition
+from ..measure import Summary
+
+if TYPE_CHECKING:
+    from ..measure import Condition
 
 BROKEN: Final = 3
 """Exit code."""
@@ -29,7 +32,9 @@ def add_objectives(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(option, type=_condition, action="append", default=[], metavar="CONDITION", help=meaning)
 
 
-def _condition(text: str) -> Condition:
+def _condition(text: str) -> "Condition":
+    from ..measure import parse_condition
+
     try:
         return parse_condition(text)
     except ValueError as exc:

@@ -5,21 +5,11 @@ Each is written as it happens and forgotten then, so that an endless run needs n
 
 import argparse
 import contextlib
-import json
 import sys
 from collections.abc import Callable, Iterator
 from typing import Final, TextIO, TypeAlias
 
-from ..measure import (
-    Captured,
-    CsvWriter,
-    Event,
-    Summary,
-    json_schema,
-    pcapng_header,
-    pcapng_packet,
-    to_json,
-)
+from ..measure import Captured, Event, Summary, pcapng_header, pcapng_packet
 from ._arguments import BadInput, number, seconds_in
 
 Tap: TypeAlias = Callable[[Captured], None]
@@ -51,6 +41,10 @@ def is_for_programs(arguments: argparse.Namespace) -> bool:
 
 def schema_text() -> str:
     """The JSON Schema of a line of `--json`."""
+    import json
+
+    from ..measure import json_schema
+
     return json.dumps(json_schema(), indent=2)
 
 
@@ -59,6 +53,8 @@ def begin_output(arguments: argparse.Namespace) -> None:
     if arguments.every is not None and not arguments.json:
         raise BadInput("expected --json with --every")
     if arguments.csv:
+        from ..measure import CsvWriter
+
         print(CsvWriter.header(), end="", flush=True)
 
 
@@ -84,9 +80,13 @@ class EventsOut:
 
 def events_out(host: str, arguments: argparse.Namespace) -> EventsOut | None:
     """What takes a run's events, or None if text is asked for."""
+    if not is_for_programs(arguments):
+        return None
+    from ..measure import CsvWriter, to_json
+
     if arguments.json:
         return EventsOut(lambda event: to_json(event, host=host) + "\n")
-    return EventsOut(CsvWriter(host).rows) if arguments.csv else None
+    return EventsOut(CsvWriter(host).rows)
 
 
 @contextlib.contextmanager

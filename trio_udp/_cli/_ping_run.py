@@ -5,11 +5,9 @@ a line for people, or not at all.
 """
 
 import argparse
-import dataclasses
 import math
 import random
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import trio
 
@@ -39,8 +37,7 @@ DEFAULT_INTERVAL: Final = 1.0
 """Seconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shared:
+class Shared(NamedTuple):
     """What all runs of one command have in common."""
 
     arguments: argparse.Namespace
@@ -50,7 +47,7 @@ class Shared:
 
     def with_arguments(self, arguments: argparse.Namespace) -> "Shared":
         """The same for a run that has less left to do."""
-        return dataclasses.replace(self, arguments=arguments)
+        return self._replace(arguments=arguments)
 
 
 def _write(text: str) -> None:

@@ -3,8 +3,7 @@
 import argparse
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Final, TextIO
+from typing import Final, NamedTuple, TextIO
 
 from .._net import resolve
 from ._arguments import BadInput, explain, number, seconds_in
@@ -14,8 +13,7 @@ MOST_TARGETS: Final = 1024
 _LONGEST_LINE: Final = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """One path to measure."""
 
     label: str

@@ -11,18 +11,17 @@ import math
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
 from .. import Address, Key, Server, serve
-from ..measure import Prober, Summary, noise_floor, open_prober, rank_paths
+from ..measure import Prober, Summary, open_prober
 from ..proto import MAX_PAYLOAD
 from ._arguments import PROFILES, SubParsers, add_family, add_port, add_profile, explain, number, seconds_in
 from ._chaos import add_chaos, add_seed, announce, faults_on_sockets
 from ._figures_out import ping_figures
 from ._fingers import add_fingers, explain_interface, socket_options
-from ._following import Following
 from ._keys import add_key_file, keys_from
 from ._looks import Looks, add_looks
 from ._metrics import add_metrics, showing_metrics
@@ -31,8 +30,10 @@ from ._output import add_output, begin_output, is_for_programs, notes_out, open_
 from ._ping_report import noise_line
 from ._ping_run import DEFAULT_INTERVAL, PingRun, Shared
 from ._signals import cancel_at_next_signal
-from ._table import table
 from ._targets import Target, add_targets, spread, targets_of
+
+if TYPE_CHECKING:
+    from ._following import Following
 
 _LEAST_INTERVAL: Final = 0.0001
 _LONGEST_WAIT: Final = 3600.0
@@ -101,6 +102,8 @@ async def _ping(arguments: argparse.Namespace) -> int:
     targets = await targets_of(arguments)
     looks = Looks(arguments, len(targets) or arguments.ports or 1)
     if arguments.noise:
+        from ..measure import noise_floor
+
         print(noise_line(await noise_floor()), file=notes_out(arguments), flush=True)
     keys = keys_from(arguments)
     about_chaos: list[str] = []
@@ -125,18 +128,21 @@ async def _ping(arguments: argparse.Namespace) -> int:
     return 0 if all(one.is_good for one in runs) else 1
 
 
-def _end(runs: Sequence[PingRun | Following], arguments: argparse.Namespace) -> None:
+def _end(runs: "Sequence[PingRun | Following]", arguments: argparse.Namespace) -> None:
     """What stands at the end: each run's own, and for people a table if there are several."""
     for one in runs:
         one.end()
     rows = _rows(runs)
     if len(rows) > 1 and not is_for_programs(arguments):
+        from ..measure import rank_paths
+        from ._table import table
+
         is_ranked = arguments.ports is not None
         order = rank_paths({index: found for index, (_, found) in enumerate(rows)}) if is_ranked else range(len(rows))
         print("\n".join(["", *table([rows[index] for index in order])]), flush=True)
 
 
-def _rows(runs: Sequence[PingRun | Following]) -> list[tuple[str, Summary]]:
+def _rows(runs: "Sequence[PingRun | Following]") -> list[tuple[str, Summary]]:
     return [row for one in runs for row in one.rows]
 
 
@@ -144,9 +150,11 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-async def _run_for(stack: contextlib.AsyncExitStack, target: Target, shared: Shared) -> PingRun | Following:
+async def _run_for(stack: contextlib.AsyncExitStack, target: Target, shared: Shared) -> "PingRun | Following":
     arguments = shared.arguments
     if arguments.resolve_every is not None:
+        from ._following import Following
+
         run_at = functools.partial(_run_at, target.label, shared)
         return Following(target.host, arguments, run_at, text=not is_for_programs(arguments), say=shared.looks.say)
     prober = await _open(stack, target.host, target.port, shared)
@@ -199,7 +207,7 @@ async def _embedded_server(keys: list[Key] | None) -> AsyncIterator[Server]:
         nursery.cancel_scope.cancel()
 
 
-async def _ping_all(runs: Sequence[PingRun | Following], signals: AsyncIterator[int]) -> None:
+async def _ping_all(runs: "Sequence[PingRun | Following]", signals: AsyncIterator[int]) -> None:
     """Ping all hosts side by side, until all are done or somebody presses ^C."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_stop_at_signal, runs, signals, nursery.cancel_scope)
@@ -210,7 +218,7 @@ async def _ping_all(runs: Sequence[PingRun | Following], signals: AsyncIterator[
 
 
 async def _stop_at_signal(
-    runs: Sequence[PingRun | Following], signals: AsyncIterator[int], scope: trio.CancelScope
+    runs: "Sequence[PingRun | Following]", signals: AsyncIterator[int], scope: trio.CancelScope
 ) -> None:
     with trio.CancelScope() as waiting:
         await cancel_at_next_signal(signals, waiting)

@@ -1,13 +1,15 @@
-"""The UDP adapter: the only place that knows sockets. It knows no protocol."""
+"""The UDP adapter: the only place that knows sockets. It knows no protocol.
 
-from ._abilities import Abilities, find_abilities
+What few programs need is not here, but in modules of its own, which are imported where they are used: `_abilities` and
+`_pcapng`.
+"""
+
 from ._address import Address, loopback_of, normalise, to_sockaddr
 from ._ancillary import Ancillary, Hint
 from ._batch import Batch, Datagram, Outgoing, PortableTransport, Transport, TrioTransport
 from ._kernel import KernelTransport, open_transport
 from ._mmsg import BATCH
 from ._options import NO_OPTIONS, SocketOptions
-from ._pcapng import capture_header, capture_packet, ip_packet, udp_body
 from ._resolve import resolve
 from ._socket import open_client_socket, open_server_socket, open_server_sockets
 from ._stamps import StampingTransport
@@ -15,7 +17,6 @@ from ._stamps import StampingTransport
 __all__ = [
     "BATCH",
     "NO_OPTIONS",
-    "Abilities",
     "Address",
     "Ancillary",
     "Batch",
@@ -28,10 +29,6 @@ __all__ = [
     "StampingTransport",
     "Transport",
     "TrioTransport",
-    "capture_header",
-    "capture_packet",
-    "find_abilities",
-    "ip_packet",
     "loopback_of",
     "normalise",
     "open_client_socket",
@@ -40,5 +37,4 @@ __all__ = [
     "open_transport",
     "resolve",
     "to_sockaddr",
-    "udp_body",
 ]

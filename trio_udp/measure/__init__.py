@@ -5,21 +5,13 @@
     print(summary.lost_upstream, summary.rtt.p99_ns)
 
 The command `ping` is a thin layer over this. All but `_prober`, `_timer`, `_calibrate` and `_examine` is
-arithmetic.
+arithmetic. What a run by itself does not need is imported when any of it is first asked for.
 """
 
-from ._calibrate import noise_floor
+from typing import TYPE_CHECKING
+
 from ._capture import Captured, pcapng_header, pcapng_packet
-from ._compare import CONFIDENCE, Between, Comparison, Figure, Sample, compare, percentile, proportion
-from ._csv import CSV_COLUMNS, CsvWriter
-from ._doctor import Finding, State
-from ._examine import examine
-from ._irtt import IrttRun
-from ._ndjson import STREAM_VERSION, BadLine, Line, Lines, from_json, json_schema, to_json
-from ._objectives import METRICS, Condition, parse_condition
 from ._prober import DEFAULT_SIZE, DEFAULT_WAIT, Prober, open_prober
-from ._ranking import rank_paths
-from ._recordings import Recording, TakesEvents, runs_of
 from ._records import (
     ClockOffset,
     Corrupted,
@@ -41,6 +33,18 @@ from ._records import (
     Variation,
 )
 from ._schedules import Adaptive, Fixed, Poisson, Progress, Schedule, flood
+
+if TYPE_CHECKING:
+    from ._calibrate import noise_floor
+    from ._compare import CONFIDENCE, Between, Comparison, Figure, Sample, compare, percentile, proportion
+    from ._csv import CSV_COLUMNS, CsvWriter
+    from ._doctor import Finding, State
+    from ._examine import examine
+    from ._irtt import IrttRun
+    from ._ndjson import STREAM_VERSION, BadLine, Line, Lines, from_json, json_schema, to_json
+    from ._objectives import METRICS, Condition, parse_condition
+    from ._ranking import rank_paths
+    from ._recordings import Recording, TakesEvents, runs_of
 
 __all__ = [
     "CONFIDENCE",
@@ -104,3 +108,30 @@ __all__ = [
     "runs_of",
     "to_json",
 ]
+
+if not TYPE_CHECKING:  # a checker that saw it would believe every misspelt name
+
+    def __getattr__(name: str) -> object:
+        """Import the rest, all of it together (decision 0042)."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from . import (  # noqa: PLC0415 - that is what this is for
+            _calibrate,
+            _compare,
+            _csv,
+            _doctor,
+            _examine,
+            _irtt,
+            _ndjson,
+            _objectives,
+            _ranking,
+            _recordings,
+        )
+
+        rest = (_calibrate, _compare, _csv, _doctor, _examine, _irtt, _ndjson, _objectives, _ranking, _recordings)
+        for module in rest:
+            globals().update({known: value for known, value in vars(module).items() if known in __all__})
+        return globals()[name]
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

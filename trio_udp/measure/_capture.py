@@ -2,7 +2,8 @@
 
 from typing import Final, NamedTuple
 
-from .._net import Address, capture_header, capture_packet, ip_packet, udp_body
+from .._net import Address
+from .._net._pcapng import capture_header, capture_packet, ip_packet, udp_body
 
 _INTERFACES: Final = (b"received", b"sent")
 _USUAL_HOP_LIMIT: Final = 64

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from .._net import Abilities
+from .._net._abilities import Abilities
 from ._records import Stamps, Summary
 
 _ENOUGH_DESCRIPTORS: Final = 1024

@@ -8,7 +8,7 @@ from typing import Final
 
 import trio
 
-from .._net import find_abilities
+from .._net._abilities import find_abilities
 from ._calibrate import noise_floor
 from ._doctor import Facts, Finding, judge
 from ._records import Summary

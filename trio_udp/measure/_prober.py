@@ -251,7 +251,7 @@ class Prober:
             elapsed = 0
         else:
             elapsed = (self._timer.now() if self._ended is None else self._ended) - self._began
-        return self._ledger.summary(self._endpoint.wall_clock(), elapsed, self._endpoint.statistics().hints)
+        return self._ledger.summary(self._endpoint.wall_clock(), elapsed, self._endpoint.hints)
 
     # Tasks
 

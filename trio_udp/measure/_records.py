@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, TypeAlias
 
 from .._net import Address
+from .._record import Record
 from ..proto import DropReason
 
 
@@ -35,8 +36,8 @@ class Direction(enum.StrEnum):
     """The server has not told, or has forgotten."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Start(Record):
     """A run begins."""
 
     kind: ClassVar[str] = "start"
@@ -53,8 +54,8 @@ class Start:
     """Whether a key vouches for probes and replies (F8)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplyRecord:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class ReplyRecord(Record):
     """A probe was answered, and every byte of the answer was right."""
 
     kind: ClassVar[str] = "reply"
@@ -89,8 +90,8 @@ class ReplyRecord:
     hop_limit: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Corrupted:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Corrupted(Record):
     """An answer to a probe has other bytes than were sent. Its probe is still waited for: a good copy may come."""
 
     kind: ClassVar[str] = "corrupted"
@@ -103,8 +104,8 @@ class Corrupted:
     """Whether the answer's check is right, so that the server itself has sent these bytes."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Refused(Record):
     """The server answered a probe and will not reply."""
 
     kind: ClassVar[str] = "refused"
@@ -114,8 +115,8 @@ class Refused:
     sent_at_ns: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lost:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Lost(Record):
     """A probe is waited for no longer."""
 
     kind: ClassVar[str] = "lost"
@@ -128,8 +129,8 @@ class Lost:
     """The last ICMP or send error about it, as its errno's name. ICMP may be forged."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Duplicate:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Duplicate(Record):
     """An answer came again."""
 
     kind: ClassVar[str] = "duplicate"
@@ -138,8 +139,8 @@ class Duplicate:
     """Upstream: the probe arrived twice, and both were answered. Downstream: one answer arrived twice."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Late:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Late(Record):
     """An answer came for a probe that was given up. It is lost no more, and not received either."""
 
     kind: ClassVar[str] = "late"
@@ -147,8 +148,8 @@ class Late:
     rtt_ns: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rejected:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Rejected(Record):
     """A datagram was not believed."""
 
     kind: ClassVar[str] = "rejected"
@@ -156,8 +157,8 @@ class Rejected:
     peer: Address
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Missed:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Missed(Record):
     """Slots of the schedule passed in which nothing could be sent; they are not caught up with."""
 
     kind: ClassVar[str] = "missed"
@@ -166,16 +167,16 @@ class Missed:
     """The sequence of the probe that was sent next."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Skipped:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Skipped(Record):
     """Events that nobody took in time are left out. The figures are not touched."""
 
     kind: ClassVar[str] = "skipped"
     events: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Distribution:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Distribution(Record):
     """Some times, summed up; all None if there were none."""
 
     count: int = 0
@@ -192,8 +193,8 @@ class Distribution:
     """Whether the percentiles are exact, and not right to half a percent because there were so many."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Variation:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Variation(Record):
     """How delays in one direction, or both together, vary from probe to probe."""
 
     jitter_ns: int | None = None
@@ -205,8 +206,8 @@ class Variation:
     """RFC 5481 section 4.2: the 99th percentile of the delays less the least."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClockOffset:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class ClockOffset(Record):
     """How far the server's wall clock is ahead of ours, and how sure that is."""
 
     offset_ns: int
@@ -216,8 +217,8 @@ class ClockOffset:
     """Nanoseconds a second by which it gains; None after too short a time to say."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Interval:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Interval(Record):
     """What happened since the last of these."""
 
     kind: ClassVar[str] = "interval"
@@ -229,8 +230,8 @@ class Interval:
     rtt: Distribution
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Summary(Record):
     """A whole run. `sent` is the sum of the next eight."""
 
     kind: ClassVar[str] = "summary"

@@ -143,7 +143,7 @@ def _layout(kind: MessageType, flags: int) -> _Layout | None:
 _LAYOUTS: Final = {
     (int(kind), flags): layout
     for kind in MessageType
-    for flags in range(256)
+    for flags in range(2 * PADDED)  # the highest flag there is; to try all 256 takes a millisecond at every import
     if (layout := _layout(kind, flags)) is not None
 }
 

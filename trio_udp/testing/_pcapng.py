@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from .._chaos import Icmp, Packet
-from .._net import capture_header, capture_packet, udp_body
-from .._net import ip_packet as packet_of
+from .._net._pcapng import capture_header, capture_packet, udp_body
+from .._net._pcapng import ip_packet as packet_of
 from ._icmp import ICMP_CODES
 from ._trace import Record
 
