@@ -1,5 +1,7 @@
-"""`import`: what `import trio_udp` and `ping -c 1` cost beyond `import trio`, by the processor time of whole processes.
+"""`import`: what trio_udp and `ping -c 1` cost beyond `import trio`, by the processor time of whole processes.
 
+The sides are imported when they are asked for, so who only says `import trio_udp` pays for neither. The goal is about
+programs that are one of them.
 `ping` asks a server of its own process, so its figure holds that too. Processor time leaves out the waiting for the
 answer, and neighbours lengthen it less than they delay the end.
 """
@@ -18,11 +20,15 @@ import measure
 TITLE: Final = "Import"
 TRIO: Final = "`import trio`"
 OURS: Final = "`import trio_udp`"
+ASKING: Final = "`from trio_udp import open_client`"
+ANSWERING: Final = "`from trio_udp import serve`"
 PING: Final = "`ping -c 1`"
-BEYOND: Final = "`import trio_udp` less `import trio`"
+BEYOND: Final = {name: f"{name} less {TRIO}" for name in (OURS, ASKING, ANSWERING)}
 ARGUMENTS: Final[dict[str, tuple[str, ...]]] = {
     TRIO: ("-c", "import trio"),
     OURS: ("-c", "import trio_udp"),
+    ASKING: ("-c", "from trio_udp import open_client"),
+    ANSWERING: ("-c", "from trio_udp import serve"),
     PING: ("-m", "trio_udp", "ping", "-c", "1", "-q"),
     "`pass`": ("-c", "pass"),
 }
@@ -37,10 +43,12 @@ def run(options: measure.Options) -> list[measure.Comparison]:
         # Compiled once and kept, as in every installation; the environment may say that nothing is to be kept.
         environment = {**os.environ, "PYTHONPYCACHEPREFIX": cache, "PYTHONDONTWRITEBYTECODE": ""}
         candidates = {name: functools.partial(_time_process, name, environment) for name in ARGUMENTS}
-        candidates[PING]()
+        for candidate in candidates.values():
+            candidate()
         measure.interleave(comparison, candidates, options.rounds * (1 if options.smoke else MORE_ROUNDS))
-    pairs = zip(comparison.samples[OURS], comparison.samples[TRIO], strict=True)
-    comparison.samples[BEYOND] = [ours._replace(value=ours.value - trio.value) for ours, trio in pairs]
+    for name, beyond in BEYOND.items():
+        pairs = zip(comparison.samples[name], comparison.samples[TRIO], strict=True)
+        comparison.samples[beyond] = [ours._replace(value=ours.value - trio.value) for ours, trio in pairs]
     return [comparison]
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from .. import Address, Key, Server, serve
+from .. import Address, Key
 from ..measure import Prober, Summary, open_prober
 from ..proto import MAX_PAYLOAD
 from ._arguments import PROFILES, SubParsers, add_family, add_port, add_profile, explain, number, seconds_in
@@ -33,6 +33,7 @@ from ._signals import cancel_at_next_signal
 from ._targets import Target, add_targets, spread, targets_of
 
 if TYPE_CHECKING:
+    from .. import Server
     from ._following import Following
 
 _LEAST_INTERVAL: Final = 0.0001
@@ -200,7 +201,9 @@ def _prober(
 
 
 @contextlib.asynccontextmanager
-async def _embedded_server(keys: list[Key] | None) -> AsyncIterator[Server]:
+async def _embedded_server(keys: list[Key] | None) -> "AsyncIterator[Server]":
+    from .. import serve
+
     async with trio.open_nursery() as nursery:
         start = functools.partial(serve, lambda request: request.payload, 0, host=_EMBEDDED_HOST, keys=keys)
         yield await nursery.start(start)

@@ -8,7 +8,8 @@ The command `ping` is a thin layer over this. All but `_prober`, `_timer`, `_cal
 arithmetic. What a run by itself does not need is imported when any of it is first asked for.
 """
 
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
 
 from ._capture import Captured, pcapng_header, pcapng_packet
 from ._prober import DEFAULT_SIZE, DEFAULT_WAIT, Prober, open_prober
@@ -109,29 +110,29 @@ __all__ = [
     "to_json",
 ]
 
+_LATE: Final = {
+    "_calibrate": ("noise_floor",),
+    "_compare": ("CONFIDENCE", "Between", "Comparison", "Figure", "Sample", "compare", "percentile", "proportion"),
+    "_csv": ("CSV_COLUMNS", "CsvWriter"),
+    "_doctor": ("Finding", "State"),
+    "_examine": ("examine",),
+    "_irtt": ("IrttRun",),
+    "_ndjson": ("STREAM_VERSION", "BadLine", "Line", "Lines", "from_json", "json_schema", "to_json"),
+    "_objectives": ("METRICS", "Condition", "parse_condition"),
+    "_ranking": ("rank_paths",),
+    "_recordings": ("Recording", "TakesEvents", "runs_of"),
+}
+"""What is imported when it is asked for: the names of each module."""
+_WHERE: Final = {name: module for module, names in _LATE.items() for name in names}
+
 if not TYPE_CHECKING:  # a checker that saw it would believe every misspelt name
 
     def __getattr__(name: str) -> object:
-        """Import the rest, all of it together (decision 0042)."""
-        if name not in __all__:
+        """Import the module that this is a name of (decision 0042)."""
+        if name not in _WHERE:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from . import (  # noqa: PLC0415 - that is what this is for
-            _calibrate,
-            _compare,
-            _csv,
-            _doctor,
-            _examine,
-            _irtt,
-            _ndjson,
-            _objectives,
-            _ranking,
-            _recordings,
-        )
-
-        rest = (_calibrate, _compare, _csv, _doctor, _examine, _irtt, _ndjson, _objectives, _ranking, _recordings)
-        for module in rest:
-            globals().update({known: value for known, value in vars(module).items() if known in __all__})
-        return globals()[name]
+        globals()[name] = found = getattr(import_module(f".{_WHERE[name]}", __name__), name)
+        return found
 
     def __dir__() -> list[str]:
         return sorted({*globals(), *__all__})

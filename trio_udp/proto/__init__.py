@@ -2,11 +2,15 @@
 
 No I/O, no clock, no randomness, no logging and no Trio in here: `now`, random bytes and addresses are arguments. A test
 holds that. So everything that decides what is believed can be run, searched and fuzzed without a network.
+
+What only one side needs is imported when one of its names is first asked for.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
 
 from ._arrivals import Arrival, SequenceWindow
 from ._book import Book
-from ._client import DEFAULT_MAX_IN_FLIGHT, DEFAULT_MAX_PAYLOAD, INSTANCE_SIZE, ClientProtocol
 from ._codec import (
     HEADER_SIZE,
     MAX_DATAGRAM,
@@ -22,23 +26,26 @@ from ._codec import (
 from ._cookie import Cookies
 from ._drop_reason import DropReason
 from ._errors import PayloadTooLarge, ProtocolError, UDPError
-from ._exchange import Attempt, Exchange, Failure, Outcome
 from ._exchanges import ExchangeTable, Peer
-from ._limits import SECRET_SIZE, Limiter, RateLimit
 from ._once import Once, read_once_untrusted
-from ._probes import REPORT, Heard, Probe, ProbeProtocol
-from ._profile import Answer, AnswerKind, Extensions, Profile, Question, Validating
-from ._reply_cache import DEFAULT_MAX_BYTES, DEFAULT_MAX_CLIENTS, ReplyCache
-from ._retry_budget import RetryBudget
+from ._profile import INSTANCE_SIZE, Answer, AnswerKind, Extensions, Profile, Question, Validating
 from ._rtt import RTTEstimator
 from ._schedule import BOOK, COAP, PRESETS, STUN, RetryPolicy
 from ._seal import SECRET_SIZES, Seal, blake2b_seal, check_sealable, hmac_seal, is_sealed, key_id_of
-from ._server import PROVEN_BUDGET, ServerProtocol, Turned
-from ._timers import Timers
 from ._times import MAX_SEQUENCE, Times, asks_for_report
 from ._tu1 import TU1, TimedAnswer
-from ._validation import VALIDATION_SIZE, Validation
-from ._window import Window
+
+if TYPE_CHECKING:
+    from ._client import DEFAULT_MAX_IN_FLIGHT, DEFAULT_MAX_PAYLOAD, ClientProtocol
+    from ._exchange import Attempt, Exchange, Failure, Outcome
+    from ._limits import SECRET_SIZE, Limiter, RateLimit
+    from ._probes import REPORT, Heard, Probe, ProbeProtocol
+    from ._reply_cache import DEFAULT_MAX_BYTES, DEFAULT_MAX_CLIENTS, ReplyCache
+    from ._retry_budget import RetryBudget
+    from ._server import PROVEN_BUDGET, ServerProtocol, Turned
+    from ._timers import Timers
+    from ._validation import VALIDATION_SIZE, Validation
+    from ._window import Window
 
 __all__ = [
     "BOOK",
@@ -114,3 +121,30 @@ __all__ = [
     "payload_start",
     "read_once_untrusted",
 ]
+
+_LATE: Final = {
+    "_client": ("DEFAULT_MAX_IN_FLIGHT", "DEFAULT_MAX_PAYLOAD", "ClientProtocol"),
+    "_exchange": ("Attempt", "Exchange", "Failure", "Outcome"),
+    "_limits": ("SECRET_SIZE", "Limiter", "RateLimit"),
+    "_probes": ("REPORT", "Heard", "Probe", "ProbeProtocol"),
+    "_reply_cache": ("DEFAULT_MAX_BYTES", "DEFAULT_MAX_CLIENTS", "ReplyCache"),
+    "_retry_budget": ("RetryBudget",),
+    "_server": ("PROVEN_BUDGET", "ServerProtocol", "Turned"),
+    "_timers": ("Timers",),
+    "_validation": ("VALIDATION_SIZE", "Validation"),
+    "_window": ("Window",),
+}
+"""What is imported when it is asked for: the names of each module."""
+_WHERE: Final = {name: module for module, names in _LATE.items() for name in names}
+
+if not TYPE_CHECKING:  # a checker that saw it would believe every misspelt name
+
+    def __getattr__(name: str) -> object:
+        """Import the module that this is a name of (decision 0042)."""
+        if name not in _WHERE:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = found = getattr(import_module(f".{_WHERE[name]}", __name__), name)
+        return found
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

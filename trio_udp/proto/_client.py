@@ -25,7 +25,7 @@ from ._errors import PayloadTooLarge
 from ._exchange import SLACK, Asked, Exchange, KnownServer
 from ._exchanges import ExchangeTable, Peer
 from ._once import OnceState
-from ._profile import Answer, Profile, Validating
+from ._profile import INSTANCE_SIZE, Answer, Profile, Validating
 from ._retry_budget import RetryBudget
 from ._schedule import RetryPolicy
 from ._seal import IDS, REQUEST, Seal, check_sealable, is_sealed_untrusted, open_answer_untrusted, stamp
@@ -36,7 +36,6 @@ DEFAULT_MAX_PAYLOAD: Final = 1200
 """Bytes that fit any Internet path undivided (RFC 9000 section 14)."""
 DEFAULT_MAX_IN_FLIGHT: Final = 128
 """Half of what the usual receive buffer of 212,992 bytes holds: a small datagram takes 768 bytes of it (measured)."""
-INSTANCE_SIZE: Final = 8
 _DRAW_SIZE: Final = 2
 _LARGEST_DRAW: Final = 256**_DRAW_SIZE - 1
 _WRONG_PEER: Final = DropReason.WRONG_PEER  # looked up once, because that is slow

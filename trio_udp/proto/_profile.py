@@ -9,7 +9,7 @@ profile never looks at addresses.
 """
 
 import enum
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol, runtime_checkable
 
 from ._codec import Message
 from ._drop_reason import DropReason
@@ -17,6 +17,9 @@ from ._schedule import RetryPolicy
 
 if TYPE_CHECKING:
     from ._reply_cache import Kept
+
+INSTANCE_SIZE: Final = 8
+"""Random bytes that `Profile.new_key` is given for one client and peer."""
 
 
 class AnswerKind(enum.StrEnum):
