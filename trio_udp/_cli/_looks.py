@@ -36,7 +36,7 @@ def add_looks(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plot", type=Path, metavar="FILE", help=plot)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class _Followed:
     """A run that is looked at."""
 
