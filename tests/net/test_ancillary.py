@@ -19,6 +19,7 @@ from trio_udp._net._ancillary import (
     read_control,
     read_error_untrusted,
     source_ancillary,
+    without_drops,
     write_control,
 )
 
@@ -127,6 +128,19 @@ def test_control_messages_survive_memory(source: str | None, segment: int, expec
     """E6: laid out as the kernel wants them, and read as it leaves them."""
     ancillary, size = read_control(write_control(source, segment))
     assert (ancillary.local, size) == expected
+
+
+def test_drops_are_read_once_for_many_datagrams() -> None:
+    """E7: what the last one says; beside them stands what they have in common, so that it need not be kept for each."""
+
+    def control(drops: int) -> bytes:
+        counted = struct.pack("@NiiI4x", 20, socket.SOL_SOCKET, anc.SO_RXQ_OVFL, drops) if drops else b""
+        return counted + write_control("127.0.0.2", 0)
+
+    assert without_drops([control(drops) for drops in (0, 1, 2, 2**32 - 1)]) == (2**32 - 1, [control(0)] * 4)
+    assert without_drops([control(0)]) == (0, [control(0)])
+    assert without_drops([b""]) == (0, [b""])
+    assert read_control(control(7))[0] == read_control(control(0))[0].losing(7)
 
 
 @given(st.binary(max_size=300))

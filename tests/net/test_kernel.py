@@ -20,7 +20,8 @@ from trio.testing import MockClock
 from trio_udp._endpoint import Endpoint
 from trio_udp._net import BATCH, Address, KernelTransport, Outgoing, open_server_socket, open_transport
 from trio_udp._net._ancillary import UDP_GRO, UDP_SEGMENT
-from trio_udp._net._kernel import _LONGEST_RUN, _runs
+from trio_udp._net._batch import Datagram
+from trio_udp._net._kernel import _CONTROLS, _LONGEST_RUN, _runs
 from trio_udp._net._mmsg import Calls, find_calls
 
 from ..networks import LOOPBACKS, address_of, plain_socket, read_all
@@ -161,6 +162,40 @@ async def test_a_flood_of_runs_comes_in_batches_too() -> None:
             seen += [datagram.data for datagram in batch.datagrams]
         assert seen == [bytes([number, each]) * 10 for number in range(20) for each in range(50)]
         assert transport.segments_received == 1000
+
+
+async def receive_from(transport: KernelTransport, peer: socket.socket, count: int) -> list[Datagram]:
+    """What comes of so many datagrams, in one batch."""
+    for number in range(count):
+        peer.sendto(bytes(number), address_of(transport.socket))
+    return (await transport.receive()).datagrams
+
+
+@needs_runs
+async def test_batches_of_every_size_leave_nothing_behind() -> None:
+    """E7: not even what CPython puts aside by itself, 2,000 tuples of each length that it had made too long first."""
+    sizes = range(1, 20)
+    with contextlib.closing(await kernel_transport()) as transport, plain_socket() as peer:
+        for round_number in range(35):
+            if round_number == 5:
+                before = sys.getallocatedblocks()
+            assert [len(await receive_from(transport, peer, size)) for size in sizes] == [*sizes]
+        assert sys.getallocatedblocks() - before < 30 * len(sizes) / 2
+
+
+@needs_runs
+async def test_losses_of_a_flood_are_counted_and_not_remembered() -> None:
+    """E7: the kernel says another number each time, and what is kept ready is for what is the same each time."""
+    with contextlib.closing(await kernel_transport()) as transport, plain_socket() as peer:
+        transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        kept, told = len(_CONTROLS), []
+        for _ in range(50):
+            *rest, last = await receive_from(transport, peer, 60)
+            assert {datagram.ancillary.kernel_drops for datagram in rest} <= {None}
+            told.append(last.ancillary.kernel_drops or 0)
+        assert told[0] == 0 < told[1] < told[-1]
+        assert told == sorted(set(told))
+        assert len(_CONTROLS) <= kept + 2
 
 
 @needs_runs

@@ -10,7 +10,7 @@ import ipaddress
 import socket
 import struct
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from ._address import Address, SockAddr, normalise
@@ -51,6 +51,10 @@ _UINT16: Final = struct.Struct("=H")
 _CMSGHDR: Final = struct.Struct("@Nii")
 """struct cmsghdr: length with this header, level, type. The next one begins where a size_t may."""
 _ALIGNMENT: Final = struct.calcsize("@N")
+_DROPS: Final = _CMSGHDR.pack(_CMSGHDR.size + _UINT.size, socket.SOL_SOCKET, SO_RXQ_OVFL)
+"""The header of how many were lost."""
+_DROPS_SPACE: Final = len(_DROPS) + _ALIGNMENT
+"""It and the number, up to where the next one begins: a 32-bit number fits into a size_t."""
 _SOCK_EXTENDED_ERR: Final = struct.Struct("=IBBBBII")
 """struct sock_extended_err: errno, origin, type, code, pad, info, data."""
 _ERRORS: Final = ((socket.IPPROTO_IP, IP_RECVERR), (socket.IPPROTO_IPV6, IPV6_RECVERR))
@@ -68,9 +72,13 @@ class Ancillary(NamedTuple):
     hop_limit: int | None = None
     """What is left of the IP header's TTL or hop limit."""
     kernel_drops: int | None = None
-    """Datagrams this socket's full receive buffer has lost so far."""
+    """Datagrams this socket's full receive buffer has lost so far. In batches only beside the last one."""
     arrived: int | None = None
     """When the kernel had it: nanoseconds of its wall clock. Only where it was asked for."""
+
+    def losing(self, drops: int) -> "Ancillary":
+        """The same beside a datagram before which so many were lost."""
+        return Ancillary(self.local, self.hop_limit, drops, self.arrived)
 
 
 NOTHING: Final = Ancillary()
@@ -110,6 +118,19 @@ def read_time(data: bytes) -> int | None:
     """Nanoseconds in a struct timespec, or in the first of several; None for none."""
     seconds, nanoseconds = _TIMESPEC.unpack_from(data)
     return seconds * 1_000_000_000 + nanoseconds or None
+
+
+def without_drops(controls: Sequence[bytes]) -> tuple[int, Sequence[bytes]]:
+    """How many datagrams were lost by now, 0 where the last control does not say; and the controls without that.
+
+    In a flood it is another number beside nearly every datagram, and what stands behind it is what they have in common.
+    From the first loss on the kernel writes it beside each of them, first of all.
+    """
+    last = controls[-1]
+    if not last.startswith(_DROPS):
+        return 0, controls
+    rest = [control[_DROPS_SPACE:] if control.startswith(_DROPS) else control for control in controls]
+    return _unsigned(last[_CMSGHDR.size : _CMSGHDR.size + _UINT.size]), rest
 
 
 def _split_control(control: bytes) -> Iterator[ControlMessage]:

@@ -175,7 +175,7 @@ class PortableTransport:
         if not batch.datagrams:
             # A send may have taken the error that woke us, and left its explanation in the queue.
             self._read_error_queue(batch.hints)
-        return batch._replace(truncated=truncated)
+        return Batch(batch.datagrams, batch.hints, batch.errors, truncated)
 
     def _explain(self, exc: OSError, batch: Batch) -> None:
         """An error of reading is about something sent: by what the error queue says of it, or by its name."""

@@ -17,7 +17,15 @@ from typing import Final
 import trio
 
 from ._address import Address, Remembered, address_of_name, name_of_address
-from ._ancillary import UDP_GRO, UDP_SEGMENT, Ancillary, read_control, read_stamped_control, write_control
+from ._ancillary import (
+    UDP_GRO,
+    UDP_SEGMENT,
+    Ancillary,
+    read_control,
+    read_stamped_control,
+    without_drops,
+    write_control,
+)
 from ._batch import TRUNCATED, Batch, Datagram, Outgoing, PortableTransport, Transport, TrioTransport
 from ._mmsg import BATCH, Calls, Leaving, calls_of_this_run, memory_of_this_run
 from ._socket import is_kernel_socket
@@ -90,8 +98,12 @@ class KernelTransport(PortableTransport):
     def _read(self, datagrams: list[Datagram]) -> int:
         """Append what has come; how many more were cut short."""
         data, names, controls, flags = self._memory.receive(self.calls.receive, self.socket.fileno())
+        drops, controls = without_drops(controls)
         peers = map(_ADDRESSES.__getitem__, names)
-        ancillaries, sizes = zip(*map(self._read_control, controls), strict=True)
+        # A list: of tuples that turn out shorter than they were made, CPython keeps 2,000 of each length.
+        ancillaries, sizes = zip(*[*map(self._read_control, controls)], strict=True)
+        if drops:
+            ancillaries = (*ancillaries[:-1], ancillaries[-1].losing(drops))
         if not any(sizes) and not any(flags):
             datagrams += _make(zip(data, peers, ancillaries, strict=True))
             return 0

@@ -72,7 +72,7 @@ class StampingTransport(PortableTransport):
         hints: list[Hint] = []
         self._read_error_queue(hints)
         batch = super()._drain()
-        return batch._replace(hints=hints + batch.hints)
+        return Batch(batch.datagrams, hints + batch.hints, batch.errors, batch.truncated)
 
     def _read_error_queue(self, hints: list[Hint]) -> bool:
         before = len(hints)
