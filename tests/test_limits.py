@@ -58,11 +58,33 @@ async def test_other_sources_are_answered_meanwhile(network: NetworkName, autoju
 
 
 async def test_all_sources_together_have_a_limit_too(network: NetworkName, autojump_clock: MockClock) -> None:
-    """However many they are."""
-    async with serving(echo, host="127.0.0.1", rate_limit=RateLimit(per_source=10, overall=25)) as server:
+    """However many they are: as many as in half a second at once, if nobody knows them."""
+    async with serving(echo, host="127.0.0.1", rate_limit=RateLimit(per_source=10, overall=50)) as server:
         answers = [await ask_at_once(server, 10, f"127.0.0.{number}") for number in range(1, 5)]
         assert answers == [10, 10, 5, 0]
         assert server.statistics().dropped == {DropReason.OVER_BUDGET: 15}
+
+
+async def test_a_flood_of_strangers_leaves_room_for_who_has_a_key_or_a_cookie(
+    network: NetworkName, autojump_clock: MockClock
+) -> None:
+    """E7, F1, F7: they are answered at once, all of them, while who is new to the server has nothing to show."""
+    limit = RateLimit(overall=40)
+    key = trio_udp.Key(1, bytes(range(32)))
+    async with (
+        serving(echo, host="127.0.0.1", rate_limit=limit, keys=[key], allow_unkeyed=True) as server,
+        open_client(*server.address, key=key) as keyed,
+        open_client(*server.address, at_most_once=True) as known,
+        open_client(*server.address) as new,
+    ):
+        await known.request(b"give me a cookie")
+        for _ in range(3):
+            await trio.sleep(1)
+            answers = [await ask_at_once(server, 100, f"127.0.0.{number}") for number in range(1, 5)]
+            assert answers == [20, 0, 0, 0]
+            assert [await client.request(b"?", policy=ONCE) for client in [keyed, known] * 10] == [b"?"] * 20
+            with pytest.raises(NoReply):
+                await new.request(b"?", policy=ONCE)
 
 
 async def test_junk_costs_its_source_nothing_of_its_limit(network: NetworkName, autojump_clock: MockClock) -> None:

@@ -204,7 +204,7 @@ class Answering:
 
     def _take(self, role: _Role, datagram: Datagram, question: Question) -> tuple[_Turn, Waiting] | None:
         """Run the handler, and put its answer to the others; or say that it waits."""
-        if self._is_limited and not self._protocol.admits(datagram.peer, trio.current_time()):
+        if self._is_limited and not self._protocol.admits(question, datagram.peer, trio.current_time()):
             return None
         may_run = not self.draining and self.handlers < self._max_handlers
         if question.extensions is not None:

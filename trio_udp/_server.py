@@ -81,7 +81,8 @@ async def serve(
         max_payload: longest request payload taken, in bytes; what the format can carry by default.
         max_handlers: async handlers running at a time; further requests are answered BUSY.
         rate_limit: requests a second from one source, or from all together; further ones are dropped as `over_budget`,
-            without an answer. No limit by default: only you know whether ten a second from one address are many.
+            without an answer. Of all together strangers leave half of what may come at once to those who have a key
+            or a cookie. No limit by default: only you know whether ten a second from one address are many.
         max_clients: clients of at-most-once requests that are remembered at a time, each for 6 to 7 minutes after its
             last one; requests of further ones are answered BUSY. 0: no at-most-once request is taken.
         max_reply_bytes: memory for all that is remembered of them; when it is full, BUSY too. 64 replies a client at

@@ -205,7 +205,7 @@ async def test_behind_a_full_batch_the_next_one_is_waited_for_if_it_is_not_there
             transport.close()
 
 
-async def test_what_is_there_can_be_taken_without_waiting(network: NetworkName) -> None:
+async def test_what_is_there_can_be_taken_without_waiting(network: NetworkName, autojump_clock: MockClock) -> None:
     """A2: as a client does before it sends; a closed socket is closed for that too."""
     with contextlib.closing(await server_transport()) as transport, plain_socket() as peer:
         assert await transport.receive(may_wait=False) == Batch([], [], [], 0)

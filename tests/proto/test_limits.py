@@ -4,6 +4,7 @@ import ipaddress
 import itertools
 import sys
 import tracemalloc
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -116,19 +117,82 @@ def test_the_clock_may_jump_forward() -> None:
 # All of them together
 
 
+def yes() -> bool:
+    """What a request that is proven says."""
+    return True
+
+
 def test_overall_limit_holds_for_all_sources_together() -> None:
-    """However many there are; nothing is kept about any of them."""
+    """However many there are; nothing is kept about any of them. Half of what may come at once is for the proven."""
     bucket = limiter(overall=100)
-    taken = sum(bucket.admits(f"10.0.{number // 250}.{number % 250}", 0.0) for number in range(1000))
-    assert taken == 100
-    assert bucket.admits("192.0.2.1", 0.01)
-    assert not bucket.admits("192.0.2.1", 0.01)
+    hosts = [f"10.0.{number // 250}.{number % 250}" for number in range(1000)]
+    assert sum(bucket.admits(host, 0.0) for host in hosts) == 50
+    assert sum(bucket.admits(host, 0.0, yes) for host in hosts) == 50
+    assert not bucket.admits("192.0.2.1", 0.5)
+    assert bucket.admits("192.0.2.1", 0.51)
+    assert not bucket.admits("192.0.2.1", 0.51)
     assert not bucket._cells
+
+
+def test_strangers_have_the_whole_rate_where_nobody_else_wants_it() -> None:
+    """What is kept for the others is kept once, not each second."""
+    bucket = limiter(overall=64)
+    assert admitted(bucket, "192.0.2.1", [0.0] * 100) == 32
+    assert admitted(bucket, "192.0.2.1", [1 + number / 64 for number in range(640)]) == 640
+
+
+@pytest.mark.parametrize(("overall", "strangers"), [(0.1, 1), (1, 1), (2, 1), (3, 2), (4, 2), (5, 3)])
+def test_strangers_are_never_left_with_nothing(overall: float, strangers: int) -> None:
+    """Of an odd number theirs is the larger half; so below two a second there is nothing to keep."""
+    bucket = limiter(overall=overall)
+    assert admitted(bucket, "192.0.2.1", [5.0] * 9) == strangers
+    assert sum(bucket.admits("192.0.2.2", 5.0, yes) for _ in range(9)) == max(1, int(overall)) - strangers
+
+
+@given(
+    rate=st.integers(2, 40),
+    requests=st.lists(st.tuples(st.booleans(), st.sampled_from([0, 0, 0, 1, 2, 9, 50])), max_size=200),
+)
+def test_the_proven_get_what_a_bucket_of_their_own_would_give_whatever_strangers_send(
+    rate: int, requests: list[tuple[bool, int]]
+) -> None:
+    """With the whole rate and half the burst; and all together get no more than the limit says."""
+    bucket = limiter(overall=rate)
+    own = Exact(rate, rate // 2)
+    now = 0.0
+    taken: list[float] = []
+    for is_proven, gap in requests:
+        now += gap / 8 / rate
+        admits = bucket.admits("192.0.2.1", now, lambda is_proven=is_proven: is_proven)  # type: ignore[misc]  # bound now
+        if is_proven and own.admits(now):
+            assert admits
+        if admits:
+            taken.append(now)
+    for first, last in itertools.combinations(range(len(taken)), 2):
+        assert last - first + 1 <= rate + rate * (taken[last] - taken[first]) + 0.01
+
+
+def test_proof_is_asked_for_only_where_strangers_are_not_taken() -> None:
+    """It costs more than the answer: a cookie is baked for it, or two."""
+    asked: list[int] = []
+
+    def prove(number: int) -> Callable[[], bool]:
+        def shows() -> bool:
+            asked.append(number)
+            return True
+
+        return shows
+
+    bucket = limiter(per_source=6, overall=8)
+    assert [bucket.admits("192.0.2.1", 0.0, prove(number)) for number in range(8)] == [True] * 6 + [False] * 2
+    assert asked == [4, 5, 6, 7]
+    assert limiter(per_source=1).admits("192.0.2.1", 0.0, prove(9))
+    assert 9 not in asked
 
 
 def test_what_one_limit_refuses_costs_nothing_of_the_other() -> None:
     """A source above its rate takes no part of what all have; what all have refused is not held against anybody."""
-    bucket = limiter(per_source=1, burst=2, overall=3)
+    bucket = limiter(per_source=1, burst=2, overall=6)
     assert admitted(bucket, "192.0.2.1", [0.0] * 100) == 2
     assert admitted(bucket, "192.0.2.2", [0.0] * 100) == 1
     assert admitted(bucket, "192.0.2.2", [1.0] * 100) == 2

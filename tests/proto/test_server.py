@@ -133,16 +133,50 @@ def test_server_of_a_format_without_room_for_a_tag_takes_no_keys() -> None:
 def test_question_above_the_rate_limit_is_dropped_and_counted() -> None:
     """E4, E7: by the host alone, whatever the port."""
     server = ServerProtocol(TU1(), limiter=Limiter(RateLimit(per_source=1, burst=2), bytes(16)))
-    assert [server.admits(("192.0.2.1", port), 0.0) for port in range(4)] == [True, True, False, False]
-    assert server.admits(("192.0.2.2", 1), 0.0)
+    question = ask(server, request())
+    assert [server.admits(question, ("192.0.2.1", port), 0.0) for port in range(4)] == [True, True, False, False]
+    assert server.admits(question, ("192.0.2.2", 1), 0.0)
     assert server.dropped == {DropReason.OVER_BUDGET: 2}
 
 
 def test_without_a_rate_limit_every_question_is_admitted() -> None:
     """And nothing is counted."""
     server = ServerProtocol(TU1())
-    assert all(server.admits(("192.0.2.1", 1), 0.0) for _ in range(100))
+    assert all(server.admits(ask(server, request()), ("192.0.2.1", 1), 0.0) for _ in range(100))
     assert not server.dropped
+
+
+def exhausted(**options: Any) -> ServerProtocol:
+    """A server from which strangers have taken all that they may have for now."""
+    server = ServerProtocol(TU1(), limiter=Limiter(RateLimit(overall=10), bytes(16)), **options)
+    stranger = Question(KEY, b"", 1, HEADER_SIZE)
+    assert [server.admits(stranger, ("192.0.2.1", 1), 0.0) for _ in range(6)] == [True] * 5 + [False]
+    return server
+
+
+def test_a_key_or_a_good_cookie_has_a_part_of_the_limit_that_no_stranger_has() -> None:
+    """F1, F7: under a key; and with a cookie from where it was sent to, and from nowhere else."""
+    seal = blake2b_seal(1, bytes(16))
+    keyed = exhausted(seals=[seal], allow_unkeyed=True)
+    assert keyed.admits(ask(keyed, seal.seal(REQUEST, request())), ("192.0.2.2", 1), 0.0)
+    assert not keyed.admits(ask(keyed, request()), ("192.0.2.2", 1), 0.0)
+    server = exhausted(validation=Validation(bytes(range(1, VALIDATION_SIZE + 1))))
+    peer = ("192.0.2.2", 1)
+    first = ask(server, encode_message(Message(MessageType.REQUEST, 1, KEY, once=bytes(20), padding=16)))
+    retry = decode_message_untrusted(server.retry(first, peer, 0.0) or b"")
+    assert isinstance(retry, Message)
+    shown = ask(server, encode_message(Message(MessageType.REQUEST, 1, KEY, cookie=retry.cookie)))
+    assert not server.admits(first, peer, 0.0)
+    assert not server.admits(shown, ("192.0.2.3", 1), 0.0)
+    assert server.admits(shown, peer, 0.0)
+    assert server.dropped == {DropReason.OVER_BUDGET: 3}
+
+
+def test_extensions_prove_nothing_to_who_cannot_read_them() -> None:
+    """A server without validation has no cookies."""
+    server = exhausted()
+    extended = Question(KEY, b"", 1, 100, Extensions(Message(MessageType.REQUEST, 1, KEY, cookie=bytes(16))))
+    assert not server.admits(extended, ("192.0.2.2", 1), 0.0)
 
 
 # Answers

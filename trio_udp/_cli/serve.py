@@ -80,7 +80,8 @@ def add_to(commands: SubParsers) -> None:
         type=rate,
         default="off",
         metavar="RATE",
-        help="requests a second from all sources together (default: %(default)s)",
+        help="requests a second from all sources together; strangers leave half of what may come at once to those who "
+        "have a key or a cookie (default: %(default)s)",
     )
     add_metrics(parser)
     add_log_format(parser)

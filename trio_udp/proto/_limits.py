@@ -13,12 +13,15 @@ What must hold:
   a flood of spoofed sources, each used once, needs 32,768 times the rate of one source before anybody notices;
 - constant work and no memory for each request, and 512 KiB for the table.
 
-Against a flood above `overall` there is no defence here: each request has the same chance, as on a link that is full.
-Nothing that a datagram says tells a spoofed source from an honest one.
+Of `overall` a part is kept for requests that no stranger can have made up, those under a key and those with a good
+cookie: strangers may empty the bucket of all to its half, and no further. What must hold: whatever they send, others
+get what a bucket of their own would give them, with the whole rate and half the burst. Among themselves strangers have
+the same chance each, as on a link that is full: nothing that a datagram says tells a spoofed source from a new one.
 """
 
 import math
 from array import array
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
@@ -48,7 +51,8 @@ class RateLimit:
     burst: int | None = None
     """Requests that a source which was quiet may send at once; as many as in a second by default."""
     overall: float | None = None
-    """Requests a second from all sources together; None is no limit. As many as in a second may come at once."""
+    """Requests a second from all sources together; None is no limit. As many as in a second may come at once, of which
+    half is kept for those that come under a key or with a good cookie."""
 
     def __post_init__(self) -> None:
         if self.per_source is None and self.overall is None:
@@ -62,6 +66,11 @@ class RateLimit:
             raise ValueError(f"expected burst {wanted}, got {self.burst}")
 
 
+def most_at_once(rate: float) -> int:
+    """How many of so many a second may come together, where nobody says otherwise: a second's worth, at least one."""
+    return max(1, int(rate))
+
+
 class Bucket:
     """Tokens of one kind: what one costs in time, and how far ahead of the clock they may be spent.
 
@@ -71,7 +80,7 @@ class Bucket:
     __slots__ = ("most_ahead", "step")
 
     def __init__(self, rate: float, burst: int | None = None) -> None:
-        most = max(1, int(rate)) if burst is None else burst
+        most = most_at_once(rate) if burst is None else burst
         self.step = 1 / rate
         """Seconds until a token that was taken is there again."""
         self.most_ahead = (most - 1 + _ROUNDING) * self.step
@@ -80,6 +89,26 @@ class Bucket:
         """When it will be full if a token is taken now; None if there is none."""
         begin = full_at if full_at > now else now
         return begin + self.step if begin - now <= self.most_ahead else None
+
+
+class Overall:
+    """The bucket of all: whole, and as far down as strangers may empty it."""
+
+    __slots__ = ("_strangers", "_whole")
+
+    def __init__(self, rate: float) -> None:
+        most = most_at_once(rate)
+        self._whole = Bucket(rate, most)
+        self._strangers = Bucket(rate, most - most // 2)
+
+    def take(self, full_at: float, now: float, is_proven: Callable[[], bool]) -> float | None:
+        """As `Bucket.take`."""
+        taken = self._strangers.take(full_at, now)
+        return self._whole.take(full_at, now) if taken is None and is_proven() else taken
+
+
+def _proves_nothing() -> bool:
+    return False
 
 
 class Limiter:
@@ -96,17 +125,24 @@ class Limiter:
             raise ValueError(f"expected {SECRET_SIZE} random bytes, got {len(secret)}")
         self._hash = blake2b(key=secret, digest_size=8)
         self._each = None if limit.per_source is None else Bucket(limit.per_source, limit.burst)
-        self._all = None if limit.overall is None else Bucket(limit.overall)
+        self._all = None if limit.overall is None else Overall(limit.overall)
         self._cells = array("d", [_NEVER]) * (0 if self._each is None else 2 * CELLS)
         """When each bucket is full again, one row after the other."""
         self._full_at = _NEVER
-        """The same for the one of all."""
+        """The same for the one of all together."""
 
-    def admits(self, host: str, now: float) -> bool:
-        """Whether a request from there may be taken now; if so, it is counted."""
+    def admits(self, host: str, now: float, is_proven: Callable[[], bool] = _proves_nothing) -> bool:
+        """Whether a request from there may be taken now; if so, it is counted.
+
+        Args:
+            host: where it came from.
+            now: the time.
+            is_proven: whether it is one that no stranger can have made up. Not asked, since to know it costs something,
+                while strangers would be taken too.
+        """
         full_at: float | None = now
         if self._all is not None:
-            full_at = self._all.take(self._full_at, now)
+            full_at = self._all.take(self._full_at, now, is_proven)
         # What either refuses costs nothing of the other.
         if full_at is None or not (self._each is None or self._take(self._each, host, now)):
             return False

@@ -11,6 +11,7 @@ wants a longer reply says so with a request that is as long.
 
 from collections import defaultdict
 from collections.abc import Iterable
+from functools import partial
 from typing import Final, NamedTuple, TypeVar, cast
 
 from ._codec import HEADER_SIZE, INSTANCE_ID_SIZE
@@ -20,7 +21,7 @@ from ._exchanges import Peer
 from ._limits import Limiter
 from ._profile import AnswerKind, Profile, Question, Validating
 from ._reply_cache import Kept
-from ._seal import Decode, KeyRing, Seal, check_sealable, seal_answer
+from ._seal import Decode, KeyRing, Seal, check_sealable, is_sealed, seal_answer
 from ._times import ProbeTable, decode_sequence_untrusted, with_turnaround
 from ._validation import Validation
 
@@ -108,13 +109,13 @@ class ServerProtocol:
         self.dropped[question] += 1
         return question
 
-    def admits(self, peer: Peer, now: float) -> bool:
-        """Whether a question from there is within the rate limit; if not, that is counted, and it gets no answer.
+    def admits(self, question: Question, peer: Peer, now: float) -> bool:
+        """Whether this question from there is within the rate limit; if not, that is counted, and it gets no answer.
 
         Not BUSY either: that would cost as much as an answer, and tell whoever sends too much, or the victim whose
         address was put on it, nothing that silence does not.
         """
-        if self.limiter is None or self.limiter.admits(peer[0], now):
+        if self.limiter is None or self.limiter.admits(peer[0], now, partial(self._is_proven, question, peer, now)):
             return True
         self.dropped[DropReason.OVER_BUDGET] += 1
         return False
@@ -209,6 +210,12 @@ class ServerProtocol:
         kept = question.extensions and question.extensions.kept
         if kept and kept.kind is None and self.validation is not None:
             self.validation.replies.settle(kept, kind, payload)
+
+    def _is_proven(self, question: Question, peer: Peer, now: float) -> bool:
+        """Whether no stranger can have made it up: it has a good seal, or a cookie that went to where it comes from."""
+        if question.extensions is None or self.validation is None:
+            return is_sealed(question)
+        return is_sealed(question) or self.validation.accepts(question, question.extensions, peer, now)
 
     def _go_on(self, question: Question, kept: Kept, turn: object) -> Question | Turned:
         """Run it, or have its handler's answer go to this attempt, or answer again."""

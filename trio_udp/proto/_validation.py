@@ -33,10 +33,14 @@ class Validation:
         self.accepted = 0
         """Requests that came with a good one."""
 
+    def accepts(self, question: Question, extensions: Extensions, peer: Peer, now: float) -> bool:
+        """Whether the question came with a cookie, and that is good."""
+        cookie = extensions.message.cookie
+        return bool(cookie) and self.cookies.accepts(cookie, peer, _instance(question), now)
+
     def prove(self, question: Question, extensions: Extensions, peer: Peer, now: float) -> Question:
         """The question, which knows whether its cookie is good."""
-        cookie = extensions.message.cookie
-        if not cookie or not self.cookies.accepts(cookie, peer, _instance(question), now):
+        if not self.accepts(question, extensions, peer, now):
             return question
         self.accepted += 1
         return question._replace(extensions=extensions._replace(is_proven=True))
