@@ -335,6 +335,18 @@ def test_cookie_is_shown_where_it_was_asked_for_and_in_requests_that_must_not_ru
     assert len(again.datagram) == HEADER_SIZE + 16 + 8
 
 
+def test_cookie_is_left_out_where_a_cookie_and_a_number_have_no_room_beside_the_payload() -> None:
+    """Such a request is still asked: without the cookie, of whoever answers without one."""
+    honest = Honest(A)
+    honest.client.max_payload = MAX_PAYLOAD
+    honest.client.servers[0].needs_cookie = True
+    honest.client.servers[0].cookie = bytes(16)
+    for size, cookie in ((MAX_PAYLOAD - 36, 16), (MAX_PAYLOAD - 35, 0)):
+        attempt = honest.ask(bytes(size), at_most_once=False).next_attempt(0.0)
+        assert attempt is not None
+        assert len(attempt.datagram) == HEADER_SIZE + cookie + size
+
+
 @pytest.mark.parametrize("give_up_after", [None, 9.0])
 def test_request_over_the_limit_is_held_and_released_by_the_oldest(give_up_after: float | None) -> None:
     """E2: at most 64 from the oldest on; who is released has news, and is told of once."""
