@@ -5,7 +5,7 @@ import hmac
 from collections.abc import Callable
 
 import pytest
-from hypothesis import assume, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from trio_udp.proto import (
@@ -21,7 +21,6 @@ from trio_udp.proto import (
     Exchange,
     Message,
     MessageType,
-    ProtocolError,
     Question,
     RetryPolicy,
     Seal,
@@ -193,28 +192,27 @@ def test_what_was_sealed_opens_to_what_it_was(  # noqa: PLR0917 - all of a messa
     assert MAKERS[algorithm](key_id, OTHER_SECRET).open_untrusted(direction, data, bound) is None
 
 
+attempts, ids = st.sampled_from([1, 2, 255]), st.binary(min_size=16, max_size=16)
+payloads, cookies = st.binary(max_size=40), st.sampled_from([b"", bytes(16)])
+requests = st.tuples(st.just(MessageType.REQUEST), attempts, ids, payloads, st.integers(0, 20), cookies)
+replies = st.tuples(st.just(MessageType.REPLY), attempts, ids, payloads)
+messages = (requests | replies | st.tuples(st.sampled_from(MessageType), attempts, ids)).map(
+    lambda each: Message(*each)
+)
+"""Not by `builds`, which would fill in the other fields too, with what nobody can say."""
+
+
 @given(
     allow_unkeyed=st.booleans(),
     key_id=st.sampled_from([1, 2, 3]),
-    message=st.builds(
-        Message,
-        st.sampled_from(MessageType),
-        st.sampled_from([1, 2, 255]),
-        st.binary(min_size=16, max_size=16),
-        st.binary(max_size=40),
-        st.integers(0, 20),
-        st.sampled_from([b"", bytes(16)]),
-    ),
+    message=messages,
     spoil=st.none() | st.integers(0, 1000),
 )
 def test_the_short_way_to_read_a_sealed_request_comes_to_the_same_as_the_long_one(
     allow_unkeyed: bool, key_id: int, message: Message, spoil: int | None
 ) -> None:
     """For whatever has a good tag, and for what has one bit turned."""
-    try:
-        plain = encode_message(message)
-    except ProtocolError:
-        assume(False)
+    plain = encode_message(message)
     ring = KeyRing(
         [blake2b_seal(1, SECRET), hmac_seal(2, SECRET)], TU1().decode_question_untrusted, allow_unkeyed=allow_unkeyed
     )
