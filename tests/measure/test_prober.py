@@ -417,3 +417,28 @@ def test_a_run_leaves_nothing_open() -> None:
     prober = simulate(main, net=SimNet(trace_limit=10))
     assert len(prober._protocol) == 0
     assert len(prober._ledger._directions._lost) == 0
+
+
+class Steps(trio.abc.Instrument):
+    """Counts how often the task that reads is woken."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        """One step of some task."""
+        self.count += task.name.endswith("Prober._receive")
+
+
+async def test_that_a_probe_has_left_wakes_nobody() -> None:
+    """The kernel says so by making the socket readable; at 200 µs a probe there is no time for a task to look at it."""
+    steps = Steps()
+    with plain_socket() as silent:
+        async with open_prober(*address_of(silent)) as prober:
+            trio.lowlevel.add_instrument(steps)
+            try:
+                found = await prober.run(Fixed(0.002), count=20, wait=0.01)
+            finally:
+                trio.lowlevel.remove_instrument(steps)
+    assert found.lost == 20
+    assert steps.count <= 3  # to begin, and to be cancelled

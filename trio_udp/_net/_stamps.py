@@ -72,7 +72,13 @@ class StampingTransport(PortableTransport):
         hints: list[Hint] = []
         self._read_error_queue(hints)
         batch = super()._drain()
+        if not hints:
+            return batch
         return Batch(batch.datagrams, hints + batch.hints, batch.errors, batch.truncated)
+
+    def _complete(self, batch: Batch, truncated: int) -> Batch:
+        # The error queue has been read just now.
+        return Batch(batch.datagrams, batch.hints, batch.errors, truncated) if truncated else batch
 
     def _read_error_queue(self, hints: list[Hint]) -> bool:
         before = len(hints)

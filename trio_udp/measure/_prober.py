@@ -19,6 +19,7 @@ from .._keys import Key
 from .._net import (
     NO_OPTIONS,
     Address,
+    Batch,
     Datagram,
     SocketOptions,
     loopback_of,
@@ -327,6 +328,8 @@ class Prober:
         error = await self._endpoint.send(datagram, self._peer)
         if error is None:
             self._show_sent(datagram, sent_wall)
+            # The kernel has said by now when it left, as a rule: taken here, that need not wake the task that reads.
+            self._take_all(await self._endpoint.receive(may_wait=False))
         else:
             entry.number = None
             entry.hint = error
@@ -337,16 +340,18 @@ class Prober:
 
     async def _receive(self) -> None:
         while True:
-            batch = await self._endpoint.receive()
-            received, wall = self._timer.now(), self._endpoint.wall_clock()
-            for hint in batch.hints:
-                about = self._protocol.receive_hint(hint.quote, hint.peer)
-                if about is not None:
-                    _entry_of(about).hint = hint.error
-            for datagram in batch.datagrams:
-                self._take(datagram, received, wall)
-            for _ in range(batch.truncated):
-                self._on_event(self._ledger.reject(DropReason.TRUNCATED, self._peer))
+            self._take_all(await self._endpoint.receive())
+
+    def _take_all(self, batch: Batch) -> None:
+        received, wall = self._timer.now(), self._endpoint.wall_clock()
+        for hint in batch.hints:
+            about = self._protocol.receive_hint(hint.quote, hint.peer)
+            if about is not None:
+                _entry_of(about).hint = hint.error
+        for datagram in batch.datagrams:
+            self._take(datagram, received, wall)
+        for _ in range(batch.truncated):
+            self._on_event(self._ledger.reject(DropReason.TRUNCATED, self._peer))
 
     def _take(self, datagram: Datagram, received: int, wall: int) -> None:
         self._show_received(datagram, wall)
