@@ -69,6 +69,14 @@ async def test_json_is_a_stream_of_records_and_nothing_else() -> None:
     assert len({name for name, _ in lines}) == 2
 
 
+async def test_a_quiet_stream_has_only_sums() -> None:
+    """As `-q` means everywhere: the start, the intervals that were asked for, and the summary; nothing a probe."""
+    code, out, err = await run_command("ping", "--json", "-q", "-c", "4", "--every", "0.005", *FAST)
+    assert (code, err) == (0, [])
+    kinds = [line.event.kind for line in Lines(line + "\n" for line in out)]
+    assert (kinds[0], {*kinds[1:-1]}, kinds[-1]) == ("start", {"interval"}, "summary")
+
+
 @pytest.mark.parametrize("presses", [1, 2])
 async def test_an_interrupted_stream_ends_with_its_summary_once(presses: int) -> None:
     """After one `^C` or, without the server's last word, after two."""

@@ -9,18 +9,21 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Final, TextIO, TypeAlias
 
-from ..measure import Captured, Event, Summary, pcapng_header, pcapng_packet
+from ..measure import Captured, Event, Interval, Start, Summary, pcapng_header, pcapng_packet
 from ._arguments import BadInput, number, seconds_in
 
 Tap: TypeAlias = Callable[[Captured], None]
 """What a datagram is given to."""
 _LEAST_EVERY: Final = 0.001
+_SUMS: Final = (Start, Interval, Summary)
+"""What there is of a quiet run: nothing for each probe."""
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     group = parser.add_mutually_exclusive_group()
-    group.add_argument("--json", action="store_true", help="print every event as a line of JSON, and no text")
+    json_help = "print every event as a line of JSON, and no text; with -q only sums"
+    group.add_argument("--json", action="store_true", help=json_help)
     group.add_argument("--csv", action="store_true", help="print a row of CSV for each probe, and no text")
     add = parser.add_argument
     add("--json-schema", action="store_true", help="print the JSON Schema of those lines, and end")
@@ -85,7 +88,8 @@ def events_out(host: str, arguments: argparse.Namespace) -> EventsOut | None:
     from ..measure import CsvWriter, to_json
 
     if arguments.json:
-        return EventsOut(lambda event: to_json(event, host=host) + "\n")
+        told: tuple[type, ...] = _SUMS if arguments.quiet else (object,)
+        return EventsOut(lambda event: to_json(event, host=host) + "\n" if isinstance(event, told) else "")
     return EventsOut(CsvWriter(host).rows)
 
 
