@@ -74,13 +74,15 @@ def choose_cores() -> Cores:
 CORES: Final = choose_cores()
 
 
-def _prepare(core: int | None, lifetime: float) -> Callable[[], None]:
-    def prepare() -> None:
+def prepare(core: int | None, lifetime: float) -> Callable[[], None]:
+    """What a child does before it becomes what it is: a limited life, and a core if it is to have one."""
+
+    def in_child() -> None:
         signal.alarm(int(lifetime))  # survives exec: the child ends even if we are killed
         if core is not None:
             os.sched_setaffinity(0, {core})
 
-    return prepare
+    return in_child
 
 
 def run(
@@ -95,7 +97,7 @@ def run(
         check=True,
         timeout=lifetime,
         env=environment,
-        preexec_fn=_prepare(core, lifetime),
+        preexec_fn=prepare(core, lifetime),
     )
     return done.stdout
 
@@ -108,13 +110,13 @@ class Serving(NamedTuple):
 
 
 @contextlib.contextmanager
-def serving(command: Command, seconds: float) -> Iterator[Serving]:
-    """Start a server that prints its port, and kill it at the end."""
+def serving(command: Command, seconds: float, *, core: int | None = CORES.server) -> Iterator[Serving]:
+    """Start a server that prints its port, and kill it at the end. Without a core it runs on any."""
     with subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         text=True,
-        preexec_fn=_prepare(CORES.server, MARGIN + seconds * 2),  # noqa: PLW1509 - we have no threads
+        preexec_fn=prepare(core, MARGIN + seconds * 2),  # noqa: PLW1509 - we have no threads
     ) as process:
         try:
             yield Serving(_first_line(process.stdout), process.pid)

@@ -10,7 +10,9 @@ import imports
 import junk
 import offload
 import ping
+import probers
 import servers
+import tools
 from measure import Comparison
 
 
@@ -76,6 +78,14 @@ GOALS: Final = (
     Goal("ping's round trip, back to back", ping.ROUND_TRIP_TITLE, ping.OURS, 0.7, ping.C, at_most=True),
     Goal("probes on time at 1 ms, percent", ping.ON_TIME_TITLE, ping.OURS_PING, 99.5),
     Goal("probes on time at 200 µs, percent", ping.ON_TIME_TITLE, ping.OURS_FAST, 99),
+    *(
+        Goal("round trip that is reported, at 1 ms", tools.ROUND_TRIPS, probers.OURS, 1.0, other, at_most=True)
+        for other in (probers.IRTT, probers.SOCKPERF)
+    ),
+    *(
+        Goal("probes on time at 1 ms, beside other tools", tools.ON_TIME, probers.OURS, 1.0, other)
+        for other in (probers.IRTT, probers.SOCKPERF, probers.PING, probers.FPING)
+    ),
     Goal("junk, server, µs each beyond the batch", junk.TITLE, junk.SERVER, 0.5, at_most=True),
     Goal("junk, client, µs each beyond the batch", junk.TITLE, junk.CLIENT, 0.5, at_most=True),
 )

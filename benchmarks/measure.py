@@ -70,6 +70,11 @@ class Comparison:
         """A candidate's figures divided by the base's of the same round."""
         return [a / b for a, b in zip(self.values(name), self.values(base or self.base), strict=True)]
 
+    def disturbed(self, name: str) -> str:
+        """In how many of a candidate's measurements somebody else was running."""
+        others = [sample.others for sample in self.samples[name] if sample.others is not None]
+        return f"{sum(share >= DISTURBED for share in others)} of {len(others)}" if others else "not known"
+
     def as_dict(self) -> dict[str, object]:
         """Everything measured, for JSON."""
         samples = {name: [sample._asdict() for sample in taken] for name, taken in self.samples.items()}
@@ -94,8 +99,6 @@ class Comparison:
         values, samples = self.values(name), self.samples[name]
         ratios = self.ratios(name) if self.base in self.samples else []
         digits = 0 if median(values) >= 1000 else 1 if median(values) >= 10 else 3
-        others = [sample.others for sample in samples if sample.others is not None]
-        disturbed = sum(share >= DISTURBED for share in others)
         cells = (
             name,
             f"{median(values):,.{digits}f}",
@@ -103,7 +106,7 @@ class Comparison:
             f"{median(ratios):.2f}" if ratios else "",
             f"{min(ratios):.2f}-{max(ratios):.2f}" if ratios else "",
             str(sum(sample.lost for sample in samples)),
-            f"{disturbed} of {len(others)}" if others else "not known",
+            self.disturbed(name),
         )
         return f"| {' | '.join(cells)} |"
 

@@ -169,9 +169,14 @@ def _share_on_time(options: measure.Options, interval: float) -> tuple[float, in
                 arrivals = _arrivals(sink, count)
             finally:
                 process.kill()
-    # Slots that ping missed make all that follow later: so they are counted, and the share is of all slots.
-    slots = slots_of(arrivals, interval)
-    return 100 * len(slots) / max(count, max(slots) + 1), count - len(arrivals)
+    return share_on_time(arrivals, interval, count), count - len(arrivals)
+
+
+def share_on_time(times: list[float], interval: float, count: int) -> float:
+    """Percent of so many slots, or of those that it took, if they are more, in which there was a probe."""
+    # Slots that were missed make all that follow later: so they are counted, and the share is of all slots.
+    slots = slots_of(times, interval)
+    return 100 * len(slots) / max(count, max(slots) + 1)
 
 
 def slots_of(arrivals: list[float], interval: float) -> set[int]:

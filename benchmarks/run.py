@@ -28,6 +28,7 @@ import ping
 import plot
 import responders
 import servers
+import tools
 
 
 class Result(Protocol):
@@ -50,6 +51,7 @@ _MODULES: Final[Mapping[str, ModuleType]] = {
     "clients": clients,
     "offload": offload,
     "ping": ping,
+    "tools": tools,
     "import": imports,
     "junk": junk,
     "dns": responders,
@@ -61,6 +63,7 @@ BENCHMARKS: Final[Mapping[str, Callable[[measure.Options], Sequence[Result]]]] =
     "clients": clients.run,
     "offload": offload.run,
     "ping": ping.run,
+    "tools": tools.run,
     "import": imports.run,
     "junk": junk.run,
     "dns": responders.run,
@@ -91,6 +94,8 @@ def main() -> int:
     found = [result for of_one in results.values() for result in of_one]
     if arguments.name == "all":
         comparisons = [result for result in found if isinstance(result, measure.Comparison)]
+        for result in found:
+            comparisons += result.comparisons() if isinstance(result, tools.Tools) else []
         print(f"\n{goals.table(comparisons, is_judged=not arguments.smoke)}")
     if arguments.json:
         tables = {name: [result.as_dict() for result in of_one] for name, of_one in results.items()}
