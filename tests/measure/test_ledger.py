@@ -192,12 +192,40 @@ def test_late_probes_and_missed_slots_count_from_when_they_were_due() -> None:
 
 
 def test_many_replies_are_summed_up_on_the_way() -> None:
-    """Not all at the end of an endless run."""
+    """Not all at the end of an endless run: between two probes a little, and never more than that."""
     ledger = Ledger(slot=SLOT)
-    for number in range(1, 601):
+    for number in range(1, 10):
         hear(ledger, sent(ledger, number))
-    assert len(ledger._measured) < 256
-    assert sums(ledger).rtt.count == sums(ledger).rtt_corrected.count == 600
+    waiting = []
+    for number in range(10, 20):
+        hear(ledger, sent(ledger, number))
+        ledger.catch_up()
+        waiting.append(len(ledger._measured))
+    assert waiting == [6, 3, 0, 0, 0, 0, 0, 0, 0, 0]
+    assert ledger.summary(0, 0, {}).rtt.count == 19
+
+
+def test_replies_that_nobody_sums_up_are_summed_up_when_they_are_many() -> None:
+    """What is kept is bounded, whoever sends no probe any more."""
+    ledger = Ledger(slot=SLOT)
+    for number in range(1, 5000):
+        hear(ledger, sent(ledger, number))
+        assert len(ledger._measured) < 4096
+    assert ledger.summary(0, 0, {}).rtt.count == 4999
+
+
+def test_when_it_is_summed_up_does_not_change_the_sums() -> None:
+    """After each reply, now and then, or at the end; exact, and in buckets."""
+    found = []
+    for pause in (1, 7, 100_000):
+        ledger = Ledger(slot=SLOT)
+        for number in range(1, 9000):
+            hear(ledger, sent(ledger, number, due=10 - number % 5))
+            if number % pause == 0:
+                ledger.catch_up()
+        found.append(ledger.summary(0, 0, {}))
+    assert not found[0].rtt.is_exact
+    assert found[0] == found[1] == found[2]
 
 
 def test_a_long_gap_costs_no_memory() -> None:

@@ -24,6 +24,11 @@ class DelayVariation:
         self._last: int | None = None
         self._last_sequence = 0
 
+    @property
+    def collectors(self) -> tuple[Collector, Collector]:
+        """What it adds to: each wants to be settled now and then."""
+        return self._delays, self._differences
+
     def add(self, sequence: int, delay: int) -> None:
         """Take the next in order of arrival."""
         self._delays.add(delay)

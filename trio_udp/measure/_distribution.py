@@ -5,6 +5,7 @@ for each doubling, so that every percentile is right to half a percent: the sche
 """
 
 import math
+import operator
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -16,8 +17,10 @@ EXACT: Final = 8192
 """Times kept one by one: 64 KiB. A prober has fourteen such collections."""
 _DIGITS: Final = 8
 """Bits of a value that decide which bucket it is in: an error of one in 256 at most."""
-_TOGETHER: Final = 512
-"""Times summed up at once."""
+_TOGETHER: Final = 64
+"""Times summed up at once, unless `settle` is called before there are so many."""
+_MOVED: Final = 32
+"""Exact times that go to the buckets at once: all of them would take milliseconds, in which probes are due."""
 _PERCENTILES: Final = {"p50_ns": 0.5, "p90_ns": 0.9, "p99_ns": 0.99, "p999_ns": 0.999}
 
 
@@ -79,6 +82,13 @@ class Collector:
         if len(self._waiting) >= _TOGETHER:
             self._fold()
 
+    def settle(self) -> None:
+        """Sum up what was taken. Whoever has many collections calls this for one after the other, so that they do not
+        all do it at the same moment."""
+        self._fold()
+        if self._buckets is not None:
+            self._move(self._buckets, _MOVED)
+
     def add_many(self, value: int, count: int) -> None:
         """Take a time that often, at least once."""
         if count == 1:
@@ -87,7 +97,7 @@ class Collector:
         self._fold()
         if count > max(self._exact - self._count, 0):
             self._summarise([value], count)
-            self._fill_buckets().add(value, count)
+            self._begin_buckets().add(value, count)
         else:
             self._waiting = [value] * count
             self._fold()
@@ -100,9 +110,10 @@ class Collector:
         if self._count <= self._exact:
             self._values.extend(waiting)
             return
-        buckets = self._fill_buckets()
+        buckets = self._begin_buckets()
         for value in waiting:
             buckets.add(value, 1)
+        self._move(buckets, _MOVED)
 
     def _summarise(self, values: list[int], times: int) -> None:
         least, most = min(values), max(values)
@@ -111,22 +122,26 @@ class Collector:
         self._least, self._most = least, most
         self._count += len(values) * times
         self._sum += sum(values) * times
-        self._sum_of_squares += sum(value * value for value in values) * times
+        self._sum_of_squares += sum(map(operator.mul, values, values)) * times
 
-    def _fill_buckets(self) -> Buckets:
-        """The buckets, begun with what was exact until now."""
+    def _begin_buckets(self) -> Buckets:
+        """The buckets. What was exact until now goes there little by little."""
         if self._buckets is None:
             self._buckets = Buckets()
-            for value in self._values:
-                self._buckets.add(value, 1)
-            self._values = array("q")
         return self._buckets
+
+    def _move(self, buckets: Buckets, most: int) -> None:
+        """Put some of what was exact into the buckets."""
+        for _ in range(min(most, len(self._values))):
+            buckets.add(self._values.pop(), 1)
 
     def result(self) -> Distribution:
         """The sum of it all."""
         self._fold()
         if not self._count:
             return Distribution()
+        if self._buckets is not None:
+            self._move(self._buckets, len(self._values))
         variance = self._sum_of_squares / self._count - (self._sum / self._count) ** 2
         return Distribution(
             count=self._count,

@@ -5,9 +5,9 @@ Arithmetic: probes, answers and clock readings come in, events come out, and at 
 else.
 """
 
-import operator
-from collections import Counter
-from collections.abc import Mapping
+import itertools
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from .._net import Address
@@ -33,8 +33,11 @@ from ._records import (
 from ._timing import Readings, Timing, timing_of
 
 _PARTS: Final = ("total", "client_queue", "network", "server", "wake_up")
-_TOGETHER: Final = 256
-"""Replies whose times are added to the sums at once: for each by itself there is no time at 200 µs a probe."""
+_AT_ONCE: Final = 4
+"""Replies whose times are added to the sums between two probes, at most: mostly it is one, and after a burst as many as
+there is time for at 200 µs a probe."""
+_KEPT: Final = 4096
+"""Replies whose times are not in the sums yet."""
 _MOST_IMAGINED: Final = 1024
 """Values that stand for the missed slots of one gap, however many those are."""
 _KEPT_AN_INTERVAL: Final = 4096
@@ -95,12 +98,13 @@ class Ledger:
         self._order = SequenceWindow()
         self._clock = OffsetEstimator()
         self._variations = {way: DelayVariation() for way in ("round_trip", "upstream", "downstream")}
-        self._measured: list[tuple[int, int, int, Timing, Times | None]] = []
+        self._measured: deque[tuple[int, int, int, Timing, Times | None]] = deque()
         """What is not in the sums yet: sequence, how late, slots missed, and the times."""
         self._rtt = Collector()
         self._corrected = Collector()
         self._parts = {name: Collector() for name in _PARTS}
         self._since = Collector(exact=_KEPT_AN_INTERVAL)
+        self._turns = self._take_turns()
         self._before = (0, 0, 0)
         self.sent = 0
         self.rtt_max = 0
@@ -158,6 +162,15 @@ class Ledger:
             return Refused(sequence=heard.probe.sequence, reason=str(heard.kind), sent_at_ns=entry.sent_wall)
         self._end(entry, "received")
         return self._receive(heard, entry, readings, hop_limit)
+
+    def catch_up(self) -> None:
+        """Add some of what was measured to the sums: little enough for the time between two probes.
+
+        If all were added now and then, probes would be late then: what 256 replies take is more than two milliseconds.
+        """
+        for _ in range(min(len(self._measured), _AT_ONCE)):
+            self._add(*self._measured.popleft())
+        next(self._turns).settle()
 
     def expire(self, entry: Entry, now: int, *, is_over: bool = True) -> Lost | None:
         """A probe is waited for no more: its time is over, or else the run was stopped before that.
@@ -308,26 +321,34 @@ class Ledger:
     def _measure(self, sequence: int, entry: Entry, timing: Timing, times: Times | None) -> None:
         self.rtt_max = max(self.rtt_max, timing.rtt)
         self._measured.append((sequence, entry.late, entry.missed, timing, times))
-        if len(self._measured) >= _TOGETHER:
+        if len(self._measured) >= _KEPT:
             self._sum_up()
 
     def _sum_up(self) -> None:
-        """Add what was measured to the sums."""
-        measured, self._measured = self._measured, []
-        timings = [timing for _, _, _, timing, _ in measured]
-        rtts = [timing.rtt for timing in timings]
-        self._stamps.update(timing.stamps for timing in timings)
-        self._rtt.extend(rtts)
-        self._since.extend(rtts)
-        self._corrected.extend(timing.rtt + late for _, late, _, timing, _ in measured)
-        for name, collector in self._parts.items():
-            collector.extend(value for value in map(operator.attrgetter(name), timings) if value is not None)
-        for sequence, late, missed, timing, times in measured:
-            if missed:
-                self._imagine(timing.rtt + late, missed)
-            self._variations["round_trip"].add(sequence, timing.rtt)
-            if times is not None:
-                self._compare_clocks(sequence, timing, times)
+        """Add all that was measured to the sums."""
+        while self._measured:
+            self._add(*self._measured.popleft())
+
+    def _add(self, sequence: int, late: int, missed: int, timing: Timing, times: Times | None) -> None:
+        rtt, parts = timing.rtt, self._parts
+        self._stamps[timing.stamps] += 1
+        self._rtt.add(rtt)
+        self._since.add(rtt)
+        self._corrected.add(rtt + late)
+        for name in _PARTS:
+            value: int | None = getattr(timing, name)
+            if value is not None:
+                parts[name].add(value)
+        if missed:
+            self._imagine(rtt + late, missed)
+        self._variations["round_trip"].add(sequence, rtt)
+        if times is not None:
+            self._compare_clocks(sequence, timing, times)
+
+    def _take_turns(self) -> Iterator[Collector]:
+        """The collections whose turn it is to be settled, for ever."""
+        variations = [one for variation in self._variations.values() for one in variation.collectors]
+        return itertools.cycle([self._rtt, self._corrected, *self._parts.values(), *variations])
 
     def _compare_clocks(self, sequence: int, timing: Timing, times: Times) -> None:
         self._variations["upstream"].add(sequence, times.arrived - timing.left_at)

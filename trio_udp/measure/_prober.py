@@ -298,6 +298,7 @@ class Prober:
                 self._on_event(self._ledger.miss(missed, self._ledger.sent + 1))
             await self._send(due, missed)
             missed = 0
+            self._ledger.catch_up()
 
     async def _wait_for_due(self, schedule: Schedule) -> int:
         """When the next probe is due, as soon as it is."""
