@@ -84,6 +84,11 @@ class Endpoint:
         """The number of the next datagram that is sent, for `take_departure`."""
         return self._transport.number
 
+    @property
+    def stamps_departures(self) -> bool:
+        """Whether the kernel says when datagrams leave. Whoever waits in `receive` wakes up for that."""
+        return self._transport.stamps_departures
+
     def take_departure(self, number: int) -> int | None:
         """When that datagram left, by the kernel's wall clock, once; None where it has not said."""
         return self._transport.take_departure(number)

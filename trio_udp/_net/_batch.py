@@ -73,6 +73,8 @@ class Transport(Protocol):
     """Datagrams that came so."""
     number: int
     """How many datagrams the kernel was asked about: the number of the next one."""
+    stamps_departures: bool
+    """Whether it says when they leave. It makes the socket readable then."""
 
     async def receive(self, *, may_wait: bool = True) -> Batch:
         """Wait until something came. `trio.ClosedResourceError` once the socket is closed.
@@ -118,6 +120,7 @@ class PortableTransport:
     segments_sent = 0
     segments_received = 0
     number = 0
+    stamps_departures = False
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
@@ -249,6 +252,7 @@ class TrioTransport:
     segments_sent = 0
     segments_received = 0
     number = 0
+    stamps_departures = False
 
     def __init__(self, sock: trio.socket.SocketType) -> None:
         self.socket = sock

@@ -40,7 +40,7 @@ class StampingTransport(PortableTransport):
         self._departures: dict[int, int] = {}
         self._first = 0
         """Which of our numbers is the kernel's 0."""
-        self._has_stamps = self._ask()
+        self.stamps_departures = self._ask()
 
     def _ask(self) -> bool:
         """Begin to count anew; whether the kernel does this at all."""
@@ -61,7 +61,7 @@ class StampingTransport(PortableTransport):
         try:
             super()._send_nowait(data, sockaddr, source)
         except OSError:
-            if self._has_stamps:
+            if self.stamps_departures:
                 self._read_error_queue([])
                 self._ask()
             raise

@@ -329,8 +329,9 @@ class Prober:
         error = await self._endpoint.send(datagram, self._peer)
         if error is None:
             self._show_sent(datagram, sent_wall)
-            # The kernel has said by now when it left, as a rule: taken here, that need not wake the task that reads.
-            self._take_all(await self._endpoint.receive(may_wait=False))
+            if self._endpoint.stamps_departures:
+                # The kernel has mostly said when it left by now: taken here, that does not wake the task that reads.
+                self._take_all(await self._endpoint.receive(may_wait=False))
         else:
             entry.number = None
             entry.hint = error
