@@ -45,8 +45,8 @@ class Call(NamedTuple):
     """How long."""
 
     @property
-    def count(self) -> str:
-        """Of probes."""
+    def probes(self) -> str:
+        """How many."""
         return str(math.ceil(self.seconds / self.interval))
 
 
@@ -73,7 +73,7 @@ class Tool(NamedTuple):
 
 def _ours(call: Call) -> children.Command:
     size = SIZE - _OUR_HEADER
-    options = ("-c", call.count, "-i", str(call.interval), "-s", str(size), "-W", "1", "-q", "--json")
+    options = ("-c", call.probes, "-i", str(call.interval), "-s", str(size), "-W", "1", "-q", "--json")
     return (sys.executable, "-m", "trio_udp", "ping", call.address, "-p", str(call.port), *options)
 
 
@@ -89,12 +89,12 @@ def _sockperf(call: Call) -> children.Command:
 
 def _ping(call: Call) -> children.Command:
     size = str(SIZE - _ICMP_HEADER)
-    return ("ping", "-n", "-c", call.count, "-i", str(call.interval), "-W", "1", "-s", size, call.address)
+    return ("ping", "-n", "-c", call.probes, "-i", str(call.interval), "-W", "1", "-s", size, call.address)
 
 
 def _fping(call: Call) -> children.Command:
     pace = str(call.interval * 1000)  # the one is between targets, the other between the probes to one
-    return ("fping", "-q", "-C", call.count, "-i", pace, "-p", pace, "-b", str(SIZE - _ICMP_HEADER), call.address)
+    return ("fping", "-q", "-C", call.probes, "-i", pace, "-p", pace, "-b", str(SIZE - _ICMP_HEADER), call.address)
 
 
 # What they print

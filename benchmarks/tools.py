@@ -67,14 +67,9 @@ class Figures(NamedTuple):
 class Tools:
     """All of them at one interval."""
 
-    interval: str
+    title: str
     on_time: measure.Comparison
     figures: dict[str, list[Figures]] = field(default_factory=dict)
-
-    @property
-    def title(self) -> str:
-        """Of the table."""
-        return TITLE.format(self.interval)
 
     def comparisons(self) -> list[measure.Comparison]:
         """What the goals are about: who is on time, and the round trips that are reported."""
@@ -139,8 +134,9 @@ def run(options: measure.Options) -> list[Tools]:
 
 
 def _compare(interval: str, options: measure.Options) -> Tools:
-    on_time = measure.Comparison(f"{TITLE.format(interval)}: % on time", "% on time", probers.OURS)
-    found = Tools(interval, on_time)
+    title = TITLE.format(interval)
+    on_time = measure.Comparison(f"{title}: % on time", "% on time", probers.OURS)
+    found = Tools(title, on_time)
     seconds = INTERVALS[interval]
     reasons = {name: tap.why_not() or _why_not(tool, seconds) for name, tool in probers.TOOLS.items()}
     on_time.skipped = {name: reason for name, reason in reasons.items() if reason}

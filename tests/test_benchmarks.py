@@ -170,7 +170,7 @@ def test_the_table_of_tools_says_what_was_skipped_and_why(load: Any) -> None:
     on_time = measure.Comparison(tools.ON_TIME, "% on time", ours, skipped={"irtt": "irtt is not installed"})
     on_time.samples[ours] = [measure.Sample(99.0, 0, 0.5), measure.Sample(100.0, 1, 0.0)]
     figures = [tools.Figures(8.0, 9.0, 20.0, 30.0, share, 12.0, 10.0, 300.0, 0) for share in (99.0, 100.0)]
-    found = tools.Tools("1 ms", on_time, {ours: figures})
+    found = tools.Tools(tools.TITLE.format("1 ms"), on_time, {ours: figures})
     lines = found.table().splitlines()
     assert any(line.startswith(f"| {ours} | 8.0 (8.0-8.0) | 9.0 |") and line.endswith("1 of 2 |") for line in lines)
     assert any(line.startswith("| irtt | skipped: irtt is not installed |") for line in lines)
