@@ -22,8 +22,8 @@ import trio
 
 from ._endpoint import Endpoint
 from ._handlers import AsyncHandler, Handler, Request, Waiting, begin, call, go_on, is_async
-from ._net import Address, Datagram, Outgoing
-from .proto import AnswerKind, DropReason, Question, ServerProtocol, Turned, asks_for_report, is_sealed
+from ._net import Address, Ancillary, Batch, Datagrams, Outgoing
+from .proto import AnswerKind, Asked, DropReason, Question, ServerProtocol, Turned, asks_for_report, is_sealed
 
 logger: Final = logging.getLogger("trio_udp")
 
@@ -51,14 +51,20 @@ _FAILED: Final = {kind: "errors" if kind is AnswerKind.ERROR else "unanswered" f
 """Under which counter a request goes that could not be answered so."""
 
 
+_Read = tuple[Asked | DropReason, Address, Ancillary]
+"""What one datagram of a batch asks, whence it came, and what the kernel said beside it."""
+
+
 class _Role:
     """Reading one socket: what is left of its batch, and which answers have not left yet. One task has it at a time."""
 
-    __slots__ = ("answers", "endpoint", "kinds", "reads", "rest")
+    __slots__ = ("answers", "endpoint", "is_through", "kinds", "reads", "rest")
 
-    def __init__(self, endpoint: Endpoint, rest: Iterable[Datagram] = (), *, reads: bool = True) -> None:
+    def __init__(self, endpoint: Endpoint, rest: Iterable[_Read] = (), *, reads: bool = True) -> None:
         self.endpoint = endpoint
         self.rest = iter(rest)
+        self.is_through = False
+        """Whether nothing is left of the batch."""
         self.reads = reads
         """Whether the next batch is to be read when this one is through; or another task does that."""
         self.answers: list[Outgoing] = []
@@ -67,11 +73,12 @@ class _Role:
 
 
 class _Turn(NamedTuple):
-    """One request whose handler waits."""
+    """One request that takes more than a look: its handler waits, say."""
 
     endpoint: Endpoint
-    datagram: Datagram
     question: Question
+    peer: Address
+    ancillary: Ancillary
 
 
 class Answering:
@@ -165,99 +172,152 @@ class Answering:
 
     async def _read(self, role: _Role) -> tuple[_Turn, Waiting] | None:
         """Answer whatever comes, until a handler waits; None if there is no more to do."""
-        receive = self._protocol.receive_datagram
         try:
             while True:
-                latest = perf_counter() + PATIENCE
-                for datagram in role.rest:
-                    question = receive(datagram.data)
-                    if isinstance(question, Question):
-                        if question.times:
-                            question = self._count_probe(role.endpoint, datagram, question)
-                            latest = 0.0  # the time of its reply's leaving will stand in it, so it has to leave then
-                        begun = self._take(role, datagram, question)
-                        if begun is not None:
-                            self.handlers += 1
-                            return begun
-                        if perf_counter() > latest:
-                            await self._send_all(role)
-                            latest = perf_counter() + PATIENCE
+                begun = self._go_through(role)
+                if begun is not None:
+                    self.handlers += 1
+                    return begun
                 await self._send_all(role)
-                if not role.reads:
-                    return None
-                batch = await role.endpoint.receive()
-                if batch.truncated:
-                    self._protocol.dropped[DropReason.TRUNCATED] += batch.truncated
-                role.rest = iter(batch.datagrams)
+                if role.is_through:
+                    if not role.reads:
+                        return None
+                    self._open(role, await role.endpoint.receive())
         except BaseException:
             self._end_all(role.kinds, range(len(role.kinds)))
             raise
 
-    def _count_probe(self, endpoint: Endpoint, datagram: Datagram, question: Question) -> Question:
-        """Count one who measures; his question, with what to tell him in its times."""
-        endpoint.stamp_arrivals()  # from the second one on
-        arrived = datagram.ancillary.arrived
-        by_kernel = arrived is not None
-        if arrived is None:
-            arrived = endpoint.wall_clock()
-        return self._protocol.receive_probe(question, datagram.peer, arrived=arrived, by_kernel=by_kernel)
+    def _open(self, role: _Role, batch: Batch) -> None:
+        """Read what each of its datagrams asks."""
+        if batch.truncated:
+            self._protocol.dropped[DropReason.TRUNCATED] += batch.truncated
+        if batch.datagrams:
+            columns = Datagrams.of(batch.datagrams)
+            asked = self._protocol.receive_batch(columns.data)
+            role.rest = zip(asked, columns.peers, columns.ancillaries, strict=True)
+            role.is_through = False
 
-    def _take(self, role: _Role, datagram: Datagram, question: Question) -> tuple[_Turn, Waiting] | None:
-        """Run the handler, and put its answer to the others; or say that it waits."""
-        if self._is_limited and not self._protocol.admits(question, datagram.peer, trio.current_time()):
-            return None
-        may_run = not self.draining and self.handlers < self._max_handlers
-        if question.extensions is not None:
-            admitted = self._admit(role, datagram, question, may_run=may_run)
-            if admitted is None:
+    def _go_through(self, role: _Role) -> tuple[_Turn, Waiting] | None:
+        """Run handlers for what is left of a batch, until one waits, or the first answer has waited for long enough.
+
+        Every datagram of a server goes through here. So what most of them are is dealt with on the spot: a plain
+        request, for which the handler may run, and which it answers at once. All else has functions of its own.
+        """
+        run, encode = self._run, self._protocol.encode_plain
+        endpoint, answers, kinds = role.endpoint, role.answers, role.kinds
+        is_open = not self._is_limited and self._handler_nursery is None and self._may_run
+        latest = perf_counter() + PATIENCE
+        for asked, peer, ancillary in role.rest:
+            if is_open and type(asked) is tuple:
+                host = ancillary.local
+                local = endpoint.address if host is None else _address(host, endpoint.address.port)
+                request: Request = _new(Request, (asked[1], peer, local, asked[2], len(asked) > 3))
+                self.requests += 1
+                try:
+                    result = run(request)
+                    answer = encode(asked, result) if type(result) is bytes else None  # type: ignore[arg-type]  # plain
+                except BaseException as exc:
+                    turn = _Turn(endpoint, self._protocol.question_of(asked), peer, ancillary)
+                    self._put_failure(role, turn, exc)
+                else:
+                    if answer is not None:
+                        answers.append((answer, peer, host))
+                        kinds.append(_REPLY)
+                    else:
+                        turn = _Turn(endpoint, self._protocol.question_of(asked), peer, ancillary)
+                        if isinstance(result, Waiting):
+                            return turn, result
+                        self._conclude(role, turn, result)
+            elif not isinstance(asked, str):  # a drop reason, but Python takes longer to see that
+                question = self._protocol.question_of(asked)
+                begun = self._take(role, _Turn(endpoint, question, peer, ancillary))
+                if begun is not None or question.times:
+                    return begun  # the time at which the reply leaves stands in it, so it has to leave now
+            if perf_counter() > latest:
                 return None
-            question = admitted
-        self.requests += 1
-        peer, host = datagram.peer, datagram.ancillary.local
-        if question.times and asks_for_report(question.times):
-            kind, answer = self._encode(datagram, question, b"")
-        elif not may_run:
-            kind, answer = _BUSY, self._protocol.refuse(question, _BUSY)
-        else:
-            local = role.endpoint.address if host is None else _address(host, role.endpoint.address.port)
-            authenticated = is_sealed(question)
-            request: Request = _new(Request, (question.payload, peer, local, question.attempt, authenticated))
-            if self._handler_nursery is not None:
-                self._start(self._handler_nursery, _Turn(role.endpoint, datagram, question), request)
-                return None
-            try:
-                result = self._run(request)
-                if not isinstance(result, bytes) and isinstance(result, Waiting):
-                    return _Turn(role.endpoint, datagram, question), result
-                kind, answer = self._encode(datagram, question, result)
-            except Exception:
-                kind, answer = AnswerKind.ERROR, self._fail(datagram, question)
-            except BaseException:
-                self._end("unanswered")
-                raise
-        self._put(role, datagram, kind, answer)
+        role.is_through = True
         return None
 
-    def _admit(self, role: _Role, datagram: Datagram, question: Question, *, may_run: bool) -> Question | None:
+    @property
+    def _may_run(self) -> bool:
+        return not self.draining and self.handlers < self._max_handlers
+
+    def _take(self, role: _Role, turn: _Turn) -> tuple[_Turn, Waiting] | None:
+        """Any request: run the handler, and put its answer to the others; or say that it waits."""
+        if turn.question.times:
+            turn = self._count_probe(turn)
+        if self._is_limited and not self._protocol.admits(turn.question, turn.peer, trio.current_time()):
+            return None
+        may_run = self._may_run
+        admitted = self._admit(role, turn, may_run=may_run)
+        if admitted is None:
+            return None
+        turn = admitted
+        self.requests += 1
+        if turn.question.times and asks_for_report(turn.question.times):
+            self._conclude(role, turn, b"")
+        elif not may_run:
+            self._put(role, turn, _BUSY, self._protocol.refuse(turn.question, _BUSY))
+        elif self._handler_nursery is not None:
+            self._start(self._handler_nursery, turn, _request_of(turn))
+        else:
+            try:
+                result = self._run(_request_of(turn))
+            except BaseException as exc:
+                self._put_failure(role, turn, exc)
+            else:
+                if isinstance(result, Waiting):
+                    return turn, result
+                self._conclude(role, turn, result)
+        return None
+
+    def _count_probe(self, turn: _Turn) -> _Turn:
+        """Count one who measures; his question, with what to tell him in its times."""
+        turn.endpoint.stamp_arrivals()  # from the second one on
+        arrived = turn.ancillary.arrived
+        by_kernel = arrived is not None
+        if arrived is None:
+            arrived = turn.endpoint.wall_clock()
+        question = self._protocol.receive_probe(turn.question, turn.peer, arrived=arrived, by_kernel=by_kernel)
+        return turn._replace(question=question)
+
+    def _admit(self, role: _Role, turn: _Turn, *, may_run: bool) -> _Turn | None:
         """The question for the handler; None if it is not for the handler, and dealt with."""
-        turn = _Turn(role.endpoint, datagram, question)
-        admitted = self._protocol.admit(question, datagram.peer, trio.current_time(), turn, may_run=may_run)
+        if turn.question.extensions is None:
+            return turn
+        admitted = self._protocol.admit(turn.question, turn.peer, trio.current_time(), turn, may_run=may_run)
         if isinstance(admitted, Question):
-            return admitted
+            return turn._replace(question=admitted)
         if isinstance(admitted, Turned):
             self.requests += 1
             if admitted.kind is None:
                 self._end("absorbed")
             else:
-                self._put(role, datagram, admitted.kind, admitted.datagram)
+                self._put(role, turn, admitted.kind, admitted.datagram)
         return None
 
-    def _put(self, role: _Role, datagram: Datagram, kind: AnswerKind, answer: bytes | None) -> None:
+    def _conclude(self, role: _Role, turn: _Turn, result: object) -> None:
+        """Put the answer to what the handler returned to the others."""
+        try:
+            kind, answer = self._encode(turn, result)
+        except Exception as exc:
+            self._put_failure(role, turn, exc)
+        else:
+            self._put(role, turn, kind, answer)
+
+    def _put_failure(self, role: _Role, turn: _Turn, exc: BaseException) -> None:
+        """The same for a handler that is raising; what is no error of a handler's, a cancellation say, goes on."""
+        if not isinstance(exc, Exception):
+            self._end("unanswered")
+            raise exc
+        self._put(role, turn, AnswerKind.ERROR, self._fail(turn))
+
+    def _put(self, role: _Role, turn: _Turn, kind: AnswerKind, answer: bytes | None) -> None:
         """Keep an answer until the batch is through."""
         if answer is None:
             self._end(_FAILED[kind])
         else:
-            role.answers.append((answer, datagram.peer, datagram.ancillary.local))
+            role.answers.append((answer, turn.peer, turn.ancillary.local))
             role.kinds.append(kind)
 
     def _begin(self, request: Request) -> bytes | Waiting | None:
@@ -300,14 +360,14 @@ class Answering:
         try:
             payload = await result
             turn = self._newest(turn)
-            kind, answer = self._encode(turn.datagram, turn.question, payload)
+            kind, answer = self._encode(turn, payload)
         except Exception:
             turn = self._newest(turn)
-            await self._send(turn, AnswerKind.ERROR, self._fail(turn.datagram, turn.question))
+            await self._send(turn, AnswerKind.ERROR, self._fail(turn))
         except BaseException as exc:
             self._protocol.settle(turn.question, AnswerKind.ERROR)
             self._end("unanswered")
-            raise _without_errors(exc, turn.datagram.peer) from None
+            raise _without_errors(exc, turn.peer) from None
         else:
             await self._send(turn, kind, answer)
         finally:
@@ -329,7 +389,7 @@ class Answering:
             self._end(_FAILED[kind])
             return
         late = self._late[turn.endpoint]
-        late.answers.append((answer, turn.datagram.peer, turn.datagram.ancillary.local))
+        late.answers.append((answer, turn.peer, turn.ancillary.local))
         late.kinds.append(kind)
         if len(late.answers) > 1:
             return
@@ -342,8 +402,9 @@ class Answering:
 
     # What becomes of a request
 
-    def _encode(self, datagram: Datagram, question: Question, payload: object) -> tuple[AnswerKind, bytes | None]:
+    def _encode(self, turn: _Turn, payload: object) -> tuple[AnswerKind, bytes | None]:
         """What to send for what the handler returned."""
+        question = turn.question
         if payload is None:
             self._protocol.settle(question, _REPLY, None)
             return _REPLY, None
@@ -355,14 +416,14 @@ class Answering:
             question = self._protocol.leaving(question, self._endpoints[0].wall_clock())
         kind, answer = self._protocol.reply(question, payload)
         if kind is not _REPLY:
-            answer = self._protocol.retry(question, datagram.peer, trio.current_time(), payload)
+            answer = self._protocol.retry(question, turn.peer, trio.current_time(), payload)
         return kind, answer
 
-    def _fail(self, datagram: Datagram, question: Question) -> bytes | None:
+    def _fail(self, turn: _Turn) -> bytes | None:
         """What to send for a handler that is raising."""
-        logger.exception("handler failed for a request from %s", datagram.peer)
-        self._protocol.settle(question, AnswerKind.ERROR)
-        return self._protocol.refuse(question, AnswerKind.ERROR)
+        logger.exception("handler failed for a request from %s", turn.peer)
+        self._protocol.settle(turn.question, AnswerKind.ERROR)
+        return self._protocol.refuse(turn.question, AnswerKind.ERROR)
 
     def _end(self, counter: str) -> None:
         """Count a request under what became of it."""
@@ -383,6 +444,14 @@ class Answering:
 def _address(host: str, port: int) -> Address:
     """An address of ours; it is the same for most requests."""
     return Address(host, port)
+
+
+def _request_of(turn: _Turn) -> Request:
+    """What the handler is given."""
+    question, host, local = turn.question, turn.ancillary.local, turn.endpoint.address
+    if host is not None:
+        local = _address(host, local.port)
+    return Request(question.payload, turn.peer, local, question.attempt, is_sealed(question))
 
 
 def _without_errors(exc: BaseException, peer: Address) -> BaseException:

@@ -111,8 +111,9 @@ class Endpoint:
         batch = await self._transport.receive(may_wait=may_wait)
         self._received += len(batch.datagrams)
         self._truncated += batch.truncated
-        self._hints.update(hint.error for hint in batch.hints)
-        self._hints.update(batch.errors)
+        if batch.hints or batch.errors:
+            self._hints.update([hint.error for hint in batch.hints])
+            self._hints.update(batch.errors)
         if batch.datagrams:
             self._kernel_drops = max(self._kernel_drops, batch.datagrams[-1].ancillary.kernel_drops or 0)
         return batch

@@ -94,6 +94,82 @@ def test_longer_payload_than_the_limit_is_dropped_and_padding_does_not_count(lim
     assert server.dropped == {DropReason.TOO_LARGE: 1}
 
 
+SEAL = blake2b_seal(1, bytes(16))
+READERS: dict[str, Callable[[], ServerProtocol]] = {
+    "open": lambda: ServerProtocol(TU1()),
+    "with extensions": lambda: ServerProtocol(TU1(), validation=Validation(bytes(range(VALIDATION_SIZE)))),
+    "with a limit": lambda: ServerProtocol(TU1(), max_payload=4),
+    "keyed": lambda: ServerProtocol(TU1(), seals=[SEAL]),
+    "keyed or not": lambda: ServerProtocol(TU1(), seals=[SEAL], allow_unkeyed=True),
+    "another format": lambda: ServerProtocol(Book()),
+}
+short_payloads = st.binary(max_size=6)
+in_a_batch = st.one_of(
+    st.builds(
+        TU1().encode_request, short_payloads, st.just(KEY), st.sampled_from([1, 2, 255]), st.sampled_from([0, 40])
+    ),
+    st.builds(TU1().encode_probe, short_payloads, st.just(KEY), st.sampled_from([0, 1])),
+    st.builds(lambda payload: SEAL.seal(REQUEST, request(payload)), short_payloads),
+    st.builds(
+        lambda payload: encode_message(Message(MessageType.REQUEST, 1, KEY, payload, cookie=bytes(16))), short_payloads
+    ),
+    st.builds(lambda payload: TU1().encode_answer(Question(KEY, b"", 1, 0), AnswerKind.REPLY, payload), short_payloads),
+    st.builds(lambda payload, cut: request(payload)[:-cut], short_payloads, st.integers(1, 30)),
+    st.builds(
+        lambda at, byte: request()[:at] + byte + request()[at + 1 :],
+        st.integers(0, 9),
+        st.binary(min_size=1, max_size=1),
+    ),
+    st.binary(max_size=40),
+    st.just(bytes(MAX_DATAGRAM + 1)),
+)
+alike = st.builds(lambda payload, count: [request(payload)] * count, short_payloads, st.integers(1, 64))
+alike_but_one = st.builds(
+    lambda all_alike, other, at: [*all_alike[:at], other, *all_alike[at:]], alike, in_a_batch, st.integers(0, 64)
+)
+
+
+@pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
+@given(batch=st.lists(in_a_batch, min_size=1, max_size=12) | alike | alike_but_one)
+@example(batch=[request(b"12345"), request(b"12345", room=29)])
+@example(batch=[request()[:3] + b"\0" + request()[4:]] * 2)
+@example(batch=[request()[:3] + b"\xff" + request()[4:]] * 2)
+@example(batch=[request()[:7] + b"\4" + request()[8:]] * 2)
+def test_a_batch_is_read_as_its_datagrams_are(reader: Callable[[], ServerProtocol], batch: list[bytes]) -> None:
+    """Whatever is in it: the same questions in the same order, and the same counted; and so are they answered."""
+    one_by_one, together = reader(), reader()
+    questions = [one_by_one.receive_datagram(data) for data in batch]
+    read = together.receive_batch(batch)
+    assert [each if isinstance(each, DropReason) else together.question_of(each) for each in read] == questions
+    assert together.dropped == one_by_one.dropped
+    for asked, question in zip(read, questions, strict=True):
+        if isinstance(asked, tuple) and not isinstance(asked, Question):
+            assert isinstance(question, Question)
+            for payload in (b"", question.payload[::-1]):
+                assert together.encode_plain(asked, payload) == one_by_one.reply(question, payload)[1]
+
+
+@pytest.mark.parametrize(
+    ("reader", "plain"), [("open", 3), ("with extensions", 3), ("with a limit", 0), ("another format", 0)]
+)
+def test_most_questions_in_a_batch_are_plain(reader: str, plain: int) -> None:
+    """Those of our own format that say nothing else, unless they may be too long; alike or not."""
+    server = READERS[reader]()
+    for last in (b"hello", b"hello!"):
+        found = server.receive_batch([request(), request(), request(last)])
+        assert [type(each) for each in found].count(tuple) == plain
+
+
+def test_a_reply_that_is_longer_than_its_plain_request_is_not_plain() -> None:
+    """E4: `reply` says what is sent then, whatever the format."""
+    server = ServerProtocol(TU1())
+    (asked,) = server.receive_batch([request()])
+    assert not isinstance(asked, Question | DropReason)
+    assert server.encode_plain(asked, b"hello") is not None
+    assert server.encode_plain(asked, b"hello!") is None
+    assert READERS["another format"]().encode_plain(asked, b"") is None
+
+
 @pytest.mark.parametrize("profile", [TU1(), Book()], ids=lambda profile: profile.name)
 def test_limit_is_the_formats_unless_a_smaller_one_is_asked_for(profile: Profile) -> None:
     """A limit the format cannot reach is no limit."""

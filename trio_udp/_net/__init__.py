@@ -6,7 +6,7 @@ What few programs need is not here, but in modules of its own, which are importe
 
 from ._address import Address, loopback_of, normalise, to_sockaddr
 from ._ancillary import Ancillary, Hint
-from ._batch import Batch, Datagram, Outgoing, PortableTransport, Transport, TrioTransport
+from ._batch import Batch, Datagram, Datagrams, Outgoing, PortableTransport, Transport, TrioTransport
 from ._kernel import KernelTransport, open_transport
 from ._mmsg import BATCH
 from ._options import NO_OPTIONS, SocketOptions
@@ -21,6 +21,7 @@ __all__ = [
     "Ancillary",
     "Batch",
     "Datagram",
+    "Datagrams",
     "Hint",
     "KernelTransport",
     "Outgoing",

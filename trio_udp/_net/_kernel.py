@@ -10,8 +10,7 @@ import errno
 import functools
 import operator
 import socket
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import repeat
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import trio
@@ -26,7 +25,7 @@ from ._ancillary import (
     without_drops,
     write_control,
 )
-from ._batch import TRUNCATED, Batch, Datagram, Outgoing, PortableTransport, Transport, TrioTransport
+from ._batch import TRUNCATED, Batch, Datagram, Datagrams, Outgoing, PortableTransport, Transport, TrioTransport
 from ._mmsg import BATCH, Calls, Leaving, calls_of_this_run, memory_of_this_run
 from ._socket import is_kernel_socket
 from ._stamps import StampingTransport
@@ -58,7 +57,7 @@ class KernelTransport(PortableTransport):
         super().__init__(sock)
         self.calls = calls
         self._memory = memory_of_this_run(self._largest)
-        self._backlog: list[Datagram] = []
+        self._backlog: Sequence[Datagram] = []
         """What has been read and is for the next batch, because it came in one piece with this one: at most 64 runs."""
         self._read_control: Callable[[bytes], tuple[Ancillary, int]] = _CONTROLS.__getitem__
         self._sends_runs = has_option(sock, UDP_SEGMENT, 0)
@@ -76,7 +75,7 @@ class KernelTransport(PortableTransport):
         await trio.lowlevel.checkpoint()
         self._check_open()
         batch = Batch(self._backlog[:BATCH], [], [], 0)
-        del self._backlog[:BATCH]
+        self._backlog = self._backlog[BATCH:]
         return batch
 
     def _drain(self) -> Batch:
@@ -84,40 +83,54 @@ class KernelTransport(PortableTransport):
         truncated = 0
         for _ in range(BATCH):
             try:
-                truncated = self._read(batch.datagrams)
+                datagrams, truncated = self._read()
             except BlockingIOError:
                 pass
             except OSError as exc:
                 self._explain(exc, batch)
                 continue
+            else:
+                self._backlog = datagrams[BATCH:]
+                batch = batch._replace(datagrams=datagrams[:BATCH] if self._backlog else datagrams)
             break
-        self._backlog = batch.datagrams[BATCH:]
-        del batch.datagrams[BATCH:]
         return self._complete(batch, truncated)
 
-    def _read(self, datagrams: list[Datagram]) -> int:
-        """Append what has come; how many more were cut short."""
+    def _read(self) -> tuple[Datagrams, int]:
+        """What has come; and how many more were cut short."""
         data, names, controls, flags = self._memory.receive(self.calls.receive, self.socket.fileno())
         drops, controls = without_drops(controls)
-        peers = map(_ADDRESSES.__getitem__, names)
-        # A list: of tuples that turn out shorter than they were made, CPython keeps 2,000 of each length.
-        ancillaries, sizes = zip(*[*map(self._read_control, controls)], strict=True)
+        peers = [*map(_ADDRESSES.__getitem__, names)]
+        if controls.count(controls[0]) == len(controls):  # all in one look, and most often so
+            ancillary, size = self._read_control(controls[0])
+            ancillaries, sizes = [ancillary] * len(controls), [size] * len(controls)
+        else:
+            read = [*map(self._read_control, controls)]
+            ancillaries, sizes = [ancillary for ancillary, _ in read], [size for _, size in read]
         if drops:
-            ancillaries = (*ancillaries[:-1], ancillaries[-1].losing(drops))
-        if not any(sizes) and not any(flags):
-            datagrams += _make(zip(data, peers, ancillaries, strict=True))
-            return 0
+            ancillaries[-1] = ancillaries[-1].losing(drops)
+        datagrams = Datagrams(data, peers, ancillaries)
+        return self._divide(datagrams, sizes, flags) if any(sizes) or any(flags) else (datagrams, 0)
+
+    def _divide(self, pieces: Datagrams, sizes: Sequence[int], flags: Sequence[int]) -> tuple[Datagrams, int]:
+        """The same with runs divided, and without what was cut short."""
+        data: list[bytes] = []
+        peers: list[Address] = []
+        ancillaries: list[Ancillary] = []
         truncated = 0
-        for whole, peer, ancillary, size, flag in zip(data, peers, ancillaries, sizes, flags, strict=True):
+        for (whole, peer, ancillary), size, flag in zip(pieces, sizes, flags, strict=True):
             if flag & TRUNCATED:
                 truncated += 1
-            elif not size or len(whole) <= size:
-                datagrams.append(Datagram(whole, peer, ancillary))
-            else:
-                run = [whole[at : at + size] for at in range(0, len(whole), size)]
-                self.segments_received += len(run)
-                datagrams += _make(zip(run, repeat(peer), repeat(ancillary)))
-        return truncated
+                continue
+            run = (
+                [whole]
+                if not size or len(whole) <= size
+                else [whole[at : at + size] for at in range(0, len(whole), size)]
+            )
+            self.segments_received += len(run) if len(run) > 1 else 0
+            data += run
+            peers += [peer] * len(run)
+            ancillaries += [ancillary] * len(run)
+        return Datagrams(data, peers, ancillaries), truncated
 
     async def send_batch(self, outgoing: Sequence[Outgoing], *, may_wait: bool = True) -> int:
         """See `Transport.send_batch`."""
@@ -199,11 +212,6 @@ _NAMES: Final = {
 }
 _CONTROLS: Final = Remembered(read_control)
 _SOURCES: Final = Remembered(functools.partial(write_control, segment=0))
-
-
-def _make(parts: Iterable[tuple[bytes, Address, Ancillary]]) -> Iterator[Datagram]:
-    """What `Datagram` would, at two thirds of the price."""
-    return map(tuple.__new__, repeat(Datagram), parts)
 
 
 def _runs(outgoing: Sequence[Outgoing], longest: int) -> list[list[Outgoing]]:

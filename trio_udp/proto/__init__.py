@@ -28,7 +28,7 @@ from ._drop_reason import DropReason
 from ._errors import PayloadTooLarge, ProtocolError, UDPError
 from ._exchanges import ExchangeTable, Peer
 from ._once import Once, read_once_untrusted
-from ._profile import INSTANCE_SIZE, Answer, AnswerKind, Extensions, Profile, Question, Validating
+from ._profile import INSTANCE_SIZE, Answer, AnswerKind, Batching, Extensions, Plain, Profile, Question, Validating
 from ._rtt import RTTEstimator
 from ._schedule import BOOK, COAP, PRESETS, STUN, RetryPolicy
 from ._seal import SECRET_SIZES, Seal, blake2b_seal, check_sealable, hmac_seal, is_sealed, key_id_of
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from ._probes import REPORT, Heard, Probe, ProbeProtocol
     from ._reply_cache import DEFAULT_MAX_BYTES, DEFAULT_MAX_CLIENTS, ReplyCache
     from ._retry_budget import RetryBudget
-    from ._server import PROVEN_BUDGET, ServerProtocol, Turned
+    from ._server import PROVEN_BUDGET, Asked, ServerProtocol, Turned
     from ._timers import Timers
     from ._validation import VALIDATION_SIZE, Validation
     from ._window import Window
@@ -72,7 +72,9 @@ __all__ = [
     "Answer",
     "AnswerKind",
     "Arrival",
+    "Asked",
     "Attempt",
+    "Batching",
     "Book",
     "ClientProtocol",
     "Cookies",
@@ -89,6 +91,7 @@ __all__ = [
     "Outcome",
     "PayloadTooLarge",
     "Peer",
+    "Plain",
     "Probe",
     "ProbeProtocol",
     "Profile",
@@ -129,7 +132,7 @@ _LATE: Final = {
     "_probes": ("REPORT", "Heard", "Probe", "ProbeProtocol"),
     "_reply_cache": ("DEFAULT_MAX_BYTES", "DEFAULT_MAX_CLIENTS", "ReplyCache"),
     "_retry_budget": ("RetryBudget",),
-    "_server": ("PROVEN_BUDGET", "ServerProtocol", "Turned"),
+    "_server": ("PROVEN_BUDGET", "Asked", "ServerProtocol", "Turned"),
     "_timers": ("Timers",),
     "_validation": ("VALIDATION_SIZE", "Validation"),
     "_window": ("Window",),

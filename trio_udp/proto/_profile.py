@@ -9,6 +9,7 @@ profile never looks at addresses.
 """
 
 import enum
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol, runtime_checkable
 
 from ._codec import Message
@@ -69,6 +70,13 @@ class Question(NamedTuple):
     """None for nearly all: there is nothing else in the datagram."""
     times: bytes = b""
     """What a measurement wants to know; empty for an ordinary request, and in formats that cannot ask for it."""
+
+
+Plain = tuple[bytes, bytes, int]
+"""A question that is a key, a payload and an attempt and nothing else, as nearly all are.
+
+A bare tuple, because an object of a class costs as much as reading the datagram.
+"""
 
 
 class Profile(Protocol):
@@ -148,3 +156,22 @@ class Validating(Profile, Protocol):
 
     def encode_retry(self, question: Question, cookie: bytes, once: bytes) -> bytes:
         """The datagram of a RETRY that gives a cookie, and what at-most-once needs to know where that is not empty."""
+
+
+@runtime_checkable
+class Batching(Profile, Protocol):
+    """A format most of whose requests are plain. It says of them what it says of others, for less."""
+
+    def decode_batch_untrusted(self, batch: Sequence[bytes], most: int) -> list[Plain | Question | DropReason]:
+        """What each datagram of a batch asks, or why it asks nothing. Never raises.
+
+        Args:
+            batch: the datagrams, one at least.
+            most: the longest payload of what is given as plain, in bytes; what is longer is given as a question.
+        """
+
+    def encode_plain(self, plain: Plain, payload: bytes) -> bytes | None:
+        """The datagram of a reply to a plain question; None where it would be longer than that was."""
+
+    def question_of(self, plain: Plain) -> Question:
+        """The same as a question like any other."""

@@ -30,7 +30,7 @@ from ._codec import (
     plain_word,
 )
 from ._drop_reason import DropReason
-from ._profile import Profile, Question
+from ._profile import Plain, Profile, Question
 from ._tu1 import TU1
 
 LEAST_SIZE: Final = HEADER_SIZE + TAG_SIZE
@@ -172,6 +172,27 @@ class SealedQuestion(Question):
 _MORE_FIELDS: Final = tuple(Question._field_defaults.values())
 """What a question has beside the first four fields, if its datagram says nothing else."""
 
+SealedPlain = tuple[bytes, bytes, int, Stamp]
+"""`Plain` that came under a key: a key, a payload, an attempt, and the stamp."""
+
+
+def question_of_sealed(plain: SealedPlain) -> SealedQuestion:
+    """The same as a question like any other."""
+    ids, payload, attempt, stamp_ = plain
+    fields = (ids, payload, attempt, HEADER_SIZE + len(payload)) + _MORE_FIELDS  # noqa: RUF005 - faster
+    question: SealedQuestion = tuple.__new__(SealedQuestion, fields)
+    question.stamp = stamp_
+    return question
+
+
+def encode_sealed_plain(
+    plain: SealedPlain, payload: bytes, encode: Callable[[Plain, bytes], bytes | None]
+) -> bytes | None:
+    """The reply to it, under the same key, if the format's own `encode_plain` has one."""
+    ids, asked, attempt, (seal, tag) = plain
+    datagram = encode((ids, asked, attempt), payload)
+    return None if datagram is None else seal.seal(ANSWER, datagram, tag)
+
 
 class KeyRing:
     """The keys that a server accepts: as many as there are ids, each once. A decoder of questions, around another."""
@@ -187,21 +208,32 @@ class KeyRing:
 
     def decode_question_untrusted(self, data: bytes) -> Question | DropReason:
         """What the datagram asks, if a key vouches for it or need not. Never raises."""
+        found = self._decode_plain_untrusted(data)
+        if found is None:
+            return self._decode_any_untrusted(data)
+        return question_of_sealed(found) if type(found) is tuple else found
+
+    def decode_batch_untrusted(self, batch: Sequence[bytes], most: int) -> list[SealedPlain | Question | DropReason]:
+        """The same for each of a batch; as plain where there is nothing in it but a payload, of this length at most."""
+        found: list[SealedPlain | Question | DropReason] = []
+        for data in batch:
+            plain = self._decode_plain_untrusted(data) if len(data) <= LEAST_SIZE + most else None
+            found.append(self.decode_question_untrusted(data) if plain is None else plain)
+        return found
+
+    def _decode_plain_untrusted(self, data: bytes) -> SealedPlain | DropReason | None:
+        """What is asked by a sealed datagram with nothing in it but a payload, as most are; None if this is another."""
         size = len(data)
         if LEAST_SIZE <= size <= MAX_DATAGRAM:
             first, second, ids = PLAIN_HEADER.unpack_from(data)
             attempt = first - _PLAIN_REQUEST
             if 0 < attempt <= MAX_ATTEMPT and second & _UNMARKED == size - LEAST_SIZE:
-                # Sealed, and nothing in it but a payload, as in most: what the other decoder would say is known.
                 seal = self._seals.get(second >> _KEY_ID)
                 datagram = None if seal is None else seal.unprotect(REQUEST, data, _UNBOUND)
-                if datagram is None:
+                if seal is None or datagram is None:
                     return _BAD_SEAL
-                fields = (ids, datagram[HEADER_SIZE:], attempt, size - TAG_SIZE) + _MORE_FIELDS  # noqa: RUF005 - faster
-                question: SealedQuestion = tuple.__new__(SealedQuestion, fields)
-                question.stamp = seal, data[-TAG_SIZE:]  # type: ignore[assignment]  # there is one, or no datagram
-                return question
-        return self._decode_any_untrusted(data)
+                return ids, datagram[HEADER_SIZE:], attempt, (seal, data[-TAG_SIZE:])
+        return None
 
     def _decode_any_untrusted(self, data: bytes) -> Question | DropReason:
         """The same the long way, for datagrams of all kinds."""

@@ -10,7 +10,7 @@ wants a longer reply says so with a request that is as long.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Final, NamedTuple, TypeVar, cast
 
@@ -19,9 +19,19 @@ from ._drop_reason import DropReason
 from ._errors import PayloadTooLarge
 from ._exchanges import Peer
 from ._limits import Limiter
-from ._profile import AnswerKind, Profile, Question, Validating
+from ._profile import AnswerKind, Batching, Plain, Profile, Question, Validating
 from ._reply_cache import Kept
-from ._seal import Decode, KeyRing, Seal, check_sealable, is_sealed, seal_answer
+from ._seal import (
+    Decode,
+    KeyRing,
+    Seal,
+    SealedPlain,
+    check_sealable,
+    encode_sealed_plain,
+    is_sealed,
+    question_of_sealed,
+    seal_answer,
+)
 from ._times import ProbeTable, decode_sequence_untrusted, with_turnaround
 from ._validation import Validation
 
@@ -31,6 +41,16 @@ PROVEN_BUDGET: Final = HEADER_SIZE + 1200
 """Bytes of an answer to a proven address, however short its request: as many as a request has at most by default."""
 
 
+_ALL_PLAIN: Final = {tuple}
+"""The types of what is read in a batch with nothing special in it."""
+
+_SEALED_PLAIN: Final = 4
+"""Parts of a plain question that came under a key: one more than of others."""
+
+Asked = Plain | SealedPlain | Question
+"""What a datagram asks, as `ServerProtocol.receive_batch` gives it."""
+DecodeBatch = Callable[[Sequence[bytes], int], Sequence[Asked | DropReason]]
+"""`Batching.decode_batch_untrusted`, or a key ring's."""
 Turn = TypeVar("Turn")
 
 
@@ -72,6 +92,8 @@ class ServerProtocol:
         self.max_payload = profile.max_payload if max_payload is None else min(max_payload, profile.max_payload)
         self.validation = validation
         self._validating = profile if isinstance(profile, Validating) else None
+        self._batching = profile if isinstance(profile, Batching) else None
+        self._decode_batch: DecodeBatch | None = self._batching and self._batching.decode_batch_untrusted
         self._allow_unkeyed = allow_unkeyed
         self._decode: Decode = profile.decode_question_untrusted
         self._longest_reply = profile.max_payload
@@ -92,13 +114,44 @@ class ServerProtocol:
         check_sealable(self.profile)
         ring = KeyRing(seals, self.profile.decode_question_untrusted, allow_unkeyed=self._allow_unkeyed)
         self._decode = ring.decode_question_untrusted
+        self._decode_batch = ring.decode_batch_untrusted
 
     def receive_datagram(self, data: bytes) -> Question | DropReason:
         """The question this datagram asks, or why it must be met with silence, counted.
 
         One that has extensions goes to `admit` next.
         """
-        question = self._decode(data)
+        return self._sift(self._decode(data))
+
+    def receive_batch(self, batch: Sequence[bytes]) -> list[Asked | DropReason]:
+        """The same for each of many datagrams, in their order. What is plain is given as that: see `encode_plain`."""
+        if self._decode_batch is None:
+            return [*map(self.receive_datagram, batch)]
+        found: list[Asked | DropReason] = [*self._decode_batch(batch, self.max_payload)]
+        if {*map(type, found)} != _ALL_PLAIN:
+            for place, each in enumerate(found):
+                if isinstance(each, str):  # a drop reason, but Python takes longer to see that
+                    self.dropped[each] += 1
+                elif isinstance(each, Question):
+                    found[place] = self._sift(each)
+        return found
+
+    def encode_plain(self, plain: Plain | SealedPlain, payload: bytes) -> bytes | None:
+        """The datagram that replies to a plain question; None where `reply` has to say what is sent."""
+        if self._batching is None:
+            return None
+        if len(plain) == _SEALED_PLAIN:
+            return encode_sealed_plain(plain, payload, self._batching.encode_plain)
+        return self._batching.encode_plain(plain, payload)
+
+    def question_of(self, asked: Asked) -> Question:
+        """What `receive_batch` gave, as a question in any case."""
+        if isinstance(asked, Question) or self._batching is None:
+            return cast("Question", asked)
+        return question_of_sealed(asked) if len(asked) == _SEALED_PLAIN else self._batching.question_of(asked)
+
+    def _sift(self, question: Question | DropReason) -> Question | DropReason:
+        """What was read, unless this server does not take it; what is dropped is counted."""
         if isinstance(question, Question):  # not: `DropReason`, for which Python takes five times as long
             if question.extensions is not None and self.validation is None:
                 question = DropReason.MALFORMED
