@@ -29,6 +29,8 @@ REQUEST: Final = TU1_.encode_request(PAYLOAD, KEY, 1, 0)
 QUESTION: Final = Question(KEY, PAYLOAD, 1, len(REQUEST))
 ANSWER: Final = TU1_.encode_answer(QUESTION, AnswerKind.REPLY, PAYLOAD)
 JUNK: Final = bytes(88)
+BATCH: Final = 20
+"""Datagrams that come together. How often a path is done is a multiple of it."""
 _HEADER: Final = struct.Struct("!II16s")
 
 
@@ -72,20 +74,20 @@ def encode(times: int) -> None:
 
 
 def serve(times: int) -> None:
-    """A server's part: a question read, its reply written."""
+    """A server's part: questions read, a batch at a time, and their replies written."""
     server = ServerProtocol(TU1_)
-    for _ in range(times):
-        question = server.receive_datagram(REQUEST)
-        if not isinstance(question, Question):
-            raise TypeError(f"expected a question, got {question}")
-        server.reply(question, PAYLOAD)
+    for _ in range(times // BATCH):
+        for question in server.receive_batch([REQUEST] * BATCH):
+            if type(question) is not tuple:
+                raise TypeError(f"expected a plain question, got {question}")
+            server.encode_plain(question, PAYLOAD)
 
 
 def junk(times: int) -> None:
     """A server's part of what is no question."""
     server = ServerProtocol(TU1_)
-    for _ in range(times):
-        server.receive_datagram(JUNK)
+    for _ in range(times // BATCH):
+        server.receive_batch([JUNK] * BATCH)
 
 
 def _client() -> ClientProtocol:

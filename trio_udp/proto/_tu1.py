@@ -196,7 +196,8 @@ class TU1:
         """See `decode_question_untrusted`. All in one call where all are alike, as they are under load."""
         most = min(HEADER_SIZE + most, MAX_DATAGRAM)
         size, count = len(batch[0]), len(batch)
-        if HEADER_SIZE <= size <= most and [*map(len, batch)].count(size) == count:
+        may_be_alike = HEADER_SIZE <= size <= most and batch[0][0] == VERSION  # which junk rarely is
+        if may_be_alike and [*map(len, batch)].count(size) == count:
             flat = _alike(size - HEADER_SIZE, count).unpack(b"".join(batch))
             words, lengths = flat[::4], flat[1::4]
             are_plain = min(words) > _PLAIN_REQUEST and max(words) <= _PLAIN_REQUEST + MAX_ATTEMPT
@@ -210,13 +211,13 @@ class TU1:
         for data in batch:
             size = len(data)
             if HEADER_SIZE <= size <= most:
+                if data[0] != VERSION:
+                    found.append(_WRONG_VERSION)
+                    continue
                 word, length, ids = _unpack(data)
                 attempt = word - _PLAIN_REQUEST
                 if length == size - HEADER_SIZE and 0 < attempt <= MAX_ATTEMPT:
                     found.append((ids, data[HEADER_SIZE:], attempt))
-                    continue
-                if word >> 24 != VERSION:
-                    found.append(_WRONG_VERSION)
                     continue
             found.append(self.decode_question_untrusted(data))
         return found
