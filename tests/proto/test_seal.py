@@ -615,3 +615,30 @@ def test_two_keys_are_two_clients_whatever_ids_they_use(algorithm: str) -> None:
     moved = bytearray(sent[0].datagram)
     moved[4] = 2
     assert honest.servers[HERE].receive_datagram(bytes(moved)) is DropReason.BAD_SEAL
+
+
+# Batches
+
+
+def test_each_datagram_of_a_batch_is_opened_as_it_is_by_itself(make: Maker) -> None:
+    """A stranger's key, a changed byte, and no key at all are as bad there; the reply has the same seal."""
+    seal = make(1, SECRET)
+    sealed = [seal.seal(REQUEST, TU1().encode_request(payload, bytes(16), 1, 0)) for payload in (b"hello", b"hello!")]
+    others = [
+        make(2, SECRET).seal(REQUEST, TU1().encode_request(b"hello", bytes(16), 1, 0)),
+        sealed[0][:-1] + bytes([sealed[0][-1] ^ 1]),
+        TU1().encode_request(b"hello", bytes(16), 1, 0),
+        b"",
+    ]
+    one_by_one = ServerProtocol(TU1(), seals=[seal])
+    together = ServerProtocol(TU1(), seals=[seal], max_payload=5)
+    plain, longer, *dropped = together.receive_batch([*sealed, *others])
+    assert dropped == [one_by_one.receive_datagram(data) for data in others]
+    assert longer is DropReason.TOO_LARGE
+    assert not isinstance(plain, Question | DropReason)
+    question = one_by_one.receive_datagram(sealed[0])
+    assert isinstance(question, Question)
+    assert together.question_of(plain) == question
+    assert is_sealed(together.question_of(plain))
+    assert together.encode_plain(plain, b"HELLO") == one_by_one.reply(question, b"HELLO")[1]
+    assert together.encode_plain(plain, b"hello!") is None

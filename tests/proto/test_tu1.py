@@ -278,3 +278,42 @@ def test_what_does_not_answer_a_probe_says_why(message: Message, reason: DropRea
     """A1: a reply tells times, at most once was not asked for, and no tag is believed that nobody has opened."""
     assert TU1().decode_probe_answer_untrusted(encode_message(message)) is reason
     assert TU1().decode_probe_answer_untrusted(b"") is DropReason.MALFORMED
+
+
+# Batches
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        [REQUEST] * 3,
+        [REQUEST, REQUEST[:-1]],
+        [REQUEST[:3] + b"\0" + REQUEST[4:]] * 2,
+        [REQUEST, REQUEST[:7] + b"\4" + REQUEST[8:]],
+        [REQUEST, TU1().encode_answer(QUESTION, AnswerKind.REPLY, b"hello")],
+        [REQUEST, bytes(len(REQUEST))],
+        [b"", REQUEST],
+        [bytes(len(REQUEST))] * 2,
+        [TU1().encode_request(b"hello!", KEY, 2, 0), REQUEST, TU1().encode_request(b"", KEY, 255, 0)],
+        [TU1().encode_request(b"", KEY, 2, 29), REQUEST],
+    ],
+)
+@pytest.mark.parametrize("most", [4, 5, MAX_PAYLOAD])
+def test_each_datagram_of_a_batch_asks_what_it_asks_by_itself(batch: list[bytes], most: int) -> None:
+    """Alike or not; and what is longer than the caller takes as plain is given as a question."""
+    found = TU1().decode_batch_untrusted(batch, most)
+    for data, each in zip(batch, found, strict=True):
+        question = TU1().decode_question_untrusted(data)
+        if isinstance(each, tuple) and not isinstance(each, Question):
+            assert TU1().question_of(each) == question
+            assert len(each[1]) <= most
+        else:
+            assert each == question
+
+
+def test_a_plain_reply_is_the_same_and_never_longer_than_its_request() -> None:
+    """E4: what would be longer is none."""
+    plain = (KEY, b"hello", 2)
+    for payload in (b"", b"HELLO"):
+        assert TU1().encode_plain(plain, payload) == TU1().encode_answer(QUESTION, AnswerKind.REPLY, payload)
+    assert TU1().encode_plain(plain, b"hello!") is None
