@@ -78,7 +78,7 @@ def serve(times: int) -> None:
     server = ServerProtocol(TU1_)
     for _ in range(times // BATCH):
         for question in server.receive_batch([REQUEST] * BATCH):
-            if type(question) is not tuple:
+            if isinstance(question, (str, Question)):
                 raise TypeError(f"expected a plain question, got {question}")
             server.encode_plain(question, PAYLOAD)
 

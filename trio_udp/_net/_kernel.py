@@ -91,7 +91,7 @@ class KernelTransport(PortableTransport):
                 continue
             else:
                 self._backlog = datagrams[BATCH:]
-                batch = batch._replace(datagrams=datagrams[:BATCH] if self._backlog else datagrams)
+                batch = Batch(datagrams[:BATCH] if self._backlog else datagrams, batch.hints, batch.errors, 0)
             break
         return self._complete(batch, truncated)
 

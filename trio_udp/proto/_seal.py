@@ -211,7 +211,7 @@ class KeyRing:
         found = self._decode_plain_untrusted(data)
         if found is None:
             return self._decode_any_untrusted(data)
-        return question_of_sealed(found) if type(found) is tuple else found
+        return question_of_sealed(found) if isinstance(found, tuple) else found
 
     def decode_batch_untrusted(self, batch: Sequence[bytes], most: int) -> list[SealedPlain | Question | DropReason]:
         """The same for each of a batch; as plain where there is nothing in it but a payload, of this length at most."""

@@ -93,7 +93,9 @@ class ServerProtocol:
         self.validation = validation
         self._validating = profile if isinstance(profile, Validating) else None
         self._batching = profile if isinstance(profile, Batching) else None
-        self._decode_batch: DecodeBatch | None = self._batching and self._batching.decode_batch_untrusted
+        self._decode_batch: DecodeBatch | None = None
+        if self._batching is not None:
+            self._decode_batch = self._batching.decode_batch_untrusted
         self._allow_unkeyed = allow_unkeyed
         self._decode: Decode = profile.decode_question_untrusted
         self._longest_reply = profile.max_payload
