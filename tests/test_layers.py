@@ -17,7 +17,7 @@ SERVER: Final = (f"{PACKAGE}._server", f"{PACKAGE}._answering", f"{PACKAGE}._han
 """The server's."""
 
 
-_BELOW_THE_TEST_KIT: Final = ("testing", "_chaos", "_direction", "_faulty", "_net", "_random", "_relay")
+_BELOW_THE_TEST_KIT: Final = ("testing", "_chaos", "_direction", "_faulty", "_forging", "_net", "_random", "_relay")
 
 
 class Rule(NamedTuple):
@@ -45,6 +45,9 @@ RULES: Final = {
     ),
     "their words are text": Rule(f"{PACKAGE}._words", (PACKAGE, *IMPURE)),
     "what records have in common knows none of them": Rule(f"{PACKAGE}._record", (PACKAGE, *IMPURE)),
+    "what is forged is arithmetic": Rule(
+        f"{PACKAGE}._forging", (PACKAGE, "trio", "socket"), allowed=(f"{PACKAGE}._chaos",)
+    ),
     "nor does what follows them know more": Rule(
         f"{PACKAGE}._direction",
         (PACKAGE, "trio", "socket"),
@@ -54,7 +57,7 @@ RULES: Final = {
         f"{name} knows no protocol": Rule(
             f"{PACKAGE}.{name}",
             (PACKAGE,),
-            allowed=tuple(f"{PACKAGE}.{other}" for other in ("_chaos", "_direction", "_endpoint", "_net")),
+            allowed=tuple(f"{PACKAGE}.{other}" for other in ("_chaos", "_direction", "_endpoint", "_forging", "_net")),
         )
         for name in ("_faulty", "_relay")
     },
@@ -175,6 +178,7 @@ BAD = {
     f"{PACKAGE}._cli.ping": ["from ..testing import SimNet"],
     f"{PACKAGE}._chaos": ["import trio", "from .proto import TU1", "from .testing import Host"],
     f"{PACKAGE}._direction": ["import trio", "from ._endpoint import Endpoint"],
+    f"{PACKAGE}._forging": ["import socket", "from ._relay import relay"],
     f"{PACKAGE}._faulty": ["from .proto import TU1"],
     f"{PACKAGE}._relay": ["from ._client import open_client", "from .testing import SimNet"],
     f"{PACKAGE}.testing._simnet": ["from ..proto import TU1", "from .._client import open_client"],

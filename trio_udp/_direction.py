@@ -135,6 +135,8 @@ class DirectionStatistics:
     """Of these: behind one of their flow that came later, copies not counted (RFC 4737)."""
     forged: int
     """Forged ones that left, beside these."""
+    forgeries: Mapping[str, int]
+    """The same by what kind they were of."""
     reasons: Mapping[str, int]
     """Why datagrams were dropped: the rule's reason, or that of their last copy."""
     unsent: Mapping[str, int]
@@ -157,6 +159,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
+        self.forgeries: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
         self.unsent: Counter[str] = Counter()
 
@@ -173,7 +176,8 @@ class Tally:
             delayed=count["delayed"],
             corrupted=count["corrupted"],
             reordered=count["reordered"],
-            forged=count["forged"],
+            forged=self.forgeries.total(),
+            forgeries=dict(self.forgeries),
             reasons=dict(self.reasons),
             unsent=dict(self.unsent),
         )
@@ -243,7 +247,7 @@ class Direction(Generic[W]):
         self._close(_Open(self._count(packet), stream, Verdict((), why)))
 
     def inject(self, kind: str, packet: Packet, stream: Stream, way: W) -> None:
-        """Forge a datagram: it is due when it was sent, past all rules."""
+        """Forge a datagram or an ICMP error: it is due when it was sent, past all rules."""
         self._begin(_Open(packet, stream, PASS, forged=kind), PASS, way)
 
     def _count(self, packet: Packet) -> Packet:
@@ -301,7 +305,7 @@ class Direction(Generic[W]):
     def _count_sent(self, opened: _Open, copy: Copy) -> None:
         packet, count = opened.packet, self.tally.counts
         if opened.forged:
-            count["forged"] += 1
+            self.tally.forgeries[opened.forged] += 1
             return
         count["sent"] += 1
         count["duplicated"] += any(other.order is not None for other in opened.copies)

@@ -26,24 +26,26 @@ import trio
 from ._chaos import Packet, Rule
 from ._direction import MOST_WAITING, Direction, DirectionStatistics, Leaving, Passage, Stream
 from ._endpoint import Endpoint
-from ._net import Address, Datagram, loopback_of, open_client_socket, open_server_socket, open_server_sockets, resolve
+from ._forging import FORGERIES, UNREACHABLE, Forge, check_kind, forged_reply
+from ._net import (
+    Address,
+    Datagram,
+    loopback_of,
+    open_client_socket,
+    open_server_socket,
+    open_server_sockets,
+    resolve,
+)
+from ._net._icmp import IcmpForger, icmp_about, open_icmp_forger
 
 MOST_FLOWS: Final = 256
 """Clients at a time, a socket each: a quarter of the usual limit of 1,024 descriptors."""
 IDLE: Final = 120.0
 """Seconds without a datagram after which a client is forgotten: what RFC 4787, REQ-5, asks of translators at least."""
-FORGERIES: Final = ("junk", "reflected", "altered", "stray")
-"""What may be forged: random bytes; the client's own datagram; the last reply, its last 8 bytes exchanged for others;
-and the last reply or random bytes from another port. All but the last come from the address that the client asked."""
 EXPIRED: Final = "flow expired"
 STOPPED: Final = "stopped"
-_ALTERED: Final = 8
-_JUNK: Final = 64
 UP: Final = "up"
 DOWN: Final = "down"
-
-Forge = Callable[[Packet], Iterable[str]]
-"""What to forge, of `FORGERIES`, before this datagram of a client goes up: before any answer to it can come."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +74,8 @@ class _Flow:
         self.near = near
         """The socket that it has asked."""
         self.client = client
-        self.source = source
-        """The address of ours that it has asked, where that may be one of several."""
+        self.asked = near.address if source is None else Address(source, near.address.port)
+        """The address of ours that it has asked."""
         self.far = far
         """A socket of its own, connected to the upstream."""
         self.up = Stream(number)
@@ -89,10 +91,11 @@ class _Way(NamedTuple):
     """How a datagram leaves."""
 
     flow: _Flow
-    endpoint: Endpoint
+    endpoint: Endpoint | IcmpForger
     peer: Address
     """Makes no difference to a connected socket."""
     source: str | None
+    """The address of ours that it leaves from, where that may be one of several."""
 
 
 async def relay(
@@ -103,6 +106,7 @@ async def relay(
     up: Iterable[Rule] = (),
     down: Iterable[Rule] = (),
     forge: Forge | None = None,
+    forge_icmp: Forge | None = None,
     random: Random | None = None,
     # Truth
     on_passage: Callable[[Passage], object] | None = None,
@@ -125,7 +129,9 @@ async def relay(
             are numbered from 1 in each direction, over all clients. A relay sends no ICMP error: one that a verdict
             carries is a loss, and so is a call that fails.
         down: the same for what the upstream sends.
-        forge: what to forge; `forge_at_random` makes such a function.
+        forge: which `FORGERIES` come down; `forge_at_random` makes such a function.
+        forge_icmp: which ICMP errors, of `UNREACHABLE`, a client is sent about its datagram, in the name of the address
+            that it asked. Takes a raw socket, so root or CAP_NET_RAW, and has been tried on Linux.
         random: where the bytes of forgeries come from; `Random(0)` by default.
         on_passage: called with each `Passage`, when its last copy has left or is lost.
         family: `socket.AF_INET` or `socket.AF_INET6` to use only addresses of that kind.
@@ -135,8 +141,8 @@ async def relay(
         task_status: for `nursery.start`, which returns the `Relay`.
 
     Raises `ValueError` for arguments that make no sense, `socket.gaierror` for a name without an address, and `OSError`
-    for an address that is taken, forbidden, or not this host's. On cancellation the sockets are closed, and what was
-    waiting is lost, as `stopped`.
+    for an address that is taken, forbidden, or not this host's, and where ICMP errors may not be forged. On cancellation
+    the sockets are closed, and what was waiting is lost, as `stopped`.
     """
     if max_flows < 1 or most_waiting < 1:
         raise ValueError(f"expected limits to be at least 1, got max_flows={max_flows}, most_waiting={most_waiting}")
@@ -151,23 +157,11 @@ async def relay(
         target,
         Direction(UP, up, limit=most_waiting, on_passage=on_passage),
         Direction(DOWN, down, limit=most_waiting, on_passage=on_passage),
-        _Forger(forge, random or Random(0)) if forge else None,  # noqa: S311 - noise, not secrets
+        _Forger(forge, forge_icmp, random or Random(0)) if forge or forge_icmp else None,  # noqa: S311 - noise, not secrets
         max_flows=max_flows,
         idle=idle,
     )
     await running._run(task_status)  # noqa: SLF001 - this function is its other half
-
-
-def forge_at_random(share: float, random: Random) -> Forge:
-    """Forge something before this share of the datagrams that go up, each kind as often as the others."""
-    if not 0 <= share <= 1:
-        raise ValueError(f"expected share to be from 0 to 1, got {share}")
-
-    def forge(packet: Packet) -> Iterable[str]:
-        if share > 0 and random.random() < share:
-            yield FORGERIES[int(random.random() * len(FORGERIES))]
-
-    return forge
 
 
 class Relay:
@@ -225,12 +219,13 @@ class Relay:
 
     async def _run(self, task_status: trio.TaskStatus["Relay"]) -> None:
         try:
+            if self._forger is not None:
+                for endpoint in self._endpoints:
+                    await self._forger.open_for(endpoint)
             async with trio.open_nursery() as nursery:
                 for carrier in (self._up, self._down):
                     nursery.start_soon(carrier.run)
                 for endpoint in self._endpoints:
-                    if self._forger is not None:
-                        await self._forger.open_for(endpoint)
                     nursery.start_soon(self._listen, endpoint, nursery)
                 task_status.started(self)
         finally:
@@ -317,9 +312,8 @@ class _Carrier:
         self._news.set()
         return packet
 
-    def inject(self, kind: str, data: bytes, answered: Packet, way: _Way) -> None:
+    def inject(self, kind: str, data: bytes, answered: Packet, source: Address, way: _Way) -> None:
         """Forge an answer to this packet. See `Direction.inject`."""
-        source = way.endpoint.address if way.source is None else Address(way.source, way.endpoint.address.port)
         packet = Packet(data, source, answered.source, sent_at=answered.sent_at, may_fragment=False)
         self.direction.inject(kind, packet, way.flow.down, way)
         self._news.set()
@@ -348,34 +342,37 @@ class _Carrier:
 class _Forger:
     """Makes what a client must not believe, and has sockets for what comes from elsewhere."""
 
-    def __init__(self, forge: Forge, random: Random) -> None:
-        self._forge = forge
+    def __init__(self, replies: Forge | None, errors: Forge | None, random: Random) -> None:
+        self._replies = replies
+        self._errors = errors
         self._random = random
         self._strays: dict[Endpoint, Endpoint] = {}
+        self._raw: dict[Endpoint, IcmpForger] = {}
 
     async def open_for(self, near: Endpoint) -> None:
-        """Open another socket on the same address."""
-        sock = await open_server_socket(near.address._replace(port=0))
-        self._strays[near] = Endpoint(sock, hears_errors=False)
+        """Open what it takes: another socket on the same address, and a raw one."""
+        if self._replies is not None:
+            sock = await open_server_socket(near.address._replace(port=0))
+            self._strays[near] = Endpoint(sock, hears_errors=False)
+        if self._errors is not None:
+            self._raw[near] = open_icmp_forger(near.address.family)
 
     def close(self) -> None:
         """Close them."""
-        for stray in self._strays.values():
-            stray.close()
+        for opened in (*self._strays.values(), *self._raw.values()):
+            opened.close()
 
     def forge(self, flow: _Flow, packet: Packet, down: _Carrier) -> None:
         """Let that leave which is to come before an answer to this packet."""
-        for kind in self._forge(packet):
-            if kind not in FORGERIES:
-                raise ValueError(f"expected a forgery of {', '.join(FORGERIES)}, got {kind!r}")
-            way = flow.downwards
+        for kind in self._errors(packet) if self._errors else ():
+            check_kind(kind, UNREACHABLE)
+            error = icmp_about(kind, packet.data, flow.client, flow.asked)
+            down.inject(kind, error, packet, flow.asked, flow.downwards._replace(endpoint=self._raw[flow.near]))
+        for kind in self._replies(packet) if self._replies else ():
+            check_kind(kind, FORGERIES)
+            reply = forged_reply(kind, packet.data, flow.last_reply, self._random)
+            way, source = flow.downwards, flow.asked
             if kind == "stray":
-                way = way._replace(endpoint=self._strays[flow.near])
-            down.inject(kind, self._bytes_of(kind, packet.data, flow.last_reply), packet, way)
-
-    def _bytes_of(self, kind: str, request: bytes, reply: bytes) -> bytes:
-        if kind == "reflected":
-            return request
-        if kind == "junk" or not reply:
-            return self._random.randbytes(len(reply) or _JUNK)
-        return reply if kind == "stray" else reply[:-_ALTERED] + self._random.randbytes(min(_ALTERED, len(reply)))
+                stray = self._strays[flow.near]
+                way, source = way._replace(endpoint=stray), source._replace(port=stray.address.port)
+            down.inject(kind, reply, packet, source, way)

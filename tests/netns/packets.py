@@ -8,8 +8,8 @@ import struct
 from typing import Final
 
 from trio_udp import Address
+from trio_udp._net._icmp import ICMP_CODES
 from trio_udp.testing import Icmp, Packet
-from trio_udp.testing._icmp import ICMP_CODES
 
 # version and header length, class, length, id, flags and offset, hop limit, protocol, checksum, source, destination
 _IPV4: Final = struct.Struct("!BBHHHBBH4s4s")

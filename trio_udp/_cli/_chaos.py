@@ -81,7 +81,8 @@ def chaos_of(arguments: argparse.Namespace) -> Chaos:
 
 def is_asked_for(arguments: argparse.Namespace) -> bool:
     """Whether anything is to be left to chance."""
-    return any((arguments.chaos, arguments.chaos_up, arguments.chaos_down, getattr(arguments, "forge", 0)))
+    forged = (getattr(arguments, name, 0) for name in ("forge", "forge_icmp"))
+    return any((arguments.chaos, arguments.chaos_up, arguments.chaos_down, *forged))
 
 
 def announce(arguments: argparse.Namespace, say: Callable[[str], None] | None = None) -> None:
@@ -133,9 +134,10 @@ async def faults_on_sockets(
 
 
 def lines_about(direction: str, found: "DirectionStatistics") -> list[str]:
-    """What was done on purpose, in one direction; and why datagrams were dropped, a line each."""
+    """What was done on purpose, in one direction; and a line each why datagrams were dropped, and what was forged."""
     counts = ", ".join(f"{getattr(found, name)} {name}" for name in _COUNTS if getattr(found, name))
     forged = f", {found.forged} forged" if found.forged else ""
     line = f"chaos {direction}: {found.received} received, {found.dropped} dropped, {found.sent} sent{forged}"
-    reasons = sorted({**found.reasons}.items())
-    return [f"{line} ({counts})" if counts else line, *(f"  dropped {count}: {why}" for why, count in reasons)]
+    why = {"dropped": found.reasons, "forged": found.forgeries}
+    details = [f"  {what} {count}: {name}" for what, counts in why.items() for name, count in sorted(counts.items())]
+    return [f"{line} ({counts})" if counts else line, *details]

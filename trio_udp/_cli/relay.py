@@ -16,8 +16,10 @@ from typing import Final, TextIO
 import trio
 
 from .._direction import Passage
+from .._forging import UNREACHABLE, Forge, forge_at_random
 from .._net import resolve
-from .._relay import IDLE, MOST_FLOWS, Relay, forge_at_random, relay
+from .._net._icmp import RawSocketForbidden
+from .._relay import IDLE, MOST_FLOWS, Relay, relay
 from .._words import read_share
 from ._arguments import BadInput, SubParsers, add_family, explain, number
 from ._chaos import Chaos, add_chaos, add_seed, announce, chaos_of, lines_about
@@ -43,6 +45,8 @@ def add_to(commands: SubParsers) -> None:
     add("upstream", type=_place, metavar="UPSTREAM", help="the server: HOST:PORT or [ADDRESS]:PORT")
     add_chaos(parser)
     add("--forge", type=_share, default=0.0, metavar="SHARE", help="forge a reply before this share of the requests")
+    icmp = 'forge an ICMP "unreachable" about this share of them; takes root or CAP_NET_RAW'
+    add("--forge-icmp", type=_share, default=0.0, metavar="SHARE", help=icmp)
     add_seed(parser, "all of that")
     add("--json", metavar="FILE", help="write what became of each datagram, a JSON object a line; - is standard output")
     add("-c", "--count", type=number(int, 1), default=math.inf, metavar="N", help="stop after N datagrams, up and down")
@@ -112,7 +116,7 @@ class _Truth:
         if self._file is not None:
             print(json.dumps(event), file=self._file, flush=True)
 
-    def start(self, running: Relay, chaos: Chaos, forge: float) -> None:
+    def start(self, running: Relay, chaos: Chaos, *, forge: float, forge_icmp: float) -> None:
         """The first line."""
         self._began = trio.current_time()
         self.write(
@@ -124,6 +128,7 @@ class _Truth:
             up=str(chaos.up),
             down=str(chaos.down),
             forge=forge,
+            forge_icmp=forge_icmp,
             seed=chaos.seed,
         )
 
@@ -148,7 +153,7 @@ async def _relay(arguments: argparse.Namespace, chaos: Chaos, file: TextIO | Non
             if arguments.json != "-":
                 for address in running.addresses:
                     print(f"relaying from {address} to {running.upstream}", flush=True)
-            truth.start(running, chaos, arguments.forge)
+            truth.start(running, chaos, forge=arguments.forge, forge_icmp=arguments.forge_icmp)
             nursery.cancel_scope.deadline = trio.current_time() + arguments.duration
             await cancel_at_next_signal(signals, nursery.cancel_scope)
     truth.end(running)
@@ -165,6 +170,7 @@ async def _start(nursery: trio.Nursery, arguments: argparse.Namespace, chaos: Ch
         up=[chaos.rule_up],
         down=[chaos.rule_down],
         forge=forge_at_random(arguments.forge, chaos.random("forge")) if arguments.forge else None,
+        forge_icmp=_forge_icmp(arguments.forge_icmp, chaos),
         random=chaos.random("junk"),
         on_passage=truth.passage,
         family=arguments.family,
@@ -174,11 +180,18 @@ async def _start(nursery: trio.Nursery, arguments: argparse.Namespace, chaos: Ch
     host, port = arguments.listen
     try:
         running: Relay = await nursery.start(start)
+    except RawSocketForbidden as exc:
+        raise BadInput(str(exc.strerror)) from None
     except OSError as exc:
         raise explain(exc, host or "any interface", port) from None
     except ValueError as exc:
         raise BadInput(str(exc)) from None
     return running
+
+
+def _forge_icmp(share: float, chaos: Chaos) -> Forge | None:
+    """Only where it is asked for: it takes a privilege."""
+    return forge_at_random(share, chaos.random("forge icmp"), UNREACHABLE) if share else None
 
 
 async def _resolved(place: Place, arguments: argparse.Namespace) -> Place:

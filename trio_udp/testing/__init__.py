@@ -31,7 +31,8 @@ from .._chaos import (
 )
 from .._direction import Copy, DirectionStatistics, Passage, changed_bits
 from .._faulty import FaultySockets, faulty_sockets
-from .._relay import FORGERIES, Relay, RelayStatistics, forge_at_random, relay
+from .._forging import FORGERIES, UNREACHABLE, forge_at_random
+from .._relay import Relay, RelayStatistics, relay
 from ._adversary import OffPath, OnPath, any_of, any_port, guess
 from ._check_client import check_client
 from ._check_server import check_server
@@ -66,6 +67,7 @@ __all__ = [
     "FORGERIES",
     "ICMP_KINDS",
     "PASS",
+    "UNREACHABLE",
     "Ask",
     "CaseResult",
     "Conditions",

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from .._chaos import Icmp
 from .._net import Address, to_sockaddr
+from .._net._icmp import ICMP_CODES
 from ._options import IP, IP_RECVERR, IPV6, IPV6_RECVERR
 
 _EXTENDED_ERROR: Final = struct.Struct("=IBBBBII")
@@ -34,14 +35,6 @@ _ERRNOS_V6: Final = {
     "network unreachable": (errno.ENETUNREACH, False),
     "prohibited": (errno.EACCES, True),
     "fragmentation needed": (errno.EMSGSIZE, True),
-}
-ICMP_CODES: Final = {
-    # kind: type and code in version 4, type and code in version 6
-    "port unreachable": (3, 3, 1, 4),
-    "host unreachable": (3, 1, 1, 3),
-    "network unreachable": (3, 0, 1, 0),
-    "prohibited": (3, 13, 1, 1),
-    "fragmentation needed": (3, 4, 2, 0),
 }
 
 

@@ -5,23 +5,17 @@ are made up around what was simulated, checksums included.
 """
 
 import socket
-import struct
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
-from .._chaos import Icmp, Packet
+from .._chaos import Packet
+from .._net._icmp import icmp_error, icmp_protocol
 from .._net._pcapng import capture_header, capture_packet, udp_body
 from .._net._pcapng import ip_packet as packet_of
-from ._icmp import ICMP_CODES
 from ._trace import Record
 
 _INTERFACES: Final = (b"sent", b"arrived")
 _SECOND: Final = 1_000_000_000
-
-_ICMP: Final = struct.Struct("!BBHI")
-"""type, code, checksum, rest of the header: the MTU, where there is one"""
-_QUOTED: Final = 548
-"""Bytes of the packet that an ICMP error quotes (RFC 1812: as much as fits 576 bytes)."""
 
 
 class _Frame(NamedTuple):
@@ -53,10 +47,9 @@ def _packet(frame: _Frame) -> bytes:
 
 def ip_packet(packet: Packet) -> bytes:
     """The bytes of a simulated packet, as they would have been on a wire."""
-    version6 = packet.destination.family == socket.AF_INET6
     if packet.icmp is not None:
-        protocol = socket.IPPROTO_ICMPV6 if version6 else socket.IPPROTO_ICMP
-        body = _icmp(packet.icmp, version6=version6)
+        protocol = icmp_protocol(packet.destination.family)
+        body = icmp_error(packet.icmp.kind, ip_packet(packet.icmp.about), mtu=packet.icmp.mtu)
     else:
         protocol = socket.IPPROTO_UDP
         body = udp_body(packet.data, packet.source, packet.destination)
@@ -69,8 +62,3 @@ def ip_packet(packet: Packet) -> bytes:
         number=packet.number,
         may_fragment=packet.may_fragment,
     )
-
-
-def _icmp(icmp: Icmp, *, version6: bool) -> bytes:
-    kind, code = ICMP_CODES[icmp.kind][2:] if version6 else ICMP_CODES[icmp.kind][:2]
-    return _ICMP.pack(kind, code, 0, icmp.mtu) + ip_packet(icmp.about)[:_QUOTED]
