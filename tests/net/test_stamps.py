@@ -110,6 +110,23 @@ async def test_after_an_error_the_count_begins_anew(sink: socket.socket) -> None
 
 
 @needs_linux
+async def test_an_icmp_error_that_a_send_comes_upon_is_heard_too(sink: socket.socket) -> None:
+    """Each once: the send has to empty the queue before the count begins anew, and what it finds there is no waste."""
+    dead = address_of(sink)
+    sink.close()
+    transport = await open_stamping(dead)
+    try:
+        await transport.send(b"one", dead, None)
+        with pytest.raises(ConnectionRefusedError):
+            await transport.send(b"two", dead, None)
+        await transport.send(b"three", dead, None)
+        hints = (await transport.receive()).hints
+        assert [hint.quote for hint in hints] == [b"one", b"three"]
+    finally:
+        transport.close()
+
+
+@needs_linux
 async def test_icmp_errors_are_still_heard(sink: socket.socket) -> None:
     """They come through the same queue (G5)."""
     dead = address_of(sink)

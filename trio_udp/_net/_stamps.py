@@ -24,6 +24,8 @@ _OPT_TSONLY: Final = 1 << 11
 _STAMPS: Final = _TX_SOFTWARE | _RX_SOFTWARE | _SOFTWARE | _OPT_ID | _OPT_TSONLY
 _KEPT: Final = 65_536
 """Departures that nobody has asked for yet."""
+_UNHEARD: Final = 1024
+"""ICMP errors that wait for somebody to read: forged ones may be many."""
 _ROOM: Final = 2048
 """Bytes of room for a datagram that comes, unless longer ones are sent: it is made anew for each, so not 64 KiB."""
 _QUOTE: Final = 2048
@@ -38,6 +40,8 @@ class StampingTransport(PortableTransport):
         super().__init__(sock)
         self._largest = _ROOM
         self._departures: dict[int, int] = {}
+        self._unheard: list[Hint] = []
+        """ICMP errors that a send has come upon; for the next batch."""
         self._first = 0
         """Which of our numbers is the kernel's 0."""
         self.stamps_departures = self._ask()
@@ -62,14 +66,15 @@ class StampingTransport(PortableTransport):
             super()._send_nowait(data, sockaddr, source)
         except OSError:
             if self.stamps_departures:
-                self._read_error_queue([])
+                self._read_error_queue(self._unheard)
+                del self._unheard[_UNHEARD:]
                 self._ask()
             raise
         self.number += 1
 
     def _drain(self) -> Batch:
         """First what has left: a reply that is there is to a datagram that left before it came."""
-        hints: list[Hint] = []
+        hints, self._unheard = self._unheard, []
         self._read_error_queue(hints)
         batch = super()._drain()
         if not hints:
