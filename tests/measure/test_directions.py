@@ -1,5 +1,9 @@
 """On which way probes were lost: named where the server's word supports it, and unknown everywhere else."""
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from trio_udp.measure import Direction
 from trio_udp.measure._directions import Directions
 from trio_udp.proto import Arrival, Times
@@ -111,7 +115,7 @@ def test_what_came_late_is_lost_no_more() -> None:
     directions.find(100)
     assert counts(directions) == (0, 0, 1899)
     directions.tell(word(1, 3, 1999), 1)
-    assert counts(directions) == (64, 1, 1834)
+    assert counts(directions) == (1023, 1, 875)  # three have arrived, and it is known which
     directions.counts = {UP: 5, DOWN: 1, UNKNOWN: 0}
     directions.find(101)
     assert counts(directions) == (4, 1, 0)
@@ -133,3 +137,61 @@ def test_a_server_that_cannot_count_settles_nothing() -> None:
     assert directions.settled(2, 1) is None
     assert directions.settled(5, 4) is None
     assert directions.settled(5, 3) == {UP: 2, DOWN: 0, UNKNOWN: 0}
+
+
+def test_what_has_arrived_is_remembered_when_the_window_has_passed_it() -> None:
+    """A probe is given up long after; the server has told meanwhile, once."""
+    directions = Directions()
+    for highest in range(3, 200):
+        directions.tell(word(*range(1, highest + 1)), 5, answers=highest)
+    assert directions.lose(2) is DOWN
+
+
+def test_what_has_not_arrived_is_named_as_long_as_all_that_have_are_known() -> None:
+    """By the server's count: if nothing else has arrived than what it has told by number, this has not."""
+    directions = Directions()
+    came = [1]
+    for highest in range(3, 200):
+        came.append(highest)
+        directions.tell(word(*came, duplicates=7), 5, answers=highest)
+    assert directions.lose(2) is UP
+    directions.tell(word(*came, *range(300, 400)), 5)  # 200 to 299 were told of in no window
+    assert directions.lose(250) is UNKNOWN
+    assert counts(directions) == (1, 0, 1)
+
+
+def test_more_unanswered_probes_than_are_remembered_are_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest are forgotten, and not taken for those that never arrived."""
+    monkeypatch.setattr("trio_udp.measure._directions._UNANSWERED", 3)
+    directions = Directions()
+    for highest in range(1, 100):
+        directions.tell(word(*range(1, highest + 1)), 5)
+    assert [directions.lose(sequence) for sequence in (1, 20, 97, 98, 99)] == [UNKNOWN, UNKNOWN, DOWN, DOWN, DOWN]
+
+
+@given(
+    arriving=st.lists(st.integers(1, 400), max_size=300),
+    heard=st.sets(st.integers(0, 299)),
+    swaps=st.lists(st.integers(0, 298), max_size=20),
+    in_order=st.booleans(),
+)
+def test_what_is_named_is_true_when_the_server_last_spoke(
+    arriving: list[int], heard: set[int], swaps: list[int], in_order: bool
+) -> None:
+    """Whatever arrives in whatever order, and whichever words are heard, overtaking each other."""
+    arriving = sorted(arriving) if in_order else arriving
+    words = []
+    for at, sequence in enumerate(arriving):
+        came = arriving[: at + 1]
+        if at in heard:
+            words.append((at, sequence, word(*came, duplicates=len(came) - len(set(came)))))
+    for at in swaps:
+        words[at : at + 2] = words[at : at + 2][::-1]
+    directions = Directions()
+    for _, sequence, told in words:
+        directions.tell(told, 5, answers=sequence)
+    last = max((at for at, _, _ in words), default=-1)
+    came_by_then = set(arriving[: last + 1])
+    for sequence in set(range(1, 401)) - {sequence for _, sequence, _ in words}:
+        named = directions.lose(sequence)
+        assert named is UNKNOWN or (named is DOWN) == (sequence in came_by_then)

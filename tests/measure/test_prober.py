@@ -30,7 +30,7 @@ from trio_udp.measure import (
     noise_floor,
     open_prober,
 )
-from trio_udp.testing import SimNet, simulate
+from trio_udp.testing import DROP, Packet, SimNet, Verdict, delay, simulate
 
 from ..networks import (
     NetworkName,
@@ -84,6 +84,33 @@ async def test_the_server_says_on_which_way_a_probe_was_lost(network: NetworkNam
     ]
     first, last = (event for event in events if isinstance(event, ReplyRecord))
     assert first.sent_at_ns < lost[0].sent_at_ns < last.sent_at_ns
+
+
+@pytest.mark.parametrize("wait", [0.3, 10])
+def test_what_is_said_of_the_last_probes_waits_for_the_servers_last_word(wait: float) -> None:
+    """One is overtaken, and its answer is lost: the last reply says that it had not arrived, though later it does."""
+    ids: set[bytes] = set()
+
+    def rule(packet: Packet) -> Verdict | None:
+        if packet.data[1] == 0x81:
+            return DROP if packet.data[8:24] in ids else None
+        if packet.data[31] != 2:
+            return None
+        ids.add(packet.data[8:24])
+        return delay(0.05)
+
+    async def main(net: SimNet) -> tuple[Summary, list[Event]]:
+        events: list[Event] = []
+        async with serving(echo, host="127.0.0.1") as server, open_prober(*server.address) as prober:
+            await trio.sleep(1)
+            with net.rule(rule):
+                return await prober.run(Fixed(0.01), count=3, wait=wait, on_event=events.append), events
+
+    found, events = simulate(main)
+    assert (found.received, found.lost_downstream, found.is_complete) == (2, 1, True)
+    told = [(event.sequence, event.direction) for event in events if isinstance(event, Lost)]
+    assert told == [(2, Direction.DOWNSTREAM)]
+    assert isinstance(events[-1], Summary)
 
 
 @pytest.mark.parametrize("size", [0, 51])

@@ -14,6 +14,12 @@ from ._records import Direction
 
 _OPEN_QUESTIONS: Final = 1024
 """Lost probes whose direction may still become known, or be corrected: many times the server's window of 64."""
+_SEEN: Final = 256
+"""Sequences, from the highest that has arrived down, of which is remembered whether the server has said so: more than
+its window of 64, since words overtake each other."""
+_UNANSWERED: Final = 4096
+"""Probes that are known to have arrived, and of which no answer has come."""
+_SEEN_MASK: Final = 2**_SEEN - 1
 _STATES: Final = 8
 """Times that a server may lose count before the replies of the first are no longer told apart."""
 
@@ -33,6 +39,15 @@ class Directions:
         self._replies: OrderedDict[int, SequenceWindow] = OrderedDict()
         self._lost: OrderedDict[int, Direction] = OrderedDict()
         self._reordered = 0
+        self._highest = 0
+        self._seen = 0
+        """Bit n is set if a word has said that the sequence `_highest` - n arrived."""
+        self._arrived = 0
+        """How many sequences words have said that of."""
+        self._unanswered: OrderedDict[int, None] = OrderedDict()
+        """Those of them that may be lost downstream."""
+        self._forgotten = 0
+        """The greatest sequence that has been dropped from these."""
 
     @property
     def has_counted_all(self) -> bool:
@@ -44,12 +59,13 @@ class Directions:
         """Replies that came behind one that the server sent later."""
         return self._reordered
 
-    def tell(self, times: Times, since_first: int, *, is_report: bool = False) -> Arrival | None:
+    def tell(self, times: Times, since_first: int, *, answers: int = 0, is_report: bool = False) -> Arrival | None:
         """Take the server's word; what the reply is to those before it, unless it is a report.
 
         Args:
             times: what the server tells.
             since_first: nanoseconds from when the first probe left until this reply came.
+            answers: the sequence of the probe that it is the reply to.
             is_report: whether this is no reply to a probe, and has no number of its own.
         """
         if self.latest is None:
@@ -60,6 +76,7 @@ class Directions:
         is_known = before is not None and times.state in (before.state, *self._replies)
         if before is None or not is_known or (times.state == before.state and times.received >= before.received):
             self.latest = times
+        self._see(times, answers)
         arrival = None
         self._is_final = self._is_final or is_report
         if not is_report:
@@ -86,6 +103,10 @@ class Directions:
             if len(self._lost) > _OPEN_QUESTIONS:
                 self._lost.popitem(last=False)
         return direction
+
+    def of(self, sequence: int) -> Direction | None:
+        """On which way a probe was lost, as far as is known by now; None of one that is not remembered."""
+        return self._lost.get(sequence)
 
     def find(self, sequence: int) -> None:
         """Count a lost probe as lost no more, because its answer came late."""
@@ -123,13 +144,44 @@ class Directions:
                 self._replies.popitem(last=False)
         return window
 
+    def _see(self, times: Times, answers: int) -> None:
+        """Remember which probes have arrived, before the server's window has passed them."""
+        word, ahead = times.window << 1 | 1, times.highest - self._highest
+        if ahead > 0:
+            self._highest = times.highest
+            self._seen = self._seen << ahead & _SEEN_MASK if ahead < _SEEN else 0
+        elif -ahead < _SEEN:
+            word = word << -ahead & _SEEN_MASK
+        else:
+            return
+        new = word & ~self._seen
+        self._seen |= new
+        while new:
+            bit = new.bit_length() - 1
+            new ^= 1 << bit
+            self._arrived += 1
+            self._unanswered[self._highest - bit] = None
+        self._unanswered.pop(answers, None)
+        while len(self._unanswered) > _UNANSWERED:
+            sequence, _ = self._unanswered.popitem(last=False)
+            self._forgotten = max(self._forgotten, sequence)
+
     def _direction_of(self, sequence: int) -> Direction:
-        has_come = None if self.latest is None else self.latest.has(sequence)
+        if sequence in self._unanswered:
+            return Direction.DOWNSTREAM
+        has_come = None if self.latest is None else self._has_come(sequence, self.latest)
         if has_come is None:
             return Direction.UNKNOWN
         if has_come:
             return Direction.DOWNSTREAM
         return Direction.UPSTREAM if self._is_complete else Direction.UNKNOWN
+
+    def _has_come(self, sequence: int, latest: Times) -> bool | None:
+        has_come = latest.has(sequence)
+        if has_come is None and self._forgotten < sequence < latest.highest:
+            # Its window has passed it; but if all that it counts are known by number, this is none of them.
+            return False if self._arrived == latest.received - latest.duplicates else None
+        return has_come
 
     def _reconsider(self) -> None:
         """Name the directions of lost probes anew that the latest word is about."""

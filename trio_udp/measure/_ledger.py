@@ -8,6 +8,7 @@ else.
 import itertools
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Final
 
 from .._net import Address
@@ -144,7 +145,9 @@ class Ledger:
         arrival = None
         if heard.times is not None:
             first = entry.sent if self._first is None else self._first
-            arrival = self._directions.tell(heard.times, readings.received - first, is_report=is_report)
+            arrival = self._directions.tell(
+                heard.times, readings.received - first, answers=heard.probe.sequence, is_report=is_report
+            )
         if is_report:
             if heard.times is None:
                 self._directions.doubt()  # it has forgotten us
@@ -194,6 +197,10 @@ class Ledger:
             waited_ns=waited,
             hint=entry.hint,
         )
+
+    def name_direction(self, event: Lost) -> Lost:
+        """The same, with what the server has told since."""
+        return replace(event, direction=self._directions.of(event.sequence) or event.direction)
 
     def interval(self, at_ns: int, elapsed_ns: int) -> Interval:
         """What happened since this was last asked."""

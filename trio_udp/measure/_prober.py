@@ -31,7 +31,7 @@ from .._random import RandomBytes, random_source
 from ..proto import INSTANCE_SIZE, MAX_SEQUENCE, REPORT, TU1, DropReason, Probe, ProbeProtocol, Profile
 from ._capture import Captured
 from ._ledger import Entry, Ledger
-from ._records import Event, Skipped, Start, Summary
+from ._records import Event, Lost, Skipped, Start, Summary
 from ._schedules import Fixed, Progress, Schedule
 from ._timer import Timer, open_timer
 from ._timing import Readings
@@ -134,6 +134,8 @@ class Prober:
         self._is_awaited = 0
         """By how many tasks."""
         self._reported = trio.Event()
+        self._untold: dict[int, Lost] | None = None
+        """Probes given up at the end, until the server has told whether they had arrived; before that nothing."""
 
     @property
     def peer(self) -> Address:
@@ -265,9 +267,11 @@ class Prober:
                 nursery.start_soon(self._tell_intervals, every)
             with self._sending:
                 await self._send_all(schedule, MAX_SEQUENCE if count is None else count)
+                self._untold = {}
                 await self._linger(schedule)
             self._give_up(is_over=not self._sending.cancelled_caught)
             await self._ask_for_report()
+            self._tell_untold()
             nursery.cancel_scope.cancel()
 
     def _start(self) -> Start:
@@ -376,6 +380,8 @@ class Prober:
             self._heard_at, self._last_rtt = received - self._began, received - entry.sent
             if self._waker is not None:
                 self._waker.cancel()
+        if self._untold and heard.probe.sequence in self._untold:
+            self._on_event(self._untold.pop(heard.probe.sequence))
         self._on_event(event)
 
     async def _expire(self) -> None:
@@ -396,8 +402,17 @@ class Prober:
         if entry.number is not None:
             self._endpoint.take_departure(entry.number)
         event = self._ledger.expire(entry, self._timer.now(), is_over=is_over)
-        if event is not None and is_over:
+        if event is None or not is_over:
+            return
+        if self._untold is None or not self._ledger.wants_report:
             self._on_event(event)
+        else:
+            self._untold[event.sequence] = event
+
+    def _tell_untold(self) -> None:
+        """No later reply has said whether these had arrived at last, but a report may have."""
+        for event in (self._untold or {}).values():
+            self._on_event(self._ledger.name_direction(event))
 
     async def _tell_intervals(self, every: float) -> None:
         while True:
