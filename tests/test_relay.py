@@ -1,6 +1,7 @@
 """The relay: whatever it does to datagrams, what it says is what came through."""
 
 import functools
+import itertools
 import math
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -20,6 +21,7 @@ from trio_udp import Address, RetryPolicy
 from trio_udp.testing import (
     DROP,
     FORGERIES,
+    UNREACHABLE,
     Conditions,
     Passage,
     Relay,
@@ -324,9 +326,9 @@ async def test_a_forgery_before_the_first_reply_is_possible(network: str, kind: 
             assert (data == b"ping") == (kind == "reflected")
 
 
-async def ask_for_magic(upstream: Address, client: socket.socket) -> None:
-    """Through a relay that is to forge what there is not."""
-    async with relaying(upstream, forge=lambda packet: ["magic"]) as running:
+async def ask_through(upstream: Address, client: socket.socket, **options: Any) -> None:
+    """A relay that is to forge what there is not."""
+    async with relaying(upstream, **options) as running:
         client.sendto(b"ping", running.address)
         await trio.sleep_forever()
 
@@ -334,7 +336,7 @@ async def ask_for_magic(upstream: Address, client: socket.socket) -> None:
 async def test_an_unknown_kind_of_forgery_is_an_error() -> None:
     """Of whoever wrote it, with the kinds there are."""
     with plain_socket() as server, plain_socket() as client, pytest.raises(ExceptionGroup) as raised:
-        await ask_for_magic(address_of(server), client)
+        await ask_through(address_of(server), client, forge=lambda packet: ["magic"])
     assert raised.group_contains(ValueError, match="expected a forgery of junk, reflected, altered, stray, got 'magic'")
 
 
@@ -348,6 +350,67 @@ def test_forging_at_random_has_its_share() -> None:
     for share in (-0.1, 1.1, math.nan):
         with pytest.raises(ValueError, match="expected share to be from 0 to 1, got"):
             forge_at_random(share, Random())
+
+
+@pytest.fixture
+def raw_sockets() -> None:
+    """Skip where none can be opened."""
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW).close()
+    except OSError as exc:
+        pytest.skip(f"forging ICMP takes a raw socket: {exc}")
+
+
+ERRNOS: Final = {
+    "127.0.0.1": {"ECONNREFUSED": 1, "EHOSTUNREACH": 2, "ENETUNREACH": 1},
+    "::1": {"ECONNREFUSED": 1, "EHOSTUNREACH": 1, "ENETUNREACH": 1, "EACCES": 1},
+}
+"""What Linux makes of one of each."""
+
+
+@pytest.mark.usefixtures("raw_sockets")
+@pytest.mark.parametrize("connect", [True, False])
+@pytest.mark.parametrize("host", LOOPBACKS)
+async def test_forged_icmp_errors_are_heard_and_stand_in_the_truth(host: str, connect: bool) -> None:
+    """G5: one of each kind about a client's datagram, from the address that it asked; they end nothing."""
+    passages: list[Passage] = []
+    kinds = iter(UNREACHABLE)
+    async with trio.open_nursery() as nursery:
+        server = await nursery.start(functools.partial(trio_udp.serve, echo, 0, host=host))
+        options: dict[str, Any] = {"forge_icmp": lambda packet: list(itertools.islice(kinds, 1))}
+        async with relaying(server.address, (host, 0), on_passage=passages.append, **options) as running:
+            async with trio_udp.open_client(*running.address, connect=connect) as client:
+                with trio.fail_after(30):
+                    while sum((hints := client.statistics().endpoint.hints).values()) < len(UNREACHABLE):
+                        assert (await client.exchange(b"?")).attempts == 1
+            counted = running.statistics().down
+        nursery.cancel_scope.cancel()
+    assert hints == ERRNOS[host]
+    assert (counted.forged, counted.forgeries) == (4, dict.fromkeys(UNREACHABLE, 1))
+    forged = [passage for passage in passages if passage.forged]
+    assert [passage.forged for passage in forged] == list(UNREACHABLE)
+    assert {passage.packet.source for passage in forged} == {running.address}
+
+
+@pytest.mark.usefixtures("raw_sockets")
+async def test_an_icmp_error_that_the_host_would_remember_is_not_forged() -> None:
+    """Nor is any other that there is not."""
+    with plain_socket() as server, plain_socket() as client, pytest.raises(ExceptionGroup) as raised:
+        await ask_through(address_of(server), client, forge_icmp=lambda packet: ["fragmentation needed"])
+    assert raised.group_contains(ValueError, match="expected a forgery of port unreachable, .*, got 'fragmentation")
+
+
+async def test_where_icmp_may_not_be_forged_nothing_is_left_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said at once, and not in a group."""
+
+    def forbid(family: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("trio_udp._relay.open_icmp_forger", forbid)
+    before = descriptors()
+    with pytest.raises(PermissionError, match="not permitted"):
+        await relay(ANY, ("127.0.0.1", 9), forge=lambda packet: ["stray"], forge_icmp=lambda packet: [])
+    assert descriptors() == before
 
 
 # Limits

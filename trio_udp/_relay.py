@@ -141,8 +141,8 @@ async def relay(
         task_status: for `nursery.start`, which returns the `Relay`.
 
     Raises `ValueError` for arguments that make no sense, `socket.gaierror` for a name without an address, and `OSError`
-    for an address that is taken, forbidden, or not this host's, and where ICMP errors may not be forged. On cancellation
-    the sockets are closed, and what was waiting is lost, as `stopped`.
+    for an address that is taken, forbidden, or not this host's, and where ICMP errors may not be forged. On
+    cancellation the sockets are closed, and what was waiting is lost, as `stopped`.
     """
     if max_flows < 1 or most_waiting < 1:
         raise ValueError(f"expected limits to be at least 1, got max_flows={max_flows}, most_waiting={most_waiting}")
@@ -359,8 +359,10 @@ class _Forger:
 
     def close(self) -> None:
         """Close them."""
-        for opened in (*self._strays.values(), *self._raw.values()):
-            opened.close()
+        for stray in self._strays.values():
+            stray.close()
+        for raw in self._raw.values():
+            raw.close()
 
     def forge(self, flow: _Flow, packet: Packet, down: _Carrier) -> None:
         """Let that leave which is to come before an answer to this packet."""

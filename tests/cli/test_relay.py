@@ -12,6 +12,7 @@ import pytest
 
 from trio_udp._cli import main
 from trio_udp._cli.relay import SCHEMA
+from trio_udp._net import RawSocketForbidden
 
 from .command import Running, run_command, running, serving
 
@@ -55,6 +56,7 @@ async def test_relay_writes_the_truth_and_sums_it_up(number: signal.Signals, tmp
         "up": "drop=20%,dup=40%",
         "down": "dup=20%,corrupt=10%",
         "forge": 0.2,
+        "forge_icmp": 0.0,
         "seed": 7,
     }
     for direction in ("up", "down"):
@@ -126,6 +128,45 @@ async def test_the_truth_on_standard_output_is_all_there_is() -> None:
         rest = [json.loads(line)["event"] for line in await relay.rest()]
     assert (line["event"], line["direction"], line["size"]) == ("datagram", "up", 5)
     assert rest == ["summary"]
+
+
+async def test_forged_icmp_is_counted_by_kind(tmp_path: Path) -> None:
+    """By the relay in its lines and its truth, and by ping as what Linux makes of it."""
+    truth = tmp_path / "truth"
+    async with serving() as (_, port):
+        command = ["relay", "127.0.0.1:0", f"127.0.0.1:{port}", "--forge-icmp", "50%", "--seed", "7"]
+        async with running(*command, "--json", str(truth)) as relay:
+            try:
+                where = await start(relay)
+            except StopAsyncIteration:
+                pytest.skip("forging ICMP takes root or CAP_NET_RAW")
+            _, out, _ = await run_command("ping", "127.0.0.1", "-p", where, "-c", "20", "-i", "0.01", "-q")
+            relay.interrupt()
+            said = await relay.rest()
+    first, lines, last = read(truth)
+    kinds = Counter(line["why"] for line in lines if line["event"] == "forged")
+    assert first["forge_icmp"] == 0.5
+    assert last["down"]["forgeries"] == kinds
+    assert [line for line in said if "forged" in line][1:] == [
+        f"  forged {kinds[kind]}: {kind}" for kind in sorted(kinds)
+    ]
+    hints = out[-1].removeprefix("icmp hints, perhaps forged: ").split(", ")
+    assert sum(int(hint.split()[0]) for hint in hints) == kinds.total() > 0
+
+
+def test_without_a_raw_socket_it_is_said_what_it_takes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line, exit code 2, and no word about the port, which is free."""
+
+    def forbid(family: int) -> None:
+        raise RawSocketForbidden
+
+    monkeypatch.setattr("trio_udp._relay.open_icmp_forger", forbid)
+    assert main(["relay", "127.0.0.1:0", "127.0.0.1:9", "--forge-icmp", "5%", "--seed", "1"]) == 2
+    assert capsys.readouterr().err.splitlines()[1:] == [
+        "trio_udp relay: forging ICMP takes a raw socket, which is for root or who has CAP_NET_RAW"
+    ]
 
 
 async def test_a_full_disk_is_one_line() -> None:
