@@ -78,10 +78,10 @@ def properties(session: nox.Session) -> None:
 
 @nox.session
 def netns(session: nox.Session) -> None:
-    """Real kernels, forgers and other people's programs, in namespaces; skips, with the reason, without root."""
+    """Real kernels, forgers and other people's programs; skips, with the reason, without root."""
     session.install(".[test]")
     session.run("python", "-m", "pip", "install", "-r", "tests/netns/peers.txt", success_codes=[0, 1])  # may lack some
-    session.run("pytest", "-m", "", "tests/netns", *session.posargs)
+    session.run("pytest", "-m", "", "tests/netns", "tests/truth", *session.posargs)
 
 
 @nox.session

@@ -12,7 +12,7 @@ import pytest
 
 from trio_udp._cli import main
 from trio_udp._cli.relay import SCHEMA
-from trio_udp._net import RawSocketForbidden
+from trio_udp._net._icmp import RawSocketForbidden
 
 from .command import Running, run_command, running, serving
 

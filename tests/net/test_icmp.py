@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_udp import Address
-from trio_udp._net import ICMP_CODES, RawSocketForbidden, icmp_about, open_icmp_forger
+from trio_udp._net._icmp import ICMP_CODES, RawSocketForbidden, icmp_about, open_icmp_forger
 from trio_udp.testing import Icmp, Packet
 
 from ..netns.packets import encode_icmp

@@ -1,11 +1,9 @@
 """Whatever the network does, what a prober reports is what happened: every figure against the simulator's own trace.
 
-The truth is read from the trace alone: which datagrams were sent, and which bytes arrived where and when. It knows the
-layout of a datagram, and nothing of the code that is tested.
+The truth is read from the trace alone: which datagrams were sent, and which bytes arrived where and when.
 """
 
 from collections import Counter
-from collections.abc import Iterator
 from functools import partial
 from random import Random
 from typing import Final, NamedTuple
@@ -19,11 +17,9 @@ from trio_udp import DropReason
 from trio_udp.measure import Direction, Duplicate, Event, Fixed, Late, Lost, ReplyRecord, Summary, open_prober
 from trio_udp.testing import Delivery, Packet, SimNet, Verdict, flip_bit, simulate
 
+from ..truth.figures import OURS, Arrival, Truth, is_report, truth
+
 INTERVAL: Final = 0.01
-SEQUENCE: Final = slice(28, 32)
-RECEIVED: Final = slice(36, 40)
-IDS: Final = slice(8, 24)
-FLAGS: Final = slice(72, 76)
 
 
 class Faults(NamedTuple):
@@ -98,100 +94,26 @@ class World:
         self.net.inject_icmp("port unreachable", packet, after=0.0005 * self.random.random())
 
 
-def is_report(data: bytes) -> bool:
-    """Whether it asks for the server's last word, or is that."""
-    return not number(data, SEQUENCE) if data[1] == 0x01 else bool(number(data, FLAGS) & 2)
-
-
-class Truth(NamedTuple):
-    """What happened."""
-
-    figures: dict[str, int]
-    rejected: Counter[DropReason]
-
-
-def arrivals(net: SimNet, to: str) -> Iterator[tuple[bytes, bytes]]:
-    """What was sent to a host by its peer, and what arrived of it, in order of arrival."""
+def arrivals(net: SimNet, to: str) -> list[Arrival]:
+    """What arrived at a host of what its peer has sent, in order of arrival."""
     found = [
-        (fate.at, record.packet.data, fate.data)
+        (fate.at, Arrival(record.packet.number, record.packet.data, fate.data))
         for record in net.trace
         if not record.injected and record.packet.icmp is None and record.packet.destination.host == to
         for fate in record.fates
         if fate.data is not None
     ]
-    yield from ((sent, came) for _, sent, came in sorted(found))
+    return [arrival for _, arrival in sorted(found)]
 
 
-def reason_for(sent: bytes, came: bytes) -> DropReason | None:
-    """Why a changed reply is not believed, by where its bit was flipped; None where it still names its probe."""
-    place = next(at for at, (one, other) in enumerate(zip(sent, came, strict=True)) if one != other)
-    if came[3] == 0:
-        return DropReason.MALFORMED  # no attempt has that number
-    if place == 0:
-        return DropReason.WRONG_VERSION
-    if place == 1 and came[1] == 0x01:
-        return DropReason.WRONG_DIRECTION
-    if place in range(8, 24):
-        return DropReason.CORRUPTED
-    return None if place == 3 or place >= 24 else DropReason.MALFORMED
-
-
-def reordered(numbers: list[int]) -> int:
-    """RFC 4737: those that came behind a greater one; what came again does not count."""
-    first = list(dict.fromkeys(numbers))
-    return sum(number < max(first[:at], default=0) for at, number in enumerate(first))
-
-
-def number(data: bytes, field: slice) -> int:
-    """A field of a datagram."""
-    return int.from_bytes(data[field], "big")
-
-
-def truth(net: SimNet) -> Truth:
+def happened_in(net: SimNet) -> Truth:
     """Read the trace."""
-    sent = {
-        record.packet.data[IDS]: number(record.packet.data, SEQUENCE)
+    questions = (
+        record.packet.data
         for record in net.trace
         if not record.injected and record.packet.icmp is None and record.packet.destination.host == "192.0.2.11"
-    }
-    probes = {sequence for sequence in sent.values() if sequence}
-    came_up = [number(came, SEQUENCE) for whole, came in arrivals(net, "192.0.2.11") if whole == came]
-    up = Counter(sequence for sequence in came_up if sequence)
-    good: list[int] = []
-    replies: list[bytes] = []
-    changed: set[int] = set()
-    changes = 0
-    rejected = Counter[DropReason]()
-    for whole, came in arrivals(net, "192.0.2.22"):
-        sequence = sent[whole[IDS]]
-        reason = None if whole == came else reason_for(whole, came)
-        if reason is not None:
-            rejected[reason] += 1
-        elif whole != came:
-            changes += bool(sequence)
-            changed |= {sequence}
-        elif sequence:
-            good.append(sequence)
-            replies.append(whole)
-    answered = set(good) | (changed - {0})
-    return Truth(
-        {
-            "sent": len(probes),
-            "received": len(set(good)),
-            "corrupted": len(answered) - len(set(good)),
-            "lost_upstream": len(probes - set(up)),
-            "lost_downstream": len(set(up) - answered),
-            "lost_unknown": 0, "late": 0, "refused": 0, "pending": 0,
-            "duplicated_upstream": sum(up.values()) - len(up),
-            "duplicated_downstream": len(replies) - len(set(replies)),
-            "duplicated_unknown": 0,
-            "reordered": reordered(good),
-            "reordered_upstream": reordered([sequence for sequence in came_up if sequence]),
-            "reordered_downstream": reordered([number(reply, RECEIVED) for reply in replies]),
-            "changed": changes,
-        },
-        rejected,
-    )  # fmt: skip
+    )
+    return truth(OURS, questions, arrivals(net, "192.0.2.11"), arrivals(net, "192.0.2.22"))
 
 
 async def measure(
@@ -227,7 +149,7 @@ def test_every_figure_equals_the_truth_whatever_goes_wrong(plan: Faults) -> None
     """Loss both ways, duplicates both ways, reordering, flipped bits, forged replies and forged ICMP, all at once."""
     net = SimNet(plan.seed)
     found, again, events, world = simulate(measure, plan, net=net, seed=plan.seed)
-    happened = truth(net)
+    happened = happened_in(net)
     figures = {name: getattr(found, name) for name in happened.figures}
     if not found.is_complete:  # then nobody has told everything: the sums are right, and what is not known is unknown
         lost = [name for name in figures if name.startswith("lost_")]
@@ -246,6 +168,12 @@ def test_every_figure_equals_the_truth_whatever_goes_wrong(plan: Faults) -> None
     assert 0 <= found.loss <= 100
     assert again.sent == found.sent
     _check_events(events, found)
+    if found.is_complete:
+        named = {event.sequence: event.direction for event in events if isinstance(event, Lost)}
+        unknown = Direction.UNKNOWN
+        assert {sequence: way for sequence, way in named.items() if way is not unknown} == {
+            sequence: way for sequence, way in happened.lost.items() if named[sequence] is not unknown
+        }
 
 
 def _check_events(events: list[Event], found: Summary) -> None:
@@ -267,7 +195,7 @@ def test_a_server_that_restarts_makes_directions_unknown_and_never_wrong(plan: F
     """What it has forgotten nobody can know: but what is named is true."""
     net = SimNet(plan.seed)
     found, _, _, _ = simulate(partial(measure, crash_after=when), plan, net=net, seed=plan.seed)
-    happened = truth(net).figures
+    happened = happened_in(net).figures
     assert found.sent == happened["sent"]
     assert found.received == happened["received"]
     assert found.lost_downstream <= happened["lost_downstream"]
@@ -283,7 +211,7 @@ def test_without_the_servers_last_word_what_is_named_downstream_is_true(plan: Fa
     """And nothing is called complete; upstream is what had not arrived when the server last spoke."""
     net = SimNet(plan.seed)
     found, _, _, _ = simulate(partial(measure, has_last_word=False), plan, net=net, seed=plan.seed)
-    happened = truth(net).figures
+    happened = happened_in(net).figures
     assert not found.is_complete
     assert found.received == happened["received"]
     assert found.lost_downstream <= happened["lost_downstream"]

@@ -139,5 +139,5 @@ def lines_about(direction: str, found: "DirectionStatistics") -> list[str]:
     forged = f", {found.forged} forged" if found.forged else ""
     line = f"chaos {direction}: {found.received} received, {found.dropped} dropped, {found.sent} sent{forged}"
     why = {"dropped": found.reasons, "forged": found.forgeries}
-    details = [f"  {what} {count}: {name}" for what, counts in why.items() for name, count in sorted(counts.items())]
+    details = [f"  {what} {count}: {name}" for what, names in why.items() for name, count in sorted(names.items())]
     return [f"{line} ({counts})" if counts else line, *details]

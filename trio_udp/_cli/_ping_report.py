@@ -87,6 +87,7 @@ def _details(found: Summary) -> dict[str, Mapping[str, int]]:
     return {
         "lost": lost if is_known else {},
         "reordered": {"upstream": found.reordered_upstream, "downstream": found.reordered_downstream},
+        "changed": {"answers": found.changed},
         "missed slots": {"in which nothing could be sent": found.missed_slots},
         "rejected": {**rejected, str(DropReason.LATE): found.late},
         "icmp hints, perhaps forged": found.hints,

@@ -1,0 +1,5 @@
+"""`python -m tests.truth`: see `page`."""
+
+from .page import main
+
+main()
