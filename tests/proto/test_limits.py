@@ -141,6 +141,13 @@ def test_strangers_have_the_whole_rate_where_nobody_else_wants_it() -> None:
     assert admitted(bucket, "192.0.2.1", [1 + number / 64 for number in range(640)]) == 640
 
 
+def test_a_rate_may_be_a_fraction() -> None:
+    """Two at once of two and a half a second, and then each after two fifths of a second."""
+    bucket = limiter(overall=2.5)
+    taken = [bucket.admits("192.0.2.1", now, yes) for now in (0.0, 0.0, 0.0, 0.39, 0.4, 0.41)]
+    assert taken == [True, True, False, False, True, False]
+
+
 @pytest.mark.parametrize(("overall", "strangers"), [(0.1, 1), (1, 1), (2, 1), (3, 2), (4, 2), (5, 3)])
 def test_strangers_are_never_left_with_nothing(overall: float, strangers: int) -> None:
     """Of an odd number theirs is the larger half; so below two a second there is nothing to keep."""
@@ -150,15 +157,15 @@ def test_strangers_are_never_left_with_nothing(overall: float, strangers: int) -
 
 
 @given(
-    rate=st.integers(2, 40),
+    rate=st.integers(2, 40) | st.floats(2, 40),
     requests=st.lists(st.tuples(st.booleans(), st.sampled_from([0, 0, 0, 1, 2, 9, 50])), max_size=200),
 )
 def test_the_proven_get_what_a_bucket_of_their_own_would_give_whatever_strangers_send(
-    rate: int, requests: list[tuple[bool, int]]
+    rate: float, requests: list[tuple[bool, int]]
 ) -> None:
     """With the whole rate and half the burst; and all together get no more than the limit says."""
     bucket = limiter(overall=rate)
-    own = Exact(rate, rate // 2)
+    own = Exact(rate, int(rate) // 2)
     now = 0.0
     taken: list[float] = []
     for is_proven, gap in requests:

@@ -98,7 +98,7 @@ class Overall:
 
     def __init__(self, rate: float) -> None:
         most = most_at_once(rate)
-        self._whole = Bucket(rate, most)
+        self._whole = Bucket(rate)
         self._strangers = Bucket(rate, most - most // 2)
 
     def take(self, full_at: float, now: float, is_proven: Callable[[], bool]) -> float | None:
@@ -162,7 +162,7 @@ class Limiter:
     def _cells_of(self, source: str) -> tuple[int, int]:
         keyed = self._hash.copy()
         keyed.update(source.encode())
-        digest = int.from_bytes(keyed.digest(), "big")
+        digest = int.from_bytes(keyed.digest())
         return digest % CELLS, CELLS + (digest >> 32) % CELLS
 
 
