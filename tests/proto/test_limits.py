@@ -266,6 +266,7 @@ def test_the_table_is_half_a_mebibyte_and_only_where_it_is_needed() -> None:
 @example(ipaddress.IPv6Address("1:2:3:4::"), "")
 @example(ipaddress.IPv6Address("1:2:3::8"), "")
 @example(ipaddress.IPv6Address("::4:5:6:7:8"), "")
+@example(ipaddress.IPv6Address("1::4:5:6:7:8"), "")
 @example(ipaddress.IPv6Address("fe80::1"), "%2")
 def test_an_ipv6_source_is_its_network(address: ipaddress.IPv6Address, scope: str) -> None:
     """The first 64 bits, as the standard library reads them; on a link, of that link."""

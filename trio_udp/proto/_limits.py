@@ -173,6 +173,6 @@ def source_of(host: str) -> str:
     address, _, scope = host.partition("%")
     before, _, behind = address.partition("::")
     groups = before.split(":") if before else []
-    missing = 8 - len(groups) - (behind.count(":") + 1 if behind else 0)
-    groups += ["0"] * missing + behind.split(":")
+    rest = behind.split(":")
+    groups += ["0"] * (8 - len(groups) - len(rest)) + rest
     return ":".join((*groups[:_PREFIX], scope))
