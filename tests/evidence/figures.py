@@ -21,7 +21,7 @@ from zlib import crc32
 from tests.fuzz.run import fuzz
 from tests.properties.test_untrusted import TRIALS
 
-from . import certain, floods, forgeries, residual
+from . import certain, endless, floods, forgeries, residual
 from .once import OnceSimulation, draw_faults
 from .simulator import Broken, Simulation
 from .swarm import draw_swarm
@@ -125,6 +125,10 @@ def _floods(seed: str, index: int, size: int) -> Counter[str]:
     return floods.flood_all(size, size * 60e-6)
 
 
+def _endless(seed: str, index: int, size: int) -> Counter[str]:
+    return endless.run(size)
+
+
 def _named(*names: str) -> Callable[[Counter[str]], dict[str, Any]]:
     return lambda counts: {name: counts[name] for name in names}
 
@@ -176,6 +180,7 @@ FIGURES: Final = {
         Figure("forks", ("A4",), 1_000, 1_000, _forks, _named("drawn", "equal"), _CERTAIN),
         Figure("inputs", ("A1", "A2"), 100_000_000, 500_000, _inputs, dict, _FUZZED),
         Figure("floods", ("E2", "E7"), 1_000_000, 1_000_000, _floods, dict, ("trio_udp", "tests/evidence/flooded.py")),
+        Figure("endless", (), 600, 600, _endless, dict, ("trio_udp",)),
     )
 }
 

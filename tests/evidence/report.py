@@ -82,6 +82,13 @@ def _floods(result: Entry) -> tuple[str, str]:
     return tried, f"memory grew by {growth / 1024:.0f} KiB at most; {answered:.1%} of honest requests answered at least"
 
 
+def _endless(result: Entry) -> tuple[str, str]:
+    growth = max(result[f"{name} growth"] for name in ("server", "lines", "json"))
+    tried = f"{result['sent']:,} probes of `ping -i 0.001`, in the {result['seconds']} s after the first minute"
+    came_out = f"{result['received']:,} answered; memory of ping and of `serve` grew by {growth / 1024:.0f} KiB at most"
+    return tried, came_out
+
+
 _SAY: Final[dict[str, Callable[[Entry], tuple[str, str]]]] = {
     "forgeries": _forgeries,
     "requests": _requests,
@@ -93,6 +100,7 @@ _SAY: Final[dict[str, Callable[[Entry], tuple[str, str]]]] = {
     "forks": _forks,
     "inputs": _inputs,
     "floods": _floods,
+    "endless": _endless,
 }
 
 

@@ -26,7 +26,7 @@ from trio_udp.proto import (
 from trio_udp.proto._once import UNBORN, OnceState
 from trio_udp.proto._reply_cache import Kept, OnceRequest
 
-from . import floods, residual
+from . import endless, floods, residual
 from .figures import FIGURES, ROOT, Figure, compute
 from .flooded import KINDS
 from .report import EVIDENCE, README, read_evidence, table, table_in, write_evidence
@@ -118,6 +118,13 @@ def test_a_flood_takes_no_memory_and_honest_requests_are_answered(kind: str) -> 
     assert counts[f"{kind} sent"] == 20_000
     assert counts[f"{kind} growth"] <= 2**20
     assert counts[f"{kind} replies"] == counts[f"{kind} requests"] > 0
+
+
+def test_an_endless_ping_keeps_its_memory() -> None:
+    """In small: the same commands, a second after a second."""
+    counts = endless.run(1, warm_up=2)
+    assert 0 < counts["received"] <= counts["sent"]
+    assert max(counts[f"{name} growth"] for name in ("server", "lines", "json")) <= 2**20
 
 
 # A broken core is noticed
@@ -328,6 +335,9 @@ def test_the_evidence_has_every_figure_and_no_failure() -> None:
     for kind in KINDS:
         assert flooded[f"{kind} growth"] <= 2**20
         assert flooded[f"{kind} replies"] >= 0.99 * flooded[f"{kind} requests"]
+    endlessly = entries["endless"]["result"]
+    assert endlessly["seconds"] >= 600
+    assert max(endlessly[f"{name} growth"] for name in ("server", "lines", "json")) <= 2**20
     assert entries["inputs"]["result"]["inputs"] >= entries["inputs"]["count"] >= 30_000_000
 
 
