@@ -93,7 +93,9 @@ class Live:
         from rich.text import Text
 
         # One print for all lines: each costs half a millisecond.
-        pieces: list[str | tuple[str, str]] = [piece for line in lines for piece in (*line, "\n")]
+        pieces: list[str | tuple[str, str]] = []
+        for line in lines:
+            pieces += [*line, "\n"]
         with self._console.capture() as capture:
             self._console.print(Text.assemble(*pieces, no_wrap=True, overflow="crop", end=""), crop=True)
         rendered: str = capture.get()

@@ -7,7 +7,6 @@ for each doubling, so that every percentile is right to half a percent: the sche
 import math
 import operator
 from array import array
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -25,33 +24,43 @@ _PERCENTILES: Final = {"p50_ns": 0.5, "p90_ns": 0.9, "p99_ns": 0.99, "p999_ns": 
 
 
 class Buckets:
-    """How many values are in each bucket. Of bounded size: 128 for each doubling, of which 64 bits have 64."""
+    """How many values are in each bucket. Of bounded size: 2 KiB for each doubling, of which 64 bits have 64."""
 
     def __init__(self) -> None:
-        self._counts: Counter[int] = Counter()
+        self._counts: dict[int, array[int]] = {}
+        """By how many low bits do not count, complemented where the values are negative; then by the bits that do."""
 
     def add(self, value: int, count: int) -> None:
         """Count a value, that often."""
-        self._counts[_rounded(value)] += count
+        size = abs(value)
+        shift = max(size.bit_length() - _DIGITS, 0)
+        doubling = shift if value >= 0 else ~shift
+        counts = self._counts.get(doubling)
+        if counts is None:
+            counts = self._counts[doubling] = array("Q", bytes(8 << _DIGITS))
+        counts[size >> shift] += count
 
     def copy(self) -> "Buckets":
         """The counts as they are now; much cheaper than sorting them."""
         copied = Buckets()
-        copied._counts = self._counts.copy()
+        copied._counts = {doubling: counts[:] for doubling, counts in self._counts.items()}
         return copied
 
     def ascending(self) -> Iterator[tuple[int, int]]:
-        """Values, rounded, and how often each came."""
-        yield from sorted(self._counts.items())
+        """The middles of the buckets, and how many values each has."""
+        yield from sorted(
+            (_middle(doubling, digits), count)
+            for doubling, counts in self._counts.items()
+            for digits, count in enumerate(counts)
+            if count
+        )
 
 
-def _rounded(value: int) -> int:
-    """The middle of the bucket that a value is in."""
-    shift = max(abs(value).bit_length() - _DIGITS, 0)
-    if not shift:
-        return value
-    middle = (abs(value) >> shift << shift) + (1 << (shift - 1))
-    return middle if value > 0 else -middle
+def _middle(doubling: int, digits: int) -> int:
+    """Of the values in a bucket."""
+    shift = doubling if doubling >= 0 else ~doubling
+    middle = (digits << shift) + (1 << shift >> 1)
+    return middle if doubling >= 0 else -middle
 
 
 class Collector:
