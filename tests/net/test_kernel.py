@@ -168,7 +168,7 @@ async def receive_from(transport: KernelTransport, peer: socket.socket, count: i
     """What comes of so many datagrams, in one batch."""
     for number in range(count):
         peer.sendto(bytes(number), address_of(transport.socket))
-    return (await transport.receive()).datagrams
+    return list((await transport.receive()).datagrams)
 
 
 @needs_runs
