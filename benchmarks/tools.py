@@ -41,6 +41,8 @@ _MARGIN: Final = 0.2
 _FIRST_PROBE: Final = 15.0
 """Seconds until it comes, at most; sockperf takes two."""
 _UNTIL_BOUND: Final = 5.0
+_LEAST: Final = 0.2
+"""Seconds that are counted, at least: on a busy machine a tool may stand still for longer than a short run lasts."""
 
 
 class Figures(NamedTuple):
@@ -162,12 +164,13 @@ def _why_not(tool: probers.Tool, interval: float) -> str | None:
 def _measure(name: str, interval: float, options: measure.Options) -> Figures:
     tool, address = probers.TOOLS[name], tap.own_address()
     with _server(name, address, options) as server, tap.listening_for(address) as heard:
-        call = probers.Call(address, server.port, interval, options.warm_up + options.seconds + _MARGIN)
+        seconds = max(options.seconds, _LEAST)
+        call = probers.Call(address, server.port, interval, options.warm_up + seconds + _MARGIN)
         with _Client(tool.client(call), call.seconds + _FIRST_PROBE) as client:
             heard.wait(_FIRST_PROBE)
             time.sleep(options.warm_up)
             before, begin = (_used(client.pid), _used(server.pid)), time.time()
-            time.sleep(options.seconds)
+            time.sleep(seconds)
             after, end = (_used(client.pid), _used(server.pid)), time.time()
             out, errors, used = client.wait()
         crossed = _crossed(heard.read(), tool.number)
@@ -182,7 +185,7 @@ def _measure(name: str, interval: float, options: measure.Options) -> Figures:
         p99=said.p99,
         wire_median=median(times),
         wire_p99=probers.percentile(times, 99),
-        on_time=ping.share_on_time(sorted(sent.values()), interval, int(options.seconds / interval)),
+        on_time=ping.share_on_time(sorted(sent.values()), interval, int(seconds / interval)),
         client=shares[0],
         server=shares[1] if server.pid else None,
         used=used * 1000,
