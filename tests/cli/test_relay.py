@@ -164,8 +164,9 @@ def test_without_a_raw_socket_it_is_said_what_it_takes(
 
     monkeypatch.setattr("trio_udp._relay.open_icmp_forger", forbid)
     assert main(["relay", "127.0.0.1:0", "127.0.0.1:9", "--forge-icmp", "5%", "--seed", "1"]) == 2
-    assert capsys.readouterr().err.splitlines()[1:] == [
-        "trio_udp relay: forging ICMP takes a raw socket, which is for root or who has CAP_NET_RAW"
+    assert capsys.readouterr().err.splitlines() == [
+        "chaos: up none, down none, forge-icmp 5%, seed 1",
+        "trio_udp relay: forging ICMP takes a raw socket, which is for root or who has CAP_NET_RAW",
     ]
 
 

@@ -70,6 +70,14 @@ def _conditions(text: str) -> "Conditions":
         raise argparse.ArgumentTypeError(str(exc)) from None
 
 
+def _forgeries(arguments: argparse.Namespace) -> str:
+    """As the options say it."""
+    from .._words import write_share
+
+    forged = {name.replace("_", "-"): share for name, share in _forged(arguments).items() if share}
+    return "".join(f", {name} {write_share(share)}" for name, share in forged.items())
+
+
 def chaos_of(arguments: argparse.Namespace) -> Chaos:
     """What was asked for; a perfect network, where nothing was."""
     from .._chaos import Conditions
@@ -81,8 +89,12 @@ def chaos_of(arguments: argparse.Namespace) -> Chaos:
 
 def is_asked_for(arguments: argparse.Namespace) -> bool:
     """Whether anything is to be left to chance."""
-    forged = (getattr(arguments, name, 0) for name in ("forge", "forge_icmp"))
-    return any((arguments.chaos, arguments.chaos_up, arguments.chaos_down, *forged))
+    return any((arguments.chaos, arguments.chaos_up, arguments.chaos_down, *_forged(arguments).values()))
+
+
+def _forged(arguments: argparse.Namespace) -> dict[str, float]:
+    """Shares, of the commands that forge."""
+    return {name: getattr(arguments, name, 0.0) for name in ("forge", "forge_icmp")}
 
 
 def announce(arguments: argparse.Namespace, say: Callable[[str], None] | None = None) -> None:
@@ -92,7 +104,7 @@ def announce(arguments: argparse.Namespace, say: Callable[[str], None] | None = 
         if arguments.seed is None:
             arguments.seed = SystemRandom().getrandbits(_SEED_BITS)
         up, down, seed = chaos_of(arguments)
-        (say or _say)(f"chaos: up {_words(up)}, down {_words(down)}, seed {seed}")
+        (say or _say)(f"chaos: up {_words(up)}, down {_words(down)}{_forgeries(arguments)}, seed {seed}")
 
 
 def _say(line: str) -> None:
