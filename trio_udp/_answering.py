@@ -421,7 +421,7 @@ class Answering:
 
     def _fail(self, turn: _Turn) -> bytes | None:
         """What to send for a handler that is raising."""
-        logger.exception("handler failed for a request from %s", turn.peer)
+        logger.exception("handler failed for a request from %s", turn.peer, extra=_about(turn.peer))
         self._protocol.settle(turn.question, AnswerKind.ERROR)
         return self._protocol.refuse(turn.question, AnswerKind.ERROR)
 
@@ -460,5 +460,10 @@ def _without_errors(exc: BaseException, peer: Address) -> BaseException:
         return exc
     errors, rest = exc.split(Exception)
     if errors is not None:
-        logger.error("handler failed for a request from %s", peer, exc_info=errors)
+        logger.error("handler failed for a request from %s", peer, exc_info=errors, extra=_about(peer))
     return rest or exc
+
+
+def _about(peer: Address) -> dict[str, str]:
+    """For logs that programs read."""
+    return {"event": "handler_failed", "peer": str(peer)}

@@ -4,7 +4,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import trio
 
@@ -80,3 +81,14 @@ async def serving(*arguments: str) -> AsyncIterator[tuple[Running, str]]:
         while not line.startswith("listening on 127.0.0.1:"):
             line = await server.line()
         yield server, line.rpartition(":")[2]
+
+
+def children(pid: int) -> dict[int, str]:
+    """The state of each child that this process has now, by its process id."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has just ended
+            state, parent = path.read_text().rpartition(")")[2].split()[:2]
+            if int(parent) == pid:
+                found[int(path.parent.name)] = state
+    return found

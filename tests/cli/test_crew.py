@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
+import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
@@ -21,9 +22,11 @@ from trio_udp import DropReason
 from trio_udp._chaos import Conditions
 from trio_udp._cli import _workers, main
 from trio_udp._cli._figures import Figures, figures_from_json, report, total
+from trio_udp._cli._figures_out import Figure, figures_in, summed
 from trio_udp._cli._orders import Orders
-from trio_udp._cli._pipe import message_of, messages
+from trio_udp._cli._pipe import Post, message_of, messages
 from trio_udp._cli._restarts import FIRST_WAIT, MOST_QUICK_ENDS, QUICK, Restarts
+from trio_udp._cli._watched import Watched
 from trio_udp._cli._workers import Crew
 
 NAMES = ("requests", "replies", "retries", "busy", "errors", "unanswered", "outcome_unknown", "absorbed")
@@ -61,6 +64,11 @@ def printed(count: int, *more: str) -> list[str]:
     return ["", "--- server statistics ---", figures, *losses, *more]
 
 
+def report_of(crew: Crew) -> list[str]:
+    """What stands at the end of a crew's work."""
+    return report(crew.figures, crew.missing)
+
+
 @asynccontextmanager
 async def working(commands: Sequence[Sequence[str]], limit: float = 60) -> AsyncIterator[tuple[Crew, Orders]]:
     """A crew, once it is ready; it is waited for at the end of the block. The limit is for real clocks."""
@@ -82,16 +90,17 @@ async def working(commands: Sequence[Sequence[str]], limit: float = 60) -> Async
 
 async def test_a_crew_waits_for_reports_of_all(capsys: pytest.CaptureFixture[str]) -> None:
     """Those that need until they are told to stop, too."""
-    commands = [program(READY, DRAINED, REPORT), program(READY, DRAINED, 'print(\'{"say": "x"}\')', STOPPED, REPORT)]
+    speaking = f"print({json.dumps({'say': 'x', 'event': 'y', 'fields': {}})!r}, flush=True)"
+    commands = [program(READY, DRAINED, REPORT), program(READY, DRAINED, speaking, STOPPED, REPORT)]
     async with working(commands) as (crew, orders):
         orders.drain.set()
         with trio.fail_after(60):
             while capsys.readouterr().out != "x\n":
                 await trio.sleep(0.01)
-            while crew.report() != printed(1):
+            while report_of(crew) != printed(1):
                 await trio.sleep(0.01)
         orders.give_stop()
-    assert crew.report() == printed(2)
+    assert report_of(crew) == printed(2)
     assert crew.failure is None
 
 
@@ -109,7 +118,7 @@ async def test_a_killed_workers_words_are_not_trusted(words: str) -> None:
     killed = program(READY, DRAINED, words, "os.kill(os.getpid(), signal.SIGKILL)")
     async with working([program(READY, DRAINED, REPORT), killed]) as (crew, orders):
         orders.drain.set()
-    assert crew.report() == printed(1, "workers that ended without a report, not counted: 1")
+    assert report_of(crew) == printed(1, "workers that ended without a report, not counted: 1")
 
 
 async def test_a_worker_that_does_not_obey_is_killed(autojump_clock: MockClock) -> None:
@@ -118,7 +127,7 @@ async def test_a_worker_that_does_not_obey_is_killed(autojump_clock: MockClock) 
         began = trio.current_time()
         orders.give_stop()
     assert trio.current_time() - began == pytest.approx(5)
-    assert crew.report() == printed(0, "workers that ended without a report, not counted: 1")
+    assert report_of(crew) == printed(0, "workers that ended without a report, not counted: 1")
 
 
 async def test_a_cancelled_crew_leaves_no_process() -> None:
@@ -151,7 +160,7 @@ async def test_a_worker_that_keeps_dying_is_given_up(
     assert crew.failure is not None
     assert crew.failure.startswith("worker 2 ended 5 times soon after its start, at last: process ")
     assert crew.failure.endswith(" ended with exit code 3")
-    assert crew.report() == printed(6)
+    assert report_of(crew) == printed(6)
     assert trio.current_time() - began == pytest.approx(0.1 + 0.2 + 0.4 + 0.8)
     lines = capsys.readouterr().err.splitlines()
     assert [line.rpartition("; ")[2] for line in lines] == [
@@ -207,6 +216,128 @@ def test_restarts_are_bounded(lives: list[float]) -> None:
             assert wait is None
             return
         assert wait == pytest.approx(FIRST_WAIT * 2 ** max(row - 1, 0))
+
+
+# What is watched meanwhile
+
+FIGURE = st.builds(
+    Figure,
+    name=st.sampled_from(["a", "b"]),
+    grows=st.booleans(),
+    labels=st.dictionaries(st.sampled_from(["x", "y"]), st.sampled_from(["1", "2"])),
+    value=st.integers(0, 2**63),
+)
+
+
+def tell(*figures: Figure) -> str:
+    """A worker's step: it tells what it has counted."""
+    return f"print({json.dumps({'counted': figures})!r}, flush=True)"
+
+
+def told(*figures: Figure) -> str:
+    """The same when it is ordered."""
+    return f"sys.stdin.readline(); {tell(*figures)}"
+
+
+def counter(value: int) -> Figure:
+    """Of something that only grows."""
+    return Figure("trio_udp_server_requests", True, {}, value)
+
+
+def gauge(value: int) -> Figure:
+    """Of something that does not."""
+    return Figure("trio_udp_server_handlers", False, {}, value)
+
+
+def about_workers(running: int, silent: int, ended: int) -> list[Figure]:
+    """What the parent knows by itself."""
+    return [
+        Figure("trio_udp_server_workers", False, {}, running),
+        Figure("trio_udp_server_workers_silent", False, {}, silent),
+        Figure("trio_udp_server_workers_ended", True, {}, ended),
+    ]
+
+
+async def test_a_crew_tells_the_sum_of_what_its_workers_have_counted() -> None:
+    """By asking them; what one had counted that has ended stays counted, and what it held is held no more."""
+    one = program(READY, told(counter(3), gauge(1)), DRAINED, REPORT)
+    other = program(READY, told(counter(4), gauge(1)), DRAINED, tell(counter(9), gauge(2)), REPORT)
+    async with working([one, other]) as (crew, orders):
+        assert crew.watched.figures() == about_workers(2, 0, 0)
+        await crew.watched.refresh()
+        assert crew.watched.figures() == [counter(7), gauge(2), *about_workers(2, 0, 0)]
+        orders.drain.set()
+        with trio.fail_after(60):
+            while crew.watched.figures()[-1].value != 2:
+                await trio.sleep(0.01)
+    assert crew.watched.figures() == [counter(3 + 9), *about_workers(0, 0, 2)]
+
+
+async def test_a_worker_that_does_not_tell_is_waited_for_a_second(autojump_clock: MockClock) -> None:
+    """Then it counts with what it told before, and that is said until it tells again."""
+    watched = Watched()
+    mate = watched.begin()
+    mate.take([counter(5)])
+    began = trio.current_time()
+    await watched.refresh()
+    assert trio.current_time() - began == pytest.approx(1)
+    assert watched.figures() == [counter(5), *about_workers(1, 1, 0)]
+    mate.take([counter(6)])
+    assert watched.figures() == [counter(6), *about_workers(1, 0, 0)]
+
+
+async def test_nobody_waits_for_a_worker_that_has_ended(autojump_clock: MockClock) -> None:
+    """Not even for the second."""
+    watched = Watched()
+    mate = watched.begin()
+    with trio.fail_after(0.5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watched.refresh)
+            await trio.testing.wait_all_tasks_blocked()
+            watched.end(mate)
+    assert watched.figures() == about_workers(0, 0, 1)
+
+
+@given(st.lists(st.lists(FIGURE, max_size=6), max_size=4))
+def test_a_sum_has_all_that_was_told(several: list[list[Figure]]) -> None:
+    """Each name with the same labels once, also after JSON; and what is put together in another way is the same."""
+    assert [figures_in(json.loads(json.dumps(figures))) for figures in several] == several
+    sums = summed(several)
+    assert sum(figure.value for figure in sums) == sum(figure.value for figures in several for figure in figures)
+    keys = [(figure.name, sorted(figure.labels.items())) for figure in sums]
+    assert all(keys.count(key) == 1 for key in keys)
+    by_steps: list[Figure] = []
+    for figures in several:
+        by_steps = summed([by_steps, figures])
+    assert [figure.value for figure in by_steps] == [figure.value for figure in sums]
+
+
+@given(JSON | st.lists(JSON, min_size=1))
+def test_other_json_is_no_list_of_figures(value: object) -> None:
+    """Another version may send it."""
+    assert figures_in(value) in (None, [])
+
+
+@pytest.mark.parametrize("wrong", [[1, True, {}, 1], ["a", 1, {}, 1], ["a", True, {"x": 1}, 1], ["a", True, {}, "1"]])
+def test_a_figure_with_something_else_in_it_is_none(wrong: list[object]) -> None:
+    """And takes the others with it."""
+    assert figures_in([["a", True, {}, 1], wrong]) is None
+
+
+async def test_an_order_that_is_given_twice_before_it_has_left_leaves_once() -> None:
+    """And in the order in which they were given; a worker that has just died gets none, which harms nobody."""
+    post = Post()
+    ours, theirs = trio.testing.memory_stream_pair()
+    for order in (b"tell\n", b"reload keys\n", b"tell\n"):
+        post.put(order)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(post.deliver, ours)
+        await trio.testing.wait_all_tasks_blocked()
+        assert await theirs.receive_some() == b"tell\nreload keys\n"
+        await theirs.aclose()
+        post.put(b"tell\n")
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
 
 
 # What goes through the pipe

@@ -3,8 +3,6 @@
 import contextlib
 import dataclasses
 import importlib.util
-import json
-import logging
 import re
 import sys
 from collections.abc import AsyncIterator
@@ -17,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
+import trio_udp
 from trio_udp import Address, DropReason, EndpointStatistics, ServerStatistics
 from trio_udp._cli import _metrics, main
 from trio_udp._cli._arguments import BadInput
 from trio_udp._cli._figures_out import Figure, ping_figures, server_figures
-from trio_udp._cli._logs import JsonLines
 from trio_udp._cli._metrics import _LONGEST_REQUEST, _MOST_CONNECTIONS, _answer, _response_untrusted, showing_metrics
 from trio_udp.measure import Distribution
 
@@ -217,33 +215,30 @@ def test_an_address_that_is_none_is_one_line(address: str, capsys: pytest.Captur
     assert f"as 127.0.0.1:9100, got {address!r}" in capsys.readouterr().err
 
 
-async def test_metrics_are_of_one_process() -> None:
-    """So with workers they are refused, rather than shown in part."""
-    code, _, err = await run_command("serve", "--workers", "2", "--metrics", "0", "-p", "0")
-    assert (code, len(err)) == (2, 1)
-    assert "expected no --workers" in err[0]
+@needs_prometheus
+async def test_workers_are_shown_as_one_server() -> None:
+    """Whatever each of them has had, the sum is what was sent, at the moment in which it is asked for."""
+    async with running("serve", "127.0.0.1", "-p", "0", "--workers", "2", "--metrics", "0") as server:
+        found = re.search(r"metrics at http://127\.0\.0\.1:(\d+)/metrics", await server.line())
+        address = re.search(r"listening on 127\.0\.0\.1:(\d+)", await server.line())
+        assert found
+        assert address
+        for _ in range(12):  # from many ports, so that both have something to do
+            async with trio_udp.open_client("127.0.0.1", int(address[1])) as client:
+                await client.request(b"?", policy=trio_udp.RetryPolicy(initial=60, attempts=1))
+        answer = await fetch(found[1])
+        server.interrupt()
+        assert await server.end() == 0
+    for name, value in (("replies_total", 12), ("workers", 2), ("workers_silent", 0), ("workers_ended_total", 0)):
+        assert f"\ntrio_udp_server_{name} {value}.0\n" in answer
 
 
-def test_a_log_record_is_one_line_of_json() -> None:
-    """With its traceback, if it has one."""
-    try:
-        raise KeyError("line one\nline two")
-    except KeyError:
-        caught = sys.exc_info()
-    record = logging.LogRecord("trio_udp", logging.ERROR, "", 0, "handler failed on %s", ("x",), caught)
-    line = JsonLines().format(record)
-    assert "\n" not in line
-    found = json.loads(line)
-    assert found["at_ns"] == round(record.created * 1e9)
-    assert (found["kind"], found["level"], found["logger"]) == ("log", "error", "trio_udp")
-    assert found["message"] == "handler failed on x"
-    assert found["traceback"].startswith("Traceback (most recent call last)")
-    assert "traceback" not in json.loads(JsonLines().format(logging.makeLogRecord({"msg": "x", "name": "y"})))
-
-
-async def test_serve_warns_in_json_when_asked_to() -> None:
-    """What else would be a line of text on standard error."""
-    async with running("serve", "127.0.0.1", "-p", "0", "--profile", "book", "--log-format", "json") as server:
-        warning = json.loads(await server.line())
-        assert (await server.line()).startswith("listening on")
-    assert warning["message"].startswith("profile book, verified: weak")
+@needs_prometheus
+async def test_a_port_that_is_taken_stops_workers_before_they_start() -> None:
+    """In one line, as without them."""
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listener.socket.getsockname()[1]
+    code, out, err = await run_command("serve", "--workers", "2", "--metrics", str(port), "-p", "0")
+    assert (code, out) == (2, [])
+    assert err == [f"trio_udp serve: port {port} is in use on this host, expected a free one"]
+    await listener.aclose()

@@ -5,7 +5,6 @@ import re
 import signal
 import socket
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ import trio
 import trio_udp
 from trio_udp._cli import main
 
-from .command import Running, run_command, running, serving
+from .command import Running, children, run_command, running, serving
 
 PATIENT = trio_udp.RetryPolicy(initial=60, jitter=0, adaptive=False, attempts=1)
 """No retransmission, however slow this machine is: what is counted is what was sent."""
@@ -22,17 +21,6 @@ PATIENT = trio_udp.RetryPolicy(initial=60, jitter=0, adaptive=False, attempts=1)
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/stat").exists(), reason="this host has no /proc to find workers in"
 )
-
-
-def children(pid: int) -> dict[int, str]:
-    """The state of each child that this process has now, by its process id."""
-    found = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):  # it has just ended
-            state, parent = path.read_text().rpartition(")")[2].split()[:2]
-            if int(parent) == pid:
-                found[int(path.parent.name)] = state
-    return found
 
 
 async def until(holds: Callable[[], bool]) -> None:

@@ -54,12 +54,14 @@ def figures_from_json(value: object) -> Figures | None:
     return None
 
 
-def report(figures: Figures) -> list[str]:
-    """The lines, an empty one first."""
+def report(figures: Figures, missing: int = 0) -> list[str]:
+    """The lines, an empty one first; and of how many workers the figures are missing."""
     shown = [*_NAMES, *(name for name in _RARE if figures.ended[name])]
     lines = ["", "--- server statistics ---", ", ".join(f"{name} {figures.ended[name]}" for name in shown)]
     if figures.dropped:
         lines.append(f"dropped: {counted(figures.dropped)}")
     if figures.kernel_drops:
         lines.append(f"lost in a full receive buffer: {figures.kernel_drops}")
+    if missing:
+        lines.append(f"workers that ended without a report, not counted: {missing}")
     return lines

@@ -5,6 +5,7 @@ Fields are read by their types and not by a list of names, so that a counter tha
 """
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -54,6 +55,32 @@ def ping_figures(rows: Iterable[tuple[str, Summary]]) -> list[Figure]:
         for number, (host, found) in enumerate(rows, start=1)
         for figure in _figures("trio_udp_ping", found, {"host": host, "path": str(number)})
     ]
+
+
+def summed(several: Iterable[Iterable[Figure]]) -> list[Figure]:
+    """Those of one name and the same labels together, as of workers that are one server."""
+    sums: dict[tuple[str, frozenset[tuple[str, str]]], Figure] = {}
+    for name, grows, labels, value in itertools.chain.from_iterable(several):
+        which = (name, frozenset(labels.items()))
+        before = sums[which].value if which in sums else 0
+        sums[which] = Figure(name, grows, labels, before + value)
+    return list(sums.values())
+
+
+def figures_in(value: object) -> list[Figure] | None:
+    """What JSON has made of a list of figures; None for anything else."""
+    if not isinstance(value, list):
+        return None
+    found = []
+    for item in value:
+        match item:
+            case [str(name), bool(grows), dict(labels), int(number)] if all(
+                isinstance(text, str) for text in labels.values()
+            ):
+                found.append(Figure(name, grows, labels, number))
+            case _:
+                return None
+    return found
 
 
 def _figures(prefix: str, thing: Any, labels: Mapping[str, str]) -> Iterator[Figure]:

@@ -4,9 +4,7 @@ on this host can read (F4).
 
 import argparse
 import os
-import sys
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from .. import Key, load_keys
@@ -59,17 +57,16 @@ def names_of(keys: list[Key]) -> str:
     return ", ".join(f"{key.id} ({key.algorithm})" for key in keys)
 
 
-async def reload_keys(bell: "Bell", arguments: argparse.Namespace, use: Callable[[list[Key]], object]) -> None:
+async def reload_keys(
+    bell: "Bell",
+    arguments: argparse.Namespace,
+    use: Callable[[list[Key]], object],
+    complain: Callable[[str, str], object],
+) -> None:
     """At each order read the file again. What cannot be used changes nothing, and is said in one line."""
     while True:
         await bell.heard()
         try:
             use(keys_from(arguments) or [])
         except (BadInput, ValueError) as exc:
-            complain(f"the keys stay as they are: {exc}")
-
-
-def complain(line: str) -> None:
-    """On standard error, if somebody reads that."""
-    with suppress(OSError):
-        print(f"trio_udp serve: {line}", file=sys.stderr, flush=True)
+            complain("keys_unchanged", f"the keys stay as they are: {exc}")

@@ -9,7 +9,7 @@ bytes and seconds each, and then the connection is closed.
 import argparse
 import contextlib
 import functools
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
@@ -50,9 +50,19 @@ def _address(text: str) -> tuple[str, int]:
 
 @contextlib.asynccontextmanager
 async def showing_metrics(
-    address: tuple[str, int] | None, figures: Callable[[], Iterable["Figure"]], say: Callable[[str], None]
+    address: tuple[str, int] | None,
+    figures: Callable[[], Iterable["Figure"]],
+    say: Callable[[str], None],
+    refresh: Callable[[], Awaitable[object]] = trio.lowlevel.checkpoint,
 ) -> AsyncIterator[None]:
-    """Show these figures there, if anywhere, for the length of the block; `say` is told where."""
+    """Show these figures there, if anywhere, for the length of the block.
+
+    Args:
+        address: where.
+        figures: what to show; called for each answer.
+        say: is told where.
+        refresh: awaited before that, if the figures have to be fetched.
+    """
     if address is None:
         yield
         return
@@ -67,7 +77,9 @@ async def showing_metrics(
             found, at, *_ = listener.socket.getsockname()
             say(f"metrics at http://{f'[{found}]' if ':' in found else found}:{at}/metrics")
         limiter = trio.CapacityLimiter(_MOST_CONNECTIONS)
-        nursery.start_soon(trio.serve_listeners, functools.partial(_answer, limiter, render), listeners)
+        nursery.start_soon(
+            trio.serve_listeners, functools.partial(_answer, limiter, render, refresh=refresh), listeners
+        )
         yield
         nursery.cancel_scope.cancel()
 
@@ -109,24 +121,31 @@ class _Collector:
 
 
 async def _answer(
-    limiter: trio.CapacityLimiter, render: Callable[[], tuple[str, bytes]], stream: trio.SocketStream
+    limiter: trio.CapacityLimiter,
+    render: Callable[[], tuple[str, bytes]],
+    stream: trio.SocketStream,
+    *,
+    refresh: Callable[[], Awaitable[object]] = trio.lowlevel.checkpoint,
 ) -> None:
     """One connection: one request, one answer."""
     try:
         with contextlib.suppress(trio.BrokenResourceError, trio.WouldBlock), trio.move_on_after(_PATIENCE):
             limiter.acquire_nowait()
             try:
-                await _talk(render, stream)
+                await _talk(render, refresh, stream)
             finally:
                 limiter.release()
     finally:
         await trio.aclose_forcefully(stream)
 
 
-async def _talk(render: Callable[[], tuple[str, bytes]], stream: trio.SocketStream) -> None:
+async def _talk(
+    render: Callable[[], tuple[str, bytes]], refresh: Callable[[], Awaitable[object]], stream: trio.SocketStream
+) -> None:
     request = await _read_request(stream)
     if request is None:
         return
+    await refresh()
     await stream.send_all(_response_untrusted(request, render))
     await stream.send_eof()
     while await stream.receive_some(_LONGEST_REQUEST):

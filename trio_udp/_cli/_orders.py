@@ -1,4 +1,4 @@
-"""The things that a server is told: to drain, to stop at once, and to read its keys again."""
+"""The things that a server is told: to drain, to stop at once, to read its keys again, to tell what it has counted."""
 
 import contextlib
 import signal
@@ -39,6 +39,7 @@ class Orders:
         self.drain: Final = trio.Event()
         self.stop: Final = trio.Event()
         self.reload: Final = Bell()
+        self.tell: Final = Bell()
 
     def give_stop(self) -> None:
         """Stop at once."""

@@ -1,8 +1,8 @@
 """What a worker and its parent say to each other, both ends of it.
 
-Down the worker's standard input: a line is an order, to drain or to read the keys again, and the end is the order to
-stop. The end comes also when the parent dies, in whatever way, so no worker outlives it. Up its standard output: one
-JSON object a line.
+Down the worker's standard input: a line is an order, to drain, to read the keys again or to tell what was counted, and
+the end is the order to stop. The end comes also when the parent dies, in whatever way, so no worker outlives it. Up its
+standard output: one JSON object a line.
 
 What must hold: a line that has not come whole, or does not say what it should, counts as nothing; it may be what a
 worker had written when it was killed, or come from another version of this package.
@@ -17,11 +17,14 @@ from collections.abc import AsyncIterator
 
 import trio
 
-from ._figures import Figures
-from ._orders import STOPPING, Orders, reloading
+from .. import ServerStatistics
+from ._figures import figures_of
+from ._figures_out import server_figures
+from ._orders import STOPPING, Bell, Orders, reloading
 
 DRAIN = b"drain\n"
 RELOAD_KEYS = b"reload keys\n"
+TELL = b"tell\n"
 
 
 class ToParent:
@@ -34,21 +37,52 @@ class ToParent:
     def accepting(self, _keys: object) -> None:
         """Which keys requests may come under; the parent has read them, too."""
 
-    def say(self, line: str) -> None:
-        """One line of output."""
-        _write(say=line)
+    def say(self, event: str, line: str, **fields: object) -> None:
+        """One line of output, which the parent writes."""
+        _write(say=line, event=event, fields=fields)
+
+    def mark(self, _event: str, _line: str) -> None:
+        """What the parent has ordered, and so can say itself."""
 
     def fail(self, reason: str) -> None:
         """Why there will be no server."""
         _write(failed=reason)
 
-    def report(self, figures: Figures) -> None:
+    def tell(self, statistics: ServerStatistics) -> None:
+        """What was counted so far, for who watches."""
+        _write(counted=server_figures(statistics))
+
+    def report(self, statistics: ServerStatistics) -> None:
         """What was counted, at the end."""
-        _write(figures=dataclasses.asdict(figures))
+        self.tell(statistics)
+        _write(figures=dataclasses.asdict(figures_of(statistics)))
 
 
 def _write(**message: object) -> None:
     print(json.dumps(message), flush=True)
+
+
+class Post:
+    """Orders on their way to one worker. What is ordered again before it has left is ordered once."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[bytes, None] = {}
+        self._bell = Bell()
+
+    def put(self, order: bytes) -> None:
+        """Have an order leave, behind those that wait."""
+        self._waiting[order] = None
+        self._bell.ring()
+
+    async def deliver(self, stdin: trio.abc.SendStream) -> None:
+        """Send whatever is ordered; one task at a time, because a pipe takes one thing at a time."""
+        while True:
+            await self._bell.heard()
+            while self._waiting:
+                order = next(iter(self._waiting))
+                del self._waiting[order]
+                with contextlib.suppress(trio.BrokenResourceError):  # it has just died
+                    await stdin.send_all(order)
 
 
 async def messages(stdout: trio.abc.ReceiveStream) -> AsyncIterator[dict[str, object]]:
@@ -90,14 +124,14 @@ async def orders_from_parent(*, reloads: bool = False) -> AsyncIterator[Orders]:
 
 
 async def _take_from_parent(orders: Orders, stdin: trio.abc.ReceiveStream) -> None:
+    taken = {DRAIN: orders.drain.set, RELOAD_KEYS: orders.reload.ring, TELL: orders.tell.ring}
     rest = b""
     async for chunk in stdin:
         *lines, rest = (rest + chunk).split(b"\n")
         for line in lines:
-            if line + b"\n" == RELOAD_KEYS:
-                orders.reload.ring()
-            elif line + b"\n" == DRAIN:
-                orders.drain.set()
+            take = taken.get(line + b"\n")
+            if take is not None:
+                take()
     orders.give_stop()
 
 

@@ -9,6 +9,7 @@ missing; what went wrong is said once.
 
 import argparse
 import contextlib
+import functools
 import os
 import random
 import signal
@@ -23,11 +24,15 @@ import trio
 from .. import Key
 from .._net import Address, normalise, open_server_sockets, resolve
 from ._arguments import BadInput, explain
-from ._figures import figures_from_json, report, total
+from ._figures import Figures, figures_from_json, total
+from ._figures_out import figures_in
 from ._keys import keys_from, reload_keys
-from ._orders import Bell, Orders, orders_from_user
-from ._pipe import DRAIN, RELOAD_KEYS, messages
+from ._logs import Log
+from ._metrics import showing_metrics
+from ._orders import Orders, orders_from_user
+from ._pipe import DRAIN, RELOAD_KEYS, Post, messages
 from ._restarts import MOST_QUICK_ENDS, Restarts
+from ._watched import Watched
 
 MOST_WORKERS: Final = 256
 """More than that is a slip of the finger on most machines."""
@@ -44,8 +49,11 @@ class Voice(Protocol):
     def listening(self, addresses: Sequence[Address]) -> None:
         """Where the server listens; said when all workers do."""
 
+    def report_sums(self, figures: Figures, missing: int) -> None:
+        """What was counted, at the end, and by how many workers more."""
 
-async def supervise(arguments: argparse.Namespace, voice: Voice) -> None:
+
+async def supervise(arguments: argparse.Namespace, voice: Voice, log: Log) -> None:
     """Serve until told to stop, and print the report."""
     keys = keys_from(arguments)  # each worker reads them again: what is wrong with them is said once
     with contextlib.ExitStack() as claim:
@@ -58,19 +66,27 @@ async def supervise(arguments: argparse.Namespace, voice: Voice) -> None:
                 voice.accepting(keys)
                 voice.listening(addresses)
 
-            crew = Crew(commands, orders, first_ready=claim.close, all_ready=all_ready)
+            crew = Crew(commands, orders, first_ready=claim.close, all_ready=all_ready, log=log)
 
             def use(keys: list[Key]) -> None:
-                crew.reload_keys()
+                crew.watched.tell_all(RELOAD_KEYS)
                 voice.accepting(keys)
 
-            nursery.start_soon(reload_keys, orders.reload, arguments, use)
-            await crew.work()
-            nursery.cancel_scope.cancel()
+            say, watched = functools.partial(log.note, "metrics"), crew.watched
+            async with showing_metrics(arguments.metrics, watched.figures, say, watched.refresh):
+                nursery.start_soon(reload_keys, orders.reload, arguments, use, log.complain)
+                nursery.start_soon(_mark_draining, orders, log)
+                await crew.work()
+                nursery.cancel_scope.cancel()
     if crew.has_been_ready or crew.failure is None:
-        print("\n".join(crew.report()), flush=True)
+        voice.report_sums(crew.figures, crew.missing)
     if crew.failure is not None:
         raise BadInput(crew.failure)
+
+
+async def _mark_draining(orders: Orders, log: Log) -> None:
+    await orders.drain.wait()
+    log.mark("draining", "draining: workers finish what they have begun, new requests are refused")
 
 
 async def _claim_port(arguments: argparse.Namespace, claim: contextlib.ExitStack) -> list[Address]:
@@ -134,17 +150,20 @@ class Crew:
         *,
         first_ready: Callable[[], None],
         all_ready: Callable[[], None],
+        log: Log | None = None,
     ) -> None:
         self._commands = commands
         self._orders = orders
         self._first_ready = first_ready
         self._all_ready = all_ready
-        self._bells: set[Bell] = set()
-        """One for each process that runs."""
+        self._log = Log() if log is None else log
+        self.watched: Final = Watched()
+        """The processes that run, and what they have told while they did."""
         self._ready: set[int] = set()
         """Workers that have been ready, if not for long."""
-        self._figures = total([])
-        self._missing = 0
+        self.figures = total([])
+        """What those have reported that have ended."""
+        self.missing = 0
         """Processes that ended without a report."""
         self.failure: str | None = None
         """Why it has given up."""
@@ -153,18 +172,6 @@ class Crew:
     def has_been_ready(self) -> bool:
         """Whether the world has been told."""
         return len(self._ready) == len(self._commands)
-
-    def report(self) -> list[str]:
-        """As that of one server; and what it lacks."""
-        lines = report(self._figures)
-        if self._missing:
-            lines.append(f"workers that ended without a report, not counted: {self._missing}")
-        return lines
-
-    def reload_keys(self) -> None:
-        """Have all of them read their keys again."""
-        for bell in self._bells:
-            bell.ring()
 
     async def work(self) -> None:
         """Until all workers have ended."""
@@ -188,7 +195,8 @@ class Crew:
         elif wait is None:
             self._give_up(f"worker {number} ended {MOST_QUICK_ENDS} times soon after its start, at last: {ending}")
         else:
-            _complain(f"worker {number}: {ending}; starting another in {wait:g} s")
+            line = f"worker {number}: {ending}; starting another in {wait:g} s"
+            self._log.complain("worker_ended", line, worker=number, wait_s=wait)
             with trio.move_on_after(wait):
                 await self._orders.drain.wait()
 
@@ -205,25 +213,30 @@ class Crew:
         except OSError as exc:
             return f"cannot start a process: {exc.strerror}"
         async with _ended_with_block(worker), trio.open_nursery() as nursery:
-            bell = Bell()
-            self._bells.add(bell)
-            nursery.start_soon(_pass_on, self._orders, bell, worker)
+            mate = self.watched.begin()
+            nursery.start_soon(_pass_on, self._orders, mate.post, worker)
             async for message in messages(worker.pipes):
                 match message:
-                    case {"say": str(line)}:
-                        _say(line)
+                    case {"say": str(line), "event": str(event), "fields": dict(fields)}:
+                        self._say(event, line, {**fields, "worker": number})
                     case {"ready": True}:
                         self._note_ready(number)
                     case {"failed": str(failure)}:
                         pass
+                    case {"counted": value} if (counted := figures_in(value)) is not None:
+                        mate.take(counted)
                     case {"figures": value} if (figures := figures_from_json(value)) is not None:
-                        self._figures = total([self._figures, figures])
+                        self.figures = total([self.figures, figures])
                         reported = True
             code = await worker.process.wait()
-            self._bells.discard(bell)
+            self.watched.end(mate)
             nursery.cancel_scope.cancel()
-        self._missing += not reported and failure is None
+        self.missing += not reported and failure is None
         return failure or f"process {worker.process.pid} {_ending(code)}"
+
+    def _say(self, event: str, line: str, fields: dict[str, object]) -> None:
+        with contextlib.suppress(OSError):  # that nobody reads it is no reason to stop
+            self._log.show(event, line, **fields)
 
     def _note_ready(self, number: int) -> None:
         if not self._ready:
@@ -261,38 +274,20 @@ async def _ended_with_block(worker: _Worker) -> AsyncIterator[None]:
             await worker.pipes.aclose()
 
 
-async def _pass_on(orders: Orders, bell: Bell, worker: _Worker) -> None:
+async def _pass_on(orders: Orders, post: Post, worker: _Worker) -> None:
     """Give the orders to a worker, and kill one that does not obey."""
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_pass_reloads_on, bell, worker)
+        nursery.start_soon(post.deliver, worker.pipes)
         await orders.drain.wait()
+        post.put(DRAIN)
+        await orders.stop.wait()
         nursery.cancel_scope.cancel()
-    with contextlib.suppress(trio.BrokenResourceError):  # it has just died
-        await worker.pipes.send_all(DRAIN)
-    await orders.stop.wait()
     await worker.pipes.send_stream.aclose()
     await trio.sleep(_PATIENCE)
     worker.process.kill()
-
-
-async def _pass_reloads_on(bell: Bell, worker: _Worker) -> None:
-    while True:
-        await bell.heard()
-        with contextlib.suppress(trio.BrokenResourceError):  # it has just died
-            await worker.pipes.send_all(RELOAD_KEYS)
 
 
 def _ending(code: int) -> str:
     if code < 0:
         return f"was ended by signal {-code} ({signal.strsignal(-code)})"
     return f"ended with exit code {code}"
-
-
-def _say(line: str) -> None:
-    with contextlib.suppress(OSError):  # that nobody reads it is no reason to stop
-        print(line, flush=True)
-
-
-def _complain(line: str) -> None:
-    with contextlib.suppress(OSError):
-        print(f"trio_udp serve: {line}", file=sys.stderr, flush=True)

@@ -10,7 +10,7 @@ from typing import Final
 
 import trio
 
-from .. import Address, Key, RateLimit, Request, Server, serve
+from .. import Address, Key, RateLimit, Request, Server, ServerStatistics, serve
 from .._chaos import Conditions, Packet, Rule
 from ._arguments import (
     PROFILES,
@@ -28,7 +28,7 @@ from ._chaos import add_chaos, add_seed, announce, faults_on_sockets
 from ._figures import Figures, figures_of, report
 from ._figures_out import server_figures
 from ._keys import add_key_file, keys_from, names_of, reload_keys
-from ._logs import add_log_format, begin_logs, say
+from ._logs import Log, add_log_format
 from ._metrics import add_metrics, showing_metrics
 from ._orders import Orders, orders_from_user
 from ._pipe import ToParent, orders_from_parent
@@ -92,27 +92,37 @@ def add_to(commands: SubParsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until told to stop."""
-    begin_logs(arguments.log_format)
+    log = Log(arguments.log_format)
+    log.begin()
     if arguments.as_worker:
-        return _run_as_worker(arguments)
+        return _run_as_worker(arguments, log)
+    code = 0
+    try:
+        _run_for_user(arguments, log)
+    except* BadInput as group:
+        if not log.is_json:
+            raise
+        log.complain("failed", str(first_of(group)), level="error")
+        code = 2
+    return code
+
+
+def _run_for_user(arguments: argparse.Namespace, log: Log) -> None:
     if PROFILES[arguments.profile]().verified == "weak":
         line = f"profile {arguments.profile}, verified: weak: anyone may forge it; not for the Internet"
-        say(line, arguments.log_format)
-    announce(arguments, functools.partial(say, log_format=arguments.log_format))
+        log.note("weak_profile", line, profile=arguments.profile)
+    announce(arguments, functools.partial(log.note, "chaos"))
     if arguments.workers > 1:
-        if arguments.metrics is not None:
-            raise BadInput("--metrics shows the counters of one process, expected no --workers beside it")
-        trio.run(supervise, arguments, ToUser())
+        trio.run(supervise, arguments, ToUser(log), log)
     else:
-        trio.run(_serve_as_asked, arguments, ToUser(), orders_from_user)
-    return 0
+        trio.run(_serve_as_asked, arguments, ToUser(log), log, orders_from_user)
 
 
-def _run_as_worker(arguments: argparse.Namespace) -> int:
+def _run_as_worker(arguments: argparse.Namespace, log: Log) -> int:
     parent = ToParent()
     code = 0
     try:
-        trio.run(_serve_as_asked, arguments, parent, orders_from_parent)
+        trio.run(_serve_as_asked, arguments, parent, log, orders_from_parent)
     except* BadInput as group:
         parent.fail(str(first_of(group)))
         code = 2
@@ -122,38 +132,55 @@ def _run_as_worker(arguments: argparse.Namespace) -> int:
 class ToUser:
     """How a server says what the user is to hear."""
 
+    def __init__(self, log: Log) -> None:
+        self._log = log
+
     def listening(self, addresses: Sequence[Address]) -> None:
         """Where it listens."""
         for address in addresses:
-            print(f"listening on {address}", flush=True)
+            self._log.show("listening", f"listening on {address}", host=address.host, port=address.port)
 
     def accepting(self, keys: list[Key] | None) -> None:
         """Which keys requests may come under, if they need one."""
         if keys:
-            print(f"accepting keys: {names_of(keys)}", flush=True)
+            self._log.show("accepting_keys", f"accepting keys: {names_of(keys)}", keys=[key.id for key in keys])
 
-    def say(self, line: str) -> None:
+    def say(self, event: str, line: str, /, **fields: object) -> None:
         """One line of output."""
-        print(line, flush=True)
+        self._log.show(event, line, **fields)
 
-    def report(self, figures: Figures) -> None:
+    def mark(self, event: str, line: str, /) -> None:
+        """What the user has just ordered."""
+        self._log.mark(event, line)
+
+    def tell(self, statistics: ServerStatistics) -> None:
+        """What was counted so far; no user orders that."""
+
+    def report(self, statistics: ServerStatistics) -> None:
         """What was counted, at the end."""
-        print("\n".join(report(figures)), flush=True)
+        self.report_sums(figures_of(statistics))
+
+    def report_sums(self, figures: Figures, missing: int = 0) -> None:
+        """The same of several, and of how many it is missing."""
+        rest = {"dropped": dict(figures.dropped), "kernel_drops": figures.kernel_drops, "missing": missing}
+        self._log.show("statistics", "\n".join(report(figures, missing)), **figures.ended, **rest)
 
 
 async def _serve_as_asked(
     arguments: argparse.Namespace,
     voice: ToUser | ToParent,
+    log: Log,
     open_orders: Callable[[], contextlib.AbstractAsyncContextManager[Orders]],
 ) -> None:
     """With faults on what goes through the sockets, if that is asked for."""
-    async with faults_on_sockets(arguments, sending="down", say=voice.say):
-        await _serve(arguments, voice, open_orders)
+    async with faults_on_sockets(arguments, sending="down", say=functools.partial(voice.say, "chaos")):
+        await _serve(arguments, voice, log, open_orders)
 
 
 async def _serve(
     arguments: argparse.Namespace,
     voice: ToUser | ToParent,
+    log: Log,
     open_orders: Callable[..., contextlib.AbstractAsyncContextManager[Orders]],
 ) -> None:
     keys = keys_from(arguments)
@@ -178,33 +205,46 @@ async def _serve(
             raise BadInput(str(exc)) from None
         # From here on; a name that takes long to resolve is interrupted as any program is.
         reloads = arguments.key_file is not None
-        async with open_orders(reloads=reloads) as orders, _showing_metrics(server, arguments):
-            nursery.start_soon(_reload_keys, server, orders, arguments, voice)
+        async with open_orders(reloads=reloads) as orders, _showing_metrics(server, arguments, log):
+            nursery.start_soon(_reload_keys, server, orders, arguments, voice, log)
+            nursery.start_soon(_tell, server, orders, voice)
             voice.accepting(keys)
             voice.listening(server.addresses)
             await orders.drain.wait()
+            voice.mark("draining", "draining: running handlers finish, new requests are refused")
             await _drain(server, orders)
             nursery.cancel_scope.cancel()
-    voice.report(figures_of(server.statistics()))
+    voice.report(server.statistics())
 
 
-async def _reload_keys(server: Server, orders: Orders, arguments: argparse.Namespace, voice: ToUser | ToParent) -> None:
+async def _tell(server: Server, orders: Orders, voice: ToUser | ToParent) -> None:
+    """Whenever that is ordered."""
+    while True:
+        await orders.tell.heard()
+        voice.tell(server.statistics())
+
+
+async def _reload_keys(
+    server: Server, orders: Orders, arguments: argparse.Namespace, voice: ToUser | ToParent, log: Log
+) -> None:
     def use(keys: list[Key]) -> None:
         server.set_keys(keys)
         voice.accepting(keys)
 
-    await reload_keys(orders.reload, arguments, use)
+    await reload_keys(orders.reload, arguments, use, log.complain)
 
 
 def _limit_of(per_source: float | None, overall: float | None) -> RateLimit | None:
     return None if per_source is overall is None else RateLimit(per_source=per_source, overall=overall)
 
 
-def _showing_metrics(server: Server, arguments: argparse.Namespace) -> contextlib.AbstractAsyncContextManager[None]:
+def _showing_metrics(
+    server: Server, arguments: argparse.Namespace, log: Log
+) -> contextlib.AbstractAsyncContextManager[None]:
     return showing_metrics(
         arguments.metrics,
         lambda: server_figures(server.statistics()),
-        functools.partial(say, log_format=arguments.log_format),
+        functools.partial(log.note, "metrics"),
     )
 
 
@@ -217,7 +257,7 @@ async def _drain(server: Server, orders: Orders) -> None:
 
 
 def make_handler(
-    profile: str, losses: Rule | None, say: Callable[[str], None] = print
+    profile: str, losses: Rule | None, say: Callable[[str, str], None] = lambda _, line: print(line)
 ) -> Callable[[Request], bytes | None]:
     """Echo, or the book's sentence; with a share of the requests lost, as in `udp_remote.py`."""
     if losses is None and profile != "book":
@@ -226,7 +266,7 @@ def make_handler(
     def answer(request: Request) -> bytes | None:
         if losses is not None and _is_lost(losses, request):
             with contextlib.suppress(OSError):  # that nobody reads it is no reason to answer ERROR
-                say(f"pretending to drop packet from {request.peer}")
+                say("dropped_on_purpose", f"pretending to drop packet from {request.peer}")
             return None
         if profile == "book":
             return f"Your data was {len(request.payload)} bytes long".encode()
