@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from trio_udp import Address, DropReason
 from trio_udp._cli._ping_report import headline, milliseconds, missing_line, noise_line, reply_line, report
-from trio_udp.measure import Corrupted, Direction, Distribution, Lost, Refused, ReplyRecord, Stamps, Summary
+from trio_udp.measure import Corrupted, Direction, Distribution, Lost, Refused, ReplyRecord, Reported, Stamps, Summary
 from trio_udp.measure._distribution import Collector
 
 from ..measure.records import reply_record, start, summary
@@ -123,6 +123,27 @@ def test_summary_says_on_which_way_probes_were_lost_and_reordered() -> None:
         "reordered: 4 downstream",
         "missed slots: 9 in which nothing could be sent",
     ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({}, "the server has counted: 5 received, 1 duplicates, 2 reordered. authenticated: true"),
+        (
+            {"is_final": False, "is_whole": False, "is_authenticated": False},
+            "the server has counted: 5 received, 1 duplicates, 2 reordered, its last word did not come, "
+            "not of the whole run. authenticated: false",
+        ),
+    ],
+)
+def test_summary_has_the_servers_own_figures_if_they_are_wanted(changes: dict[str, bool], line: str) -> None:
+    """F8: with what they are worth. Without `-v` they are left out, as everything follows from them already."""
+    is_good = {"is_final": True, "is_whole": True, "is_authenticated": True}
+    reported = Reported(received=5, duplicates=1, reordered=2, highest=4, **(is_good | changes))
+    found = summary(sent=4, reported=reported)
+    assert report("h", found, verbose=True)[-1] == line
+    assert report("h", found) == report("h", found, verbose=True)[:-1]
+    assert report("h", summary(sent=4), verbose=True) == report("h", summary(sent=4))
 
 
 def test_noise_has_the_parts_that_are_known() -> None:

@@ -1,5 +1,6 @@
 """The books: every probe under exactly one heading, whatever comes and in whatever order."""
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -7,7 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_udp import Address, DropReason
-from trio_udp.measure import Corrupted, Direction, Duplicate, Late, Lost, Missed, Refused, Rejected, ReplyRecord, Stamps
+from trio_udp.measure import (
+    Corrupted,
+    Direction,
+    Duplicate,
+    Late,
+    Lost,
+    Missed,
+    Refused,
+    Rejected,
+    ReplyRecord,
+    Reported,
+    Stamps,
+)
 from trio_udp.measure import Summary as Sums
 from trio_udp.measure._ledger import Entry, Ledger
 from trio_udp.measure._timing import Readings
@@ -165,6 +178,24 @@ def test_a_report_is_the_servers_last_word() -> None:
     found = sums(ledger)
     assert (found.is_complete, found.lost_upstream, found.lost_downstream) == (True, 0, 1)
     assert hear(Ledger(slot=SLOT), entry(0)) is None
+
+
+def test_what_the_server_has_counted_stands_beside_what_follows_from_it() -> None:
+    """In its own words, which may be of a part of the run, and what they are worth: None before it has said any."""
+    ledger = Ledger(slot=SLOT, is_authenticated=True)
+    one = sent(ledger)
+    assert sums(ledger).reported is None
+    hear(ledger, one)
+    said = Reported(
+        received=1, duplicates=0, reordered=0, highest=1, is_final=False, is_whole=True, is_authenticated=True
+    )
+    assert sums(ledger).reported == said
+    hear(ledger, entry(0), times=times(received=2, highest=2, window=1))
+    assert sums(ledger).reported == dataclasses.replace(said, received=2, highest=2, is_final=True)
+    assert hear(ledger, entry(0), times=None) is None
+    found = sums(ledger).reported
+    assert found is not None
+    assert not found.is_whole
 
 
 def test_replies_in_another_order_than_their_probes_are_reordered() -> None:

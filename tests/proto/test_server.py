@@ -39,6 +39,7 @@ from trio_udp.proto import (
 )
 from trio_udp.proto._once import UNBORN
 from trio_udp.proto._seal import REQUEST
+from trio_udp.proto._times import decode_times_untrusted
 
 KEY = bytes(range(16))
 LONGEST_SENTENCE = 30
@@ -687,3 +688,20 @@ def test_probes_are_counted_and_the_reply_tells_of_them() -> None:
             assert times is not None
             assert (times.received, times.highest, times.duplicates) == (sequence, sequence, 0)
             assert (times.arrived, times.turnaround, times.by_kernel) == (began + 1000, 700, True)
+
+
+def test_what_comes_without_a_key_adds_nothing_to_figures_that_a_key_vouches_for() -> None:
+    """F1: not even from the same address with the same ids; so a report under a key is of that key's probes."""
+    seal = blake2b_seal(1, bytes(range(32)))
+    server = ServerProtocol(TU1(), seals=[seal], allow_unkeyed=True)
+
+    def told(datagram: bytes) -> int | None:
+        question = server.receive_probe(ask(server, datagram), PEER, arrived=1000, by_kernel=True)
+        times = decode_times_untrusted(question.times)
+        return None if times is None else times.received
+
+    probe, report = (TU1().encode_probe(b"", KEY, sequence) for sequence in (1, 0))
+    assert told(seal.seal(REQUEST, probe)) == 1
+    assert [told(probe) for _ in range(3)] == [1, 2, 3]
+    assert told(report) == 3
+    assert told(seal.seal(REQUEST, report)) == 1

@@ -99,6 +99,44 @@ def test_memory_is_told_rounded_down_and_ends_where_somebody_was_forgotten() -> 
     assert forgotten.received == 1
 
 
+def test_who_has_had_a_report_goes_first_and_is_missed_by_nobody() -> None:
+    """So runs that are over never make the figures of others unknown, however many there were."""
+    table = ProbeTable(began=BOOT, limit=2)
+    told(table, 1, BOOT + UNIT, bytes(8))
+    for number in range(1, 100):
+        instance = bytes([number] * 8)
+        assert told(table, 1, BOOT + number * UNIT, instance) is not None
+        assert told(table, 0, BOOT + number * UNIT, instance) is not None
+    long_running = told(table, 2, BOOT + 100 * UNIT, bytes(8))
+    assert long_running is not None
+    assert (len(table), long_running.received, long_running.memory) == (2, 2, 100 * UNIT)
+
+
+def test_a_report_can_be_asked_for_again() -> None:
+    """It may have been lost; as long as nobody new needs the place, the same is told."""
+    table = ProbeTable(began=BOOT, limit=1)
+    told(table, 1)
+    assert told(table, 0) == told(table, 0) is not None
+    told(table, 1, instance=bytes(8))
+    assert told(table, 0) is None
+
+
+def test_who_goes_on_after_a_report_is_kept_as_before() -> None:
+    """And missed, when it is forgotten then."""
+    table = ProbeTable(began=BOOT, limit=2)
+    one, two, three = (bytes([number] * 8) for number in range(3))
+    told(table, 1, instance=one)
+    told(table, 0, instance=one)
+    told(table, 1, instance=two)
+    again = told(table, 2, instance=one)
+    assert again is not None
+    assert again.received == 2
+    forgetting = told(table, 1, BOOT + 5 * UNIT, three)  # two was silent for longest, and had no report
+    assert forgetting is not None
+    assert forgetting.memory == 0
+    assert told(table, 0, instance=two) is None
+
+
 def test_memory_says_no_more_than_fits_and_never_less_than_nothing() -> None:
     """After 13 days it stays where it is; a wall clock that was set back is no reason to fail."""
     table = ProbeTable(began=BOOT)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from .. import Address, DropReason
-from ..measure import Corrupted, Lost, Refused, ReplyRecord, Start, Summary
+from ..measure import Corrupted, Lost, Refused, ReplyRecord, Reported, Start, Summary
 from ._arguments import counted
 from ._keys import authenticated
 
@@ -61,8 +61,8 @@ def snapshot_line(found: Summary, smoothed_ns: float) -> str:
     return line
 
 
-def report(host: str, found: Summary) -> list[str]:
-    """The lines at the end, an empty one first."""
+def report(host: str, found: Summary, *, verbose: bool = False) -> list[str]:
+    """The lines at the end, an empty one first; also what the server has counted, if that is wanted."""
     extras = {
         "duplicates": found.duplicated_upstream + found.duplicated_downstream + found.duplicated_unknown,
         "corrupted": found.corrupted,
@@ -76,7 +76,17 @@ def report(host: str, found: Summary) -> list[str]:
     if found.received:
         shown = "/".join(f"{time / 1e6:.3f}" for time in times if time is not None)
         lines.append(f"rtt min/avg/max/mdev = {shown} ms")
-    return lines + [f"{title}: {counted(counts)}" for title, counts in _details(found).items() if any(counts.values())]
+    lines += [f"{title}: {counted(counts)}" for title, counts in _details(found).items() if any(counts.values())]
+    return lines if found.reported is None or not verbose else [*lines, reported_line(found.reported)]
+
+
+def reported_line(reported: Reported) -> str:
+    """The server's figures, and what they are worth."""
+    counts = {"received": reported.received, "duplicates": reported.duplicates, "reordered": reported.reordered}
+    figures = ", ".join(f"{count} {name}" for name, count in counts.items())
+    doubts = "" if reported.is_final else ", its last word did not come"
+    doubts += "" if reported.is_whole else ", not of the whole run"
+    return f"the server has counted: {figures}{doubts}. {authenticated(reported.is_authenticated)}"
 
 
 def _details(found: Summary) -> dict[str, Mapping[str, int]]:

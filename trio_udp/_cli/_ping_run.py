@@ -185,7 +185,7 @@ class PingRun:
         if self._out is not None:
             self._out.end(self.sums)
         elif not self._is_silent:
-            print("\n".join(report(self._host, self.sums)), flush=True)
+            print("\n".join(report(self._host, self.sums, verbose=self._verbose)), flush=True)
 
     def tell_broken(self) -> bool:
         """Say which objectives are broken; whether any is."""

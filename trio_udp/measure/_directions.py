@@ -55,6 +55,11 @@ class Directions:
         return bool(self._is_complete)
 
     @property
+    def is_final(self) -> bool:
+        """Whether the server was asked for its last word, and has said it."""
+        return self._is_final
+
+    @property
     def reordered(self) -> int:
         """Replies that came behind one that the server sent later."""
         return self._reordered

@@ -28,6 +28,7 @@ from ._records import (
     Refused,
     Rejected,
     ReplyRecord,
+    Reported,
     Stamps,
     Summary,
 )
@@ -84,9 +85,10 @@ class Entry:
 class Ledger:
     """Counts everything."""
 
-    def __init__(self, *, slot: int) -> None:
+    def __init__(self, *, slot: int, is_authenticated: bool = False) -> None:
         """Open the books; a probe is on time if it is sent within so many nanoseconds of when it was due."""
         self._slot = slot
+        self._is_authenticated = is_authenticated
         self._first: int | None = None
         self._fates: Counter[str] = Counter()
         self._duplicated = dict.fromkeys(Direction, 0)
@@ -263,9 +265,24 @@ class Ledger:
             upstream=self._variations["upstream"].result(),
             downstream=self._variations["downstream"].result(),
             clock=self._clock.result(),
+            reported=self._reported(),
         )
 
     # Small parts
+
+    def _reported(self) -> Reported | None:
+        latest = self._directions.latest
+        if latest is None:
+            return None
+        return Reported(
+            received=latest.received,
+            duplicates=latest.duplicates,
+            reordered=latest.reordered,
+            highest=latest.highest,
+            is_final=self._directions.is_final,
+            is_whole=self._directions.has_counted_all,
+            is_authenticated=self._is_authenticated,
+        )
 
     def _end(self, entry: Entry, fate: str) -> None:
         entry.fate = fate

@@ -202,7 +202,7 @@ class Prober:
             raise RuntimeError("a prober runs once")
         _check(count, wait, every)
         self._schedule = schedule or Fixed(1.0)
-        self._ledger = Ledger(slot=self._schedule.slot)
+        self._ledger = Ledger(slot=self._schedule.slot, is_authenticated=self._protocol.is_sealed)
         self._wait = round(wait * _SECOND)
         self._on_event = on_event
         if on_datagram is not None:

@@ -218,6 +218,25 @@ class ClockOffset(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Reported(Record):
+    """What the server has counted of this run, in its own words."""
+
+    received: int
+    """Probes that came, duplicates among them."""
+    duplicates: int
+    reordered: int
+    """Probes that came behind a later one (RFC 4737)."""
+    highest: int
+    """The greatest sequence that came."""
+    is_final: bool
+    """Whether it said so when it was asked at the end; or else with the last of its replies that came."""
+    is_whole: bool
+    """Whether it has counted from the first probe on. If not, it was started since, or had too many others to count."""
+    is_authenticated: bool
+    """Whether a key vouches for it. Without one, whoever can see a probe can forge these figures."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Interval(Record):
     """What happened since the last of these."""
 
@@ -288,6 +307,8 @@ class Summary(Record):
     upstream: Variation
     downstream: Variation
     clock: ClockOffset | None = field(default=None)
+    reported: Reported | None = field(default=None)
+    """None where the server does not count, or nothing that it said has come."""
 
     @property
     def lost(self) -> int:

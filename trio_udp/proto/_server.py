@@ -29,6 +29,7 @@ from ._seal import (
     check_sealable,
     encode_sealed_plain,
     is_sealed,
+    key_id_of,
     question_of_sealed,
     seal_answer,
 )
@@ -212,10 +213,11 @@ class ServerProtocol:
     def receive_probe(self, question: Question, peer: Peer, *, arrived: int, by_kernel: bool) -> Question:
         """Count a question that has times, and put into them what to answer.
 
-        If it only `asks_for_report`, answer without asking a handler, who may be silent or slow.
+        If it only `asks_for_report`, answer without asking a handler, who may be silent or slow. What comes under a key
+        is counted by itself: whoever has none adds nothing to those figures, and has them forgotten no sooner.
         """
         sequence = decode_sequence_untrusted(question.times) or 0
-        instance = question.key[:INSTANCE_ID_SIZE]
+        instance = bytes([key_id_of(question)]) + question.key[:INSTANCE_ID_SIZE]
         times = self.probes.receive(peer, instance, sequence, arrived=arrived, by_kernel=by_kernel)
         return question._replace(times=times)
 

@@ -60,7 +60,8 @@ _BY_KERNEL: Final = 1
 _IS_REPORT: Final = 2
 
 MAX_PROBING: Final = 1024
-"""Clients that are counted at a time, some 700 bytes each (E2); a new one replaces the one that was silent longest."""
+"""Clients that are counted at a time, some 700 bytes each (E2); a new one replaces one that has had its report, or else
+the one that was silent longest."""
 
 
 class Times(NamedTuple):
@@ -146,15 +147,22 @@ def with_turnaround(times: bytes, now: int) -> bytes:
 class _Client:
     """One that is counted."""
 
-    __slots__ = ("probes", "state")
+    __slots__ = ("is_over", "probes", "state")
 
     def __init__(self, state: int) -> None:
         self.state = state
         self.probes = SequenceWindow()
+        self.is_over = False
+        """Whether it has asked for its report, and not sent a probe since."""
 
 
 class ProbeTable:
-    """A server's memory of those who probe it: bounded, and honest about what it has forgotten."""
+    """A server's memory of those who probe it: bounded, and honest about what it has forgotten.
+
+    Who has asked for a report is through. It is not forgotten at once, because the report may be lost and asked for
+    again; but it is the first to go, and its going harms nobody, so it does not count as forgetting. Who goes on after
+    a report counts from the beginning again, as the state says.
+    """
 
     def __init__(self, *, began: int, limit: int = MAX_PROBING) -> None:
         """Make an empty table at this time, nanoseconds of the server's wall clock, for so many clients."""
@@ -171,12 +179,13 @@ class ProbeTable:
 
         Args:
             peer: where it came from.
-            instance: its instance id; peer and instance together are a client.
+            instance: its key id and its instance id; peer and instance together are a client.
             sequence: its number; 0 counts nothing.
             arrived: when it came, nanoseconds of the server's wall clock.
             by_kernel: whether the kernel says so.
         """
-        client = self._clients.get((peer, instance)) if not sequence else self._count(peer, instance, sequence, arrived)
+        key = (peer, instance)
+        client = self._count(key, sequence, arrived) if sequence else self._take_leave(key)
         flags = (_BY_KERNEL if by_kernel else 0) | (0 if sequence else _IS_REPORT)
         memory = min(max(arrived - self._complete_since, 0) // _MEMORY_UNIT, _LONGEST)
         if client is None:
@@ -187,18 +196,30 @@ class ProbeTable:
             probes.highest, probes.bits >> 1 & _WINDOW_MASK, arrived, 0, flags,
         )  # fmt: skip
 
-    def _count(self, peer: Peer, instance: bytes, sequence: int, now: int) -> _Client:
-        key = (peer, instance)
+    def _count(self, key: tuple[Peer, bytes], sequence: int, now: int) -> _Client:
         client = self._clients.get(key)
         if client is None:
             if len(self._clients) == self._limit:
-                self._clients.popitem(last=False)
-                self._complete_since = now
+                self._forget_one(now)
             client = self._clients[key] = _Client(self._new_state())
+        client.is_over = False
         self._clients.move_to_end(key)
         if client.probes.receive(sequence) is None:
             client.state = self._new_state()  # whether that one was a duplicate nobody can tell any more
         return client
+
+    def _take_leave(self, key: tuple[Peer, bytes]) -> _Client | None:
+        """It is told what was counted, and is the next to be forgotten."""
+        client = self._clients.get(key)
+        if client is not None:
+            client.is_over = True
+            self._clients.move_to_end(key, last=False)
+        return client
+
+    def _forget_one(self, now: int) -> None:
+        _, client = self._clients.popitem(last=False)
+        if not client.is_over:
+            self._complete_since = now
 
     def _new_state(self) -> int:
         self._next_state = (self._next_state + 1) % 2**32
