@@ -8,7 +8,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 import trio_udp
-from trio_udp import DropReason, NoReply, RateLimit, Request, RetryPolicy, Server, open_client
+from trio_udp import DropReason, NoReply, RateLimit, Request, RetryPolicy, Server, ServerBusy, open_client
 from trio_udp.proto import TU1
 
 from .networks import (
@@ -110,6 +110,23 @@ async def test_a_client_above_the_limit_is_answered_when_it_asks_again(
         assert (await client.exchange(b"second")).attempts == 3  # at 0, 0.4 and 1.2 s
         with pytest.raises(NoReply):
             await client.exchange(b"third", policy=ONCE)
+
+
+async def test_who_has_a_key_is_told_which_limit_it_was(network: NetworkName, autojump_clock: MockClock) -> None:
+    """E4, E7: and asks again all the same; each request ends under one counter, and no stranger hears a word."""
+    key = trio_udp.Key(1, bytes(range(32)))
+    limit = RateLimit(per_source=0.5, burst=1)
+    async with (
+        serving(echo, host="127.0.0.1", rate_limit=limit, keys=[key], allow_unkeyed=True) as server,
+        open_client(*server.address, key=key) as client,
+    ):
+        assert await client.request(b"first") == b"first"
+        with pytest.raises(ServerBusy, match=r"it takes no more requests from one source \(limit 0\.5/s\)$"):
+            await client.request(b"second", policy=ONCE)
+        statistics = server.statistics()
+        assert (statistics.requests, statistics.replies, statistics.busy, statistics.dropped) == (2, 1, 1, {})
+        assert await ask_at_once(server, 3) == 0
+        assert server.statistics().dropped == {DropReason.OVER_BUDGET: 3}
 
 
 async def test_without_a_limit_everything_is_answered(network: NetworkName, autojump_clock: MockClock) -> None:

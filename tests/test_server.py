@@ -544,8 +544,9 @@ async def test_requests_beyond_the_limit_are_refused(network: NetworkName, autoj
                 nursery.start_soon(ask, server, b"?", RetryPolicy(initial=200, attempts=1))
             await wait_all_tasks_blocked()
             began = trio.current_time()
-            with pytest.raises(ServerBusy, match=r"^127\.0\.0\.1:\d+: the server is busy$") as caught:
-                await ask(server, policy=trio_udp.BOOK)
+            words = r"^127\.0\.0\.1:\d+: the server refuses: no more of its handlers may run \(limit 2\)$"
+            with pytest.raises(ServerBusy, match=words) as caught:
+                await ask(server, b"room for a reason", policy=trio_udp.BOOK)
             assert trio.current_time() - began == pytest.approx(3.1)
             assert isinstance(caught.value, trio_udp.RemoteError)
             assert (await settled(server)).handlers == 2
@@ -574,6 +575,24 @@ async def test_a_payload_longer_than_taken_is_dropped(network: NetworkName, auto
         with pytest.raises(trio_udp.NoReply):
             await ask(server, bytes(11), policy=RetryPolicy(attempts=2))
         assert (await settled(server)).dropped == {DropReason.TOO_LARGE: 2}
+
+
+async def test_who_has_a_key_is_told_that_a_payload_is_too_long(
+    network: NetworkName, autojump_clock: MockClock
+) -> None:
+    """At once, and how long it may be: no retransmission makes it shorter."""
+    key = trio_udp.Key.generate(1)
+    async with (
+        serving(echo, host="127.0.0.1", max_payload=10, keys=[key]) as server,
+        open_client(*server.address, key=key) as client,
+    ):
+        assert await client.request(bytes(10)) == bytes(10)
+        began = trio.current_time()
+        with pytest.raises(trio_udp.RemoteError, match=r"it takes no longer payload \(limit 10 bytes\)$"):
+            await client.request(bytes(11))
+        assert trio.current_time() == pytest.approx(began, abs=0.1)
+        statistics = await settled(server)
+        assert (statistics.requests, statistics.replies, statistics.errors, statistics.dropped) == (2, 1, 1, {})
 
 
 async def test_a_truncated_request_is_dropped(

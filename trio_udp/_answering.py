@@ -23,7 +23,18 @@ import trio
 from ._endpoint import Endpoint
 from ._handlers import AsyncHandler, Handler, Request, Waiting, begin, call, go_on, is_async
 from ._net import Address, Ancillary, Batch, Datagrams, Outgoing
-from .proto import AnswerKind, Asked, DropReason, Question, ServerProtocol, Turned, asks_for_report, is_sealed
+from .proto import (
+    AnswerKind,
+    Asked,
+    DropReason,
+    Question,
+    Refusal,
+    RefusalReason,
+    ServerProtocol,
+    Turned,
+    asks_for_report,
+    is_sealed,
+)
 
 logger: Final = logging.getLogger("trio_udp")
 
@@ -247,6 +258,7 @@ class Answering:
         if turn.question.times:
             turn = self._count_probe(turn)
         if self._is_limited and not self._protocol.admits(turn.question, turn.peer, trio.current_time()):
+            self._explain(role, turn)
             return None
         may_run = self._may_run
         admitted = self._admit(role, turn, may_run=may_run)
@@ -257,7 +269,7 @@ class Answering:
         if turn.question.times and asks_for_report(turn.question.times):
             self._conclude(role, turn, b"")
         elif not may_run:
-            self._put(role, turn, _BUSY, self._protocol.refuse(turn.question, _BUSY))
+            self._put(role, turn, _BUSY, self._protocol.refuse(turn.question, _BUSY, self._why_not()))
         elif self._handler_nursery is not None:
             self._start(self._handler_nursery, turn, _request_of(turn))
         else:
@@ -285,7 +297,10 @@ class Answering:
         """The question for the handler; None if it is not for the handler, and dealt with."""
         if turn.question.extensions is None:
             return turn
-        admitted = self._protocol.admit(turn.question, turn.peer, trio.current_time(), turn, may_run=may_run)
+        why_not = None if may_run else self._why_not()
+        admitted = self._protocol.admit(
+            turn.question, turn.peer, trio.current_time(), turn, may_run=may_run, why_not=why_not
+        )
         if isinstance(admitted, Question):
             return turn._replace(question=admitted)
         if isinstance(admitted, Turned):
@@ -311,6 +326,19 @@ class Answering:
             self._end("unanswered")
             raise exc
         self._put(role, turn, AnswerKind.ERROR, self._fail(turn))
+
+    def _why_not(self) -> Refusal:
+        """Why no handler may run."""
+        if self.draining:
+            return Refusal(RefusalReason.DRAINING)
+        return Refusal(RefusalReason.HANDLERS, self._max_handlers)
+
+    def _explain(self, role: _Role, turn: _Turn) -> None:
+        """Tell who is above the rate limit which one it is, if he is to know."""
+        answer = self._protocol.refuse_over_limit(turn.question, turn.peer, trio.current_time())
+        if answer is not None:
+            self.requests += 1
+            self._put(role, turn, _BUSY, answer)
 
     def _put(self, role: _Role, turn: _Turn, kind: AnswerKind, answer: bytes | None) -> None:
         """Keep an answer until the batch is through."""

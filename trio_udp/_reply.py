@@ -6,7 +6,7 @@ import trio
 
 from ._errors import NoReply, OutcomeUnknown, RemoteError, ServerBusy
 from ._net import Address
-from .proto import ClientProtocol, Exchange, Failure
+from .proto import ClientProtocol, Exchange, Failure, Refusal
 
 
 class Reply(NamedTuple):
@@ -36,17 +36,22 @@ def conclude(exchange: Exchange, protocol: ClientProtocol) -> Reply | NoReply | 
     servers = servers_of(protocol)
     match exchange.failure:
         case Failure.BUSY:
-            return ServerBusy(servers, "the server is busy")
+            return ServerBusy(servers, _said("the server is busy", exchange.refusal))
         case Failure.OUTCOME_UNKNOWN:
             return OutcomeUnknown(servers)
         case Failure.ERROR:
-            return RemoteError(servers, "the handler failed")
+            return RemoteError(servers, _said("the handler failed", exchange.refusal))
         case Failure.NO_ROOM:
             limit = protocol.max_payload
             return RemoteError(servers, f"the reply does not fit: raise max_payload, which is {limit} bytes")
         case _:
             elapsed = trio.current_time() - exchange.began
             return NoReply(servers, attempts=exchange.attempts, elapsed=elapsed, hint=exchange.hint)
+
+
+def _said(words: str, refusal: Refusal | None) -> str:
+    """What the server has said; these words, if it has given no reason."""
+    return words if refusal is None else f"the server refuses: {refusal}"
 
 
 def counted_as(came: Reply | NoReply | RemoteError | OutcomeUnknown) -> str:

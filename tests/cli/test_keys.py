@@ -18,6 +18,7 @@ from trio_udp._cli._orders import Bell
 
 from ..test_keys import SECRET, shows_secret
 from .command import Running, run_command, running
+from .command import serving as plainly_serving
 
 CANARY = Key(1, SECRET)
 PATIENT = trio_udp.RetryPolicy(initial=60, jitter=0, adaptive=False, attempts=1)
@@ -124,6 +125,23 @@ async def test_ask_and_ping_reach_a_server_with_a_key_and_say_so(tmp_path: Path)
         assert out[0].endswith("bytes of data. authenticated: false")
         server.interrupt()
         assert "dropped: 1 bad_seal" in await server.rest()
+
+
+async def test_ping_says_why_a_server_refuses_if_it_has_a_key(tmp_path: Path) -> None:
+    """And nothing of the kind without one: then the server stays silent."""
+    path = key_file(tmp_path / "keys", Key.generate(1))
+    words = "it takes no more requests from one source (limit 0.001/s)"
+    options = ("-v", "-c", "5", "-i", "0.01", "-W", "5", "--key-file", path, "127.0.0.1")
+    async with serving("--key-file", path, "--limit", "0.001", accepting="1 (blake2b-128)") as (_, port):
+        code, out, err = await run_command("ping", *options, "-p", port)
+    assert (code, err) == (0, [])
+    assert f"refused: 4 because {words}" in out
+    assert out.count(f"no reply to icmp_seq=5: the server refuses: {words}") == 1
+    assert out[-1].endswith(", its last word did not come. authenticated: true")
+    async with plainly_serving("--limit", "0.001") as (_, port):
+        code, out, _ = await run_command("ping", "-c", "2", "-i", "0.01", "-W", "0.1", "-p", port, "127.0.0.1")
+    assert code == 0
+    assert not [line for line in out if line.startswith("refused")]
 
 
 async def test_ping_without_a_host_gives_its_own_server_the_key(tmp_path: Path) -> None:

@@ -9,7 +9,18 @@ from hypothesis import strategies as st
 
 from trio_udp import Address, DropReason
 from trio_udp._cli._ping_report import headline, milliseconds, missing_line, noise_line, reply_line, report
-from trio_udp.measure import Corrupted, Direction, Distribution, Lost, Refused, ReplyRecord, Reported, Stamps, Summary
+from trio_udp.measure import (
+    Corrupted,
+    Direction,
+    Distribution,
+    Lost,
+    RefusalReason,
+    Refused,
+    ReplyRecord,
+    Reported,
+    Stamps,
+    Summary,
+)
 from trio_udp.measure._distribution import Collector
 
 from ..measure.records import reply_record, start, summary
@@ -73,6 +84,14 @@ def lost(hint: str | None = None, waited_ns: int = 5_000_000_000) -> Lost:
         (lost("ECONNREFUSED"), "no reply to icmp_seq=3 within 5 s (ECONNREFUSED)"),
         (Refused(sequence=3, reason="busy", sent_at_ns=0), "no reply to icmp_seq=3: the server is busy"),
         (Refused(sequence=3, reason="error", sent_at_ns=0), "no reply to icmp_seq=3: the handler failed"),
+        (
+            Refused(sequence=3, reason="busy", sent_at_ns=0, because=RefusalReason.RATE, limit=100_000),
+            "no reply to icmp_seq=3: the server refuses: it takes no more requests from one source (limit 100/s)",
+        ),
+        (
+            Refused(sequence=3, reason="busy", sent_at_ns=0, because=RefusalReason.DRAINING),
+            "no reply to icmp_seq=3: the server refuses: it is stopping",
+        ),
         (Refused(sequence=3, reason="retry", sent_at_ns=0), "no reply to icmp_seq=3: the reply does not fit"),
     ],
 )
@@ -112,6 +131,15 @@ def test_summary_names_what_was_duplicated_corrupted_refused_and_rejected() -> N
         "7 packets transmitted, 0 received, +3 duplicates, +1 corrupted, +2 errors, 100% packet loss, time 0ms",
         "rejected: 4 wrong_peer, 1 late",
         "icmp hints, perhaps forged: 5 ECONNREFUSED",
+    ]
+
+
+def test_summary_says_why_the_server_refused() -> None:
+    """As far as it has said."""
+    refusals = {RefusalReason.RATE: 3, RefusalReason.DRAINING: 1}
+    found = summary(sent=5, refused=5, refusals=refusals, limits={RefusalReason.RATE: 250})
+    assert report("h", found)[3:] == [
+        "refused: 3 because it takes no more requests from one source (limit 0.25/s), 1 because it is stopping",
     ]
 
 

@@ -24,7 +24,7 @@ from trio_udp.measure import (
 from trio_udp.measure import Summary as Sums
 from trio_udp.measure._ledger import Entry, Ledger
 from trio_udp.measure._timing import Readings
-from trio_udp.proto import AnswerKind, Heard, Probe, Times
+from trio_udp.proto import AnswerKind, Heard, Probe, Refusal, RefusalReason, Times
 
 SLOT = 1000
 MEMORY = 10**15
@@ -125,6 +125,21 @@ def test_a_refusal_is_an_answer() -> None:
     assert (found.refused, found.duplicated_unknown) == (1, 1)
 
 
+def test_a_refusal_has_the_reason_that_the_server_gives() -> None:
+    """And the sums have the limits, as they were told last."""
+    ledger = Ledger(slot=SLOT)
+    said = [Refusal(RefusalReason.RATE, 5), Refusal(RefusalReason.RATE, 7), Refusal(RefusalReason.DRAINING)]
+    for number, refusal in enumerate(said, 1):
+        event = hear(ledger, sent(ledger, number), kind=AnswerKind.BUSY, payload=refusal.encode())
+        assert event == Refused(
+            sequence=number, reason="busy", sent_at_ns=10, because=refusal.reason, limit=refusal.limit or None
+        )
+    found = sums(ledger)
+    assert found.refused == 3
+    assert found.refusals == {RefusalReason.RATE: 2, RefusalReason.DRAINING: 1}
+    assert found.limits == {RefusalReason.RATE: 7}
+
+
 def test_duplicates_are_told_apart_by_the_servers_count() -> None:
     """The same number: the reply came twice. Another: the probe did."""
     ledger = Ledger(slot=SLOT)
@@ -192,6 +207,10 @@ def test_what_the_server_has_counted_stands_beside_what_follows_from_it() -> Non
     assert sums(ledger).reported == said
     hear(ledger, entry(0), times=times(received=2, highest=2, window=1))
     assert sums(ledger).reported == dataclasses.replace(said, received=2, highest=2, is_final=True)
+    assert hear(ledger, entry(0), kind=AnswerKind.BUSY) is None
+    found = sums(ledger).reported
+    assert found is not None
+    assert found.is_whole
     assert hear(ledger, entry(0), times=None) is None
     found = sums(ledger).reported
     assert found is not None

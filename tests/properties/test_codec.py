@@ -33,6 +33,7 @@ EXTENSIONS = (
     ("cookie", 16, "REQUEST RETRY"),
     ("once", 20, "REQUEST RETRY"),
     ("times", 52, "REQUEST REPLY"),
+    ("refusal", 5, "BUSY ERROR"),
     ("tag", 16, "REQUEST REPLY RETRY BUSY ERROR OUTCOME_UNKNOWN"),
 )
 
@@ -59,7 +60,7 @@ def test_decoding_undoes_encoding(message: Message) -> None:
     """What was said is what is read, and the datagram is as long as it should be."""
     data = encode_message(message)
     assert decode_message_untrusted(data) == message
-    extensions = len(message.cookie + message.once + message.times + message.tag)
+    extensions = len(message.cookie + message.once + message.times + message.tag + message.refusal)
     assert len(data) == HEADER_SIZE + extensions + len(message.payload) + message.padding <= MAX_DATAGRAM
 
 

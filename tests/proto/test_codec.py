@@ -42,6 +42,16 @@ WRITTEN = {
         "09 81 08 01 00 00 0002",
         b"t" * 52 + b"hi",
     ),
+    "busy that says why": (
+        Message(MessageType.BUSY, 1, IDS, refusal=b"\x09\0\1\x86\xa0"),
+        "09 84 20 01 00 00 0000",
+        b"\x09\0\1\x86\xa0",
+    ),
+    "error that says why, with a tag": (
+        Message(MessageType.ERROR, 1, IDS, key_id=1, tag=b"s" * 16, refusal=b"\x0c\0\0\0\x0a"),
+        "09 87 21 01 01 00 0000",
+        b"\x0c\0\0\0\x0a" + b"s" * 16,
+    ),
     "busy with a tag": (
         Message(MessageType.BUSY, 1, IDS, key_id=255, tag=b"s" * 16),
         "09 84 01 01 FF 00 0000",
@@ -123,6 +133,14 @@ UNSAYABLE = {
         Message(MessageType.BUSY, 1, IDS, times=bytes(52)),
         "expected 0 bytes of times in BUSY, got 52",
     ),
+    "short refusal": (
+        Message(MessageType.BUSY, 1, IDS, refusal=bytes(4)),
+        "expected 0 or 5 bytes of refusal in BUSY, got 4",
+    ),
+    "reply with a refusal": (
+        Message(MessageType.REPLY, 1, IDS, refusal=bytes(5)),
+        "expected 0 bytes of refusal in REPLY, got 5",
+    ),
     "short tag": (
         Message(MessageType.REPLY, 1, IDS, key_id=1, tag=bytes(15)),
         "expected 0 or 16 bytes of tag in REPLY, got 15",
@@ -158,6 +176,7 @@ def test_message_the_format_cannot_say_is_refused(message: Message, sentence: st
 
 GOOD = encode_message(Message(MessageType.REQUEST, 1, IDS, b"hello"))
 REPLY = encode_message(Message(MessageType.REPLY, 1, IDS, b"hello"))
+BUSY = encode_message(Message(MessageType.BUSY, 1, IDS))
 
 
 def changed(data: bytes, offset: int, value: int) -> bytes:
@@ -176,10 +195,15 @@ JUNK = {
     "type 0x80": (changed(GOOD, 1, 0x80), DropReason.MALFORMED),
     "type 0x83": (changed(GOOD, 1, 0x83), DropReason.MALFORMED),
     "type 0x85": (changed(GOOD, 1, 0x85), DropReason.MALFORMED),
-    "an unknown flag": (changed(GOOD, 2, 0x20), DropReason.MALFORMED),
+    "an unknown flag": (changed(GOOD, 2, 0x40), DropReason.MALFORMED),
     "a known flag with an unknown one": (changed(GOOD + b"\0", 2, 0x30), DropReason.MALFORMED),
     "a cookie announced and absent": (changed(GOOD, 2, 0x02), DropReason.MALFORMED),
     "a cookie in a reply": (changed(REPLY, 2, 0x02) + bytes(16), DropReason.MALFORMED),
+    "a refusal in a request": (changed(GOOD, 2, 0x20), DropReason.MALFORMED),
+    "a refusal in a reply": (changed(REPLY, 2, 0x20), DropReason.MALFORMED),
+    "a refusal announced and absent": (changed(BUSY, 2, 0x20), DropReason.MALFORMED),
+    "a refusal that is cut short": (changed(BUSY, 2, 0x20) + bytes(4), DropReason.MALFORMED),
+    "a refusal with something behind it": (changed(BUSY, 2, 0x20) + bytes(6), DropReason.MALFORMED),
     "a tag without a key": (changed(GOOD, 2, 0x01) + bytes(16), DropReason.MALFORMED),
     "a tag announced and absent": (changed(changed(GOOD, 2, 0x01), 4, 1), DropReason.MALFORMED),
     "a tag behind dirty padding": (
@@ -217,6 +241,7 @@ def test_anything_else_is_no_message(data: bytes, reason: DropReason) -> None:
         (b"\x09\x82\x06", 60),
         (b"\x09\x81\x09", 76),
         (b"\x09\x01\x1f", 112),
+        (b"\x09\x84\x21", 29),
         (b"\x09\x87\x02", None),
         (b"\x09\x55\x00", None),
         (b"\x09\x01\x80", None),

@@ -21,6 +21,8 @@ from trio_udp.proto import (
     Failure,
     Outcome,
     Question,
+    Refusal,
+    RefusalReason,
     RetryPolicy,
     blake2b_seal,
     hmac_seal,
@@ -322,6 +324,19 @@ def test_busy_server_is_asked_until_the_schedule_ends() -> None:
         assert (talk.exchange.next_timeout(now), talk.exchange.news, talk.exchange.failure) == (wait, False, None)
     assert talk.run_out(3.0)[1] == 31.0
     assert talk.exchange.failure is Failure.BUSY
+
+
+@pytest.mark.parametrize("kind", [AnswerKind.BUSY, AnswerKind.ERROR])
+def test_the_last_reason_that_a_server_gives_is_known(kind: AnswerKind) -> None:
+    """None where it gives none, or one that is not known here."""
+    talk = Talk(A)
+    reasons = [Refusal(RefusalReason.RATE, 7000), Refusal(RefusalReason.DRAINING), None]
+    for now, reason in enumerate(reasons if kind is AnswerKind.BUSY else reasons[:1]):
+        attempt = talk.send(float(now * 100))
+        question = Question(attempt.datagram[8:24], b"", attempt.number, 99)
+        said = TU1().encode_refusal(question, kind, reason.encode() if reason else b"\1" + bytes(4))
+        talk.client.receive_datagram(said, A, now * 100 + 0.1)
+        assert talk.exchange.refusal == reason
 
 
 def test_reply_after_busy_is_a_reply() -> None:

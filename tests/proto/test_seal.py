@@ -274,7 +274,7 @@ def test_one_flipped_bit_anywhere_in_a_request_is_a_counted_drop(
         st.integers(0, 8),
         st.sampled_from([b"", b"c" * 16]),
         st.sampled_from([b"", b"o" * 20]),
-        *map(st.just, (b"", 0, b"")),  # `test_probes` has those with times
+        *map(st.just, (b"", 0, b"", b"")),  # `test_probes` has those with times
     ),
     allow_unkeyed=st.booleans(),
 )

@@ -27,6 +27,8 @@ from trio_udp.proto import (
     Profile,
     Question,
     RateLimit,
+    Refusal,
+    RefusalReason,
     ServerProtocol,
     TimedAnswer,
     Turned,
@@ -35,10 +37,13 @@ from trio_udp.proto import (
     decode_message_untrusted,
     encode_message,
     is_sealed,
+    rate_refusal,
     read_once_untrusted,
+    read_refusal_untrusted,
 )
 from trio_udp.proto._once import UNBORN
-from trio_udp.proto._seal import REQUEST
+from trio_udp.proto._seal import REQUEST, open_answer_untrusted, stamp
+from trio_udp.proto._server import EXPLAINED_A_SECOND
 from trio_udp.proto._times import decode_times_untrusted
 
 KEY = bytes(range(16))
@@ -477,7 +482,7 @@ def admitted(server: ServerProtocol, datagram: bytes, peer: Peer = PEER, now: fl
     return question
 
 
-def turned(server: ServerProtocol, datagram: bytes, peer: Peer = PEER, **more: bool) -> Turned:
+def turned(server: ServerProtocol, datagram: bytes, peer: Peer = PEER, **more: Any) -> Turned:
     """What is said to one that is not."""
     found = server.admit(ask(server, datagram), peer, NOW, **more)
     assert isinstance(found, Turned)
@@ -705,3 +710,148 @@ def test_what_comes_without_a_key_adds_nothing_to_figures_that_a_key_vouches_for
     assert [told(probe) for _ in range(3)] == [1, 2, 3]
     assert told(report) == 3
     assert told(seal.seal(REQUEST, report)) == 1
+
+
+# Why a request is refused
+
+SEAL = blake2b_seal(1, bytes(range(32)))
+
+
+def refusal_in(datagram: bytes | None, kind: MessageType = MessageType.BUSY) -> Refusal | None:
+    """What a server says."""
+    message = decode_message_untrusted(datagram or b"")
+    assert isinstance(message, Message)
+    assert message.type is kind
+    return read_refusal_untrusted(message.refusal)
+
+
+def keyed(**options: Any) -> ServerProtocol:
+    """A server with a key, that takes what has none as well."""
+    random = bytes(range(1, VALIDATION_SIZE + 1))
+    return ServerProtocol(TU1(), seals=[SEAL], allow_unkeyed=True, validation=Validation(random), **options)
+
+
+def unsealed(datagram: bytes | None, asked: bytes) -> bytes:
+    """What is under the tag of an answer to this request."""
+    found = open_answer_untrusted(datagram or b"", [stamp(SEAL, asked)])
+    assert isinstance(found, bytes)
+    return found
+
+
+@pytest.mark.parametrize(("payload", "is_said"), [(b"", False), (b"1234", False), (b"12345", True)])
+def test_a_reason_is_given_where_it_fits(payload: bytes, *, is_said: bool) -> None:
+    """E4: never more bytes than came. Where it does not fit, the refusal is said without it."""
+    server, asked, why = ServerProtocol(TU1()), request(payload), Refusal(RefusalReason.HANDLERS, 9)
+    datagram = server.refuse(ask(server, asked), AnswerKind.BUSY, why)
+    assert refusal_in(datagram) == (why if is_said else None)
+    assert len(datagram or b"") <= len(asked)
+    assert not server.dropped
+
+
+def test_a_format_without_words_for_reasons_gives_none() -> None:
+    """Nor has it one for BUSY."""
+    server = ServerProtocol(Book())
+    assert server.refuse(ask(server, b"hello"), AnswerKind.BUSY, Refusal(RefusalReason.DRAINING)) is None
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ({"per_source": 2}, rate_refusal(RefusalReason.RATE, 2)),
+        ({"per_source": 2, "overall": 100}, rate_refusal(RefusalReason.RATE, 2)),
+        ({"per_source": 100, "overall": 2}, rate_refusal(RefusalReason.OVERALL_RATE, 2)),
+        ({"overall": 2}, rate_refusal(RefusalReason.OVERALL_RATE, 2)),
+    ],
+)
+def test_who_has_a_key_is_told_which_rate_limit_it_was(limits: dict[str, Any], expected: Refusal) -> None:
+    """E7: then it was not dropped, but refused. Who has none hears nothing, and is dropped as before."""
+    server = keyed(limiter=Limiter(RateLimit(**limits), bytes(16)))
+    asked = SEAL.seal(REQUEST, request())
+    question, stranger = ask(server, asked), ask(server, request())
+    while admits(server, question):
+        pass
+    datagram = server.refuse_over_limit(question, PEER, NOW)
+    assert refusal_in(unsealed(datagram, asked)) == expected
+    assert len(datagram or b"") <= len(asked)
+    assert not server.dropped
+    for dropped in (1, 2):
+        assert not admits(server, stranger)
+        assert server.refuse_over_limit(stranger, PEER, NOW) is None
+        assert server.dropped == {DropReason.OVER_BUDGET: dropped}
+    assert not admits(server, question)
+    assert server.refuse_over_limit(question, PEER, NOW) is not None
+    assert server.dropped == {DropReason.OVER_BUDGET: 2}
+
+
+def admits(server: ServerProtocol, question: Question) -> bool:
+    """Whether the rate limit lets it through."""
+    return server.admits(question, PEER, NOW)
+
+
+def test_who_shows_a_good_cookie_is_told_too() -> None:
+    """F7: from where it was sent to, and from nowhere else."""
+    server = keyed(limiter=Limiter(RateLimit(per_source=1), bytes(16)))
+    question = ask(server, extended(cookie=granted(server).cookie))
+    assert [admits(server, question) for _ in range(2)] == [True, False]
+    assert refusal_in(server.refuse_over_limit(question, PEER, NOW)) == rate_refusal(RefusalReason.RATE, 1)
+    assert server.refuse_over_limit(question, OTHER_PEER, NOW) is None
+
+
+def test_reasons_cost_no_more_than_so_many_answers_a_second() -> None:
+    """However fast somebody asks who has a key, or has recorded a request of one who has."""
+    server = keyed(limiter=Limiter(RateLimit(per_source=1), bytes(16)))
+    question = ask(server, SEAL.seal(REQUEST, request()))
+    for now, expected in ((NOW, EXPLAINED_A_SECOND), (NOW + 0.5, EXPLAINED_A_SECOND // 2)):
+        told = [server.refuse_over_limit(question, PEER, now) for _ in range(300) if not admits(server, question)]
+        assert len([datagram for datagram in told if datagram]) == expected
+
+
+def test_without_a_limit_nobody_is_over_it() -> None:
+    """As `admits` says."""
+    server = keyed()
+    assert server.refuse_over_limit(ask(server, SEAL.seal(REQUEST, request())), PEER, NOW) is None
+
+
+def test_a_payload_that_is_too_long_is_refused_with_the_limit_to_who_is_proven() -> None:
+    """E7: by a key or a cookie, with an ERROR, because it will be as long the next time; to all others silence."""
+    server = keyed(max_payload=30)
+    asked = SEAL.seal(REQUEST, request(bytes(31)))
+    said = server.admit(ask(server, asked), PEER, NOW)
+    assert isinstance(said, Turned)
+    assert said.kind is AnswerKind.ERROR
+    why = Refusal(RefusalReason.SIZE, 30)
+    assert refusal_in(unsealed(said.datagram, asked), MessageType.ERROR) == why
+    cookie = granted(server).cookie
+    shown = ask(server, extended(bytes(31), cookie=cookie))
+    assert not shown.payload
+    said = server.admit(shown, PEER, NOW)
+    assert isinstance(said, Turned)
+    assert refusal_in(said.datagram, MessageType.ERROR) == why
+    assert not server.dropped
+    assert server.receive_datagram(request(bytes(31))) is DropReason.TOO_LARGE
+    assert server.admit(ask(server, extended(bytes(31), cookie=cookie)), OTHER_PEER, NOW) is DropReason.TOO_LARGE
+    assert server.admit(ask(server, extended(bytes(31), once=bytes(20))), PEER, NOW) is DropReason.TOO_LARGE
+    assert server.dropped == {DropReason.TOO_LARGE: 3}
+
+
+def test_a_server_without_validation_says_no_word_to_what_is_too_long() -> None:
+    """It looks at nothing but the length."""
+    server = ServerProtocol(TU1(), seals=[SEAL], max_payload=5)
+    assert server.receive_datagram(SEAL.seal(REQUEST, request(bytes(6)))) is DropReason.TOO_LARGE
+
+
+def test_an_at_most_once_request_is_refused_with_a_reason_too() -> None:
+    """E2, E10: that there is no room, or what the caller says, if it may not run because of that."""
+    full = validating(max_clients=0)
+    message = granted(full, once=UNBORN)
+    once = read_once_untrusted(message.once)
+    fresh = extended(cookie=message.cookie, once=once._replace(sequence=1, first=1).encode())
+    assert refusal_in(turned(full, fresh).datagram) == Refusal(RefusalReason.MEMORY)
+    server = validating()
+    message = granted(server, once=UNBORN)
+    once = read_once_untrusted(message.once)
+    fresh = extended(cookie=message.cookie, once=once._replace(sequence=1, first=1).encode())
+    why = Refusal(RefusalReason.DRAINING)
+    said = server.admit(ask(server, fresh), PEER, NOW, may_run=False, why_not=why)
+    assert isinstance(said, Turned)
+    assert refusal_in(said.datagram) == why

@@ -150,6 +150,16 @@ def test_refusal_with_a_payload_cannot_be_said(kind: AnswerKind) -> None:
         TU1().encode_answer(QUESTION, kind, b"why")
 
 
+@pytest.mark.parametrize("kind", [AnswerKind.BUSY, AnswerKind.ERROR])
+def test_refusal_may_say_why(kind: AnswerKind) -> None:
+    """Whoever reads it finds that where a reply has its payload, whether he measures or not."""
+    said = TU1().encode_refusal(QUESTION, kind, b"\x09\0\0\0\1")
+    answer = Answer(KEY, b"\x09\0\0\0\1", QUESTION.attempt, kind)
+    assert TU1().decode_answer_untrusted(said) == answer
+    assert TU1().decode_probe_answer_untrusted(said) == TimedAnswer(answer, None, is_intact=True)
+    assert len(said) == HEADER_SIZE + 5
+
+
 def test_quoted_request_has_its_key_even_when_cut_behind_the_header() -> None:
     """G5: ICMP quotes at least 8 bytes of a datagram, and usually all of a small one."""
     assert [TU1().decode_quote_untrusted(REQUEST[:size]) for size in (29, 25, 24)] == [KEY] * 3

@@ -24,12 +24,13 @@ _QUANTILES: Final = {"p50_ns": "0.5", "p90_ns": "0.9", "p99_ns": "0.99", "p999_n
 _PER: Final = {
     "dropped": "reason",
     "rejected": "reason",
+    "refusals": "reason",
     "send_errors": "errno",
     "hints": "errno",
     "endpoints": "endpoint",
 }
 """What the keys of a mapping are."""
-_NO_FIGURES: Final = ("at_ns", "elapsed_ns")
+_NO_FIGURES: Final = ("at_ns", "elapsed_ns", "limits")
 
 
 class Figure(NamedTuple):

@@ -5,6 +5,7 @@ from typing import Final
 
 from .. import Address, DropReason
 from ..measure import Corrupted, Lost, Refused, ReplyRecord, Reported, Start, Summary
+from ..proto import Refusal
 from ._arguments import counted
 from ._keys import authenticated
 
@@ -31,7 +32,10 @@ def reply_line(host: str, peer: Address, reply: ReplyRecord | Corrupted) -> str:
 def missing_line(event: Lost | Refused, wait: float) -> str:
     """Why there is no reply."""
     if isinstance(event, Refused):
-        return f"no reply to icmp_seq={event.sequence}: {_SAID.get(event.reason, event.reason)}"
+        said = _SAID.get(event.reason, event.reason)
+        if event.because is not None:
+            said = f"the server refuses: {Refusal(event.because, event.limit or 0)}"
+        return f"no reply to icmp_seq={event.sequence}: {said}"
     hint = f" ({event.hint})" if event.hint else ""
     return f"no reply to icmp_seq={event.sequence} within {min(wait, event.waited_ns / 1e9):g} s{hint}"
 
@@ -94,7 +98,9 @@ def _details(found: Summary) -> dict[str, Mapping[str, int]]:
     rejected: dict[str, int] = {str(reason): count for reason, count in found.rejected.items()}
     is_known = found.lost_upstream or found.lost_downstream
     lost = {"upstream": found.lost_upstream, "downstream": found.lost_downstream, "unknown": found.lost_unknown}
+    refused = {f"because {Refusal(why, found.limits.get(why, 0))}": count for why, count in found.refusals.items()}
     return {
+        "refused": refused,
         "lost": lost if is_known else {},
         "reordered": {"upstream": found.reordered_upstream, "downstream": found.reordered_downstream},
         "changed": {"answers": found.changed},

@@ -11,6 +11,7 @@ arithmetic. What a run by itself does not need is imported when any of it is fir
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
+from ..proto import RefusalReason
 from ._capture import Captured, pcapng_header, pcapng_packet
 from ._prober import DEFAULT_SIZE, DEFAULT_WAIT, Prober, open_prober
 from ._records import (
@@ -82,6 +83,7 @@ __all__ = [
     "Prober",
     "Progress",
     "Recording",
+    "RefusalReason",
     "Refused",
     "Rejected",
     "ReplyRecord",

@@ -12,7 +12,18 @@ from dataclasses import replace
 from typing import Final
 
 from .._net import Address
-from ..proto import REPORT, AnswerKind, Arrival, DropReason, Heard, Probe, SequenceWindow, Times
+from ..proto import (
+    REPORT,
+    AnswerKind,
+    Arrival,
+    DropReason,
+    Heard,
+    Probe,
+    RefusalReason,
+    SequenceWindow,
+    Times,
+    read_refusal_untrusted,
+)
 from ._delays import DelayVariation, OffsetEstimator
 from ._directions import Directions
 from ._distribution import Collector
@@ -93,6 +104,8 @@ class Ledger:
         self._fates: Counter[str] = Counter()
         self._duplicated = dict.fromkeys(Direction, 0)
         self._rejected: Counter[DropReason] = Counter()
+        self._refusals: Counter[RefusalReason] = Counter()
+        self._limits: dict[RefusalReason, int] = {}
         self._changed = 0
         self._missed = 0
         self._on_time = 0
@@ -151,7 +164,7 @@ class Ledger:
                 heard.times, readings.received - first, answers=heard.probe.sequence, is_report=is_report
             )
         if is_report:
-            if heard.times is None:
+            if heard.times is None and heard.kind is AnswerKind.REPLY:
                 self._directions.doubt()  # it has forgotten us
             return None
         is_good = heard.is_intact and heard.is_right
@@ -163,8 +176,7 @@ class Ledger:
             self._find(entry, "late")
             return Late(sequence=heard.probe.sequence, rtt_ns=timing_of(readings, heard.times).rtt)
         if heard.kind is not AnswerKind.REPLY:
-            self._end(entry, "refused")
-            return Refused(sequence=heard.probe.sequence, reason=str(heard.kind), sent_at_ns=entry.sent_wall)
+            return self._refuse(heard, entry)
         self._end(entry, "received")
         return self._receive(heard, entry, readings, hop_limit)
 
@@ -266,9 +278,26 @@ class Ledger:
             downstream=self._variations["downstream"].result(),
             clock=self._clock.result(),
             reported=self._reported(),
+            refusals=dict(self._refusals),
+            limits=dict(self._limits),
         )
 
     # Small parts
+
+    def _refuse(self, heard: Heard, entry: Entry) -> Refused:
+        self._end(entry, "refused")
+        because, limit = read_refusal_untrusted(heard.payload) or (None, 0)
+        if because is not None:
+            self._refusals[because] += 1
+            if limit:
+                self._limits[because] = limit
+        return Refused(
+            sequence=heard.probe.sequence,
+            reason=str(heard.kind),
+            sent_at_ns=entry.sent_wall,
+            because=because,
+            limit=limit or None,
+        )
 
     def _reported(self) -> Reported | None:
         latest = self._directions.latest

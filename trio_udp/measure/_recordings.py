@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol, TypeVar
 
-from ..proto import DropReason
+from ..proto import DropReason, RefusalReason
 from ._delays import DelayVariation
 from ._distribution import Collector
 from ._ndjson import Line
@@ -103,6 +103,8 @@ class _Rebuilt:
         """Of probes that were not received."""
         self._duplicated: Counter[Direction] = Counter()
         self._rejected: Counter[DropReason] = Counter()
+        self._refusals: Counter[RefusalReason] = Counter()
+        self._limits: dict[RefusalReason, int] = {}
         self._stamps: Counter[Stamps] = Counter()
         self._rtt = Collector()
         self._parts = {name: Collector() for name in _PARTS}
@@ -123,6 +125,8 @@ class _Rebuilt:
                 self._receive(event)
             case Corrupted() | Refused() | Late() | Lost():
                 self._miss(event)
+                if isinstance(event, Refused):
+                    self._refuse(event)
             case Duplicate():
                 self._duplicated[event.direction] += 1
             case Rejected():
@@ -147,6 +151,12 @@ class _Rebuilt:
             if value is not None:
                 collector.add(value)
         self.seen_at(reply.received_at_ns)
+
+    def _refuse(self, event: Refused) -> None:
+        if event.because is not None:
+            self._refusals[event.because] += 1
+            if event.limit is not None:
+                self._limits[event.because] = event.limit
 
     def _miss(self, event: Corrupted | Refused | Late | Lost) -> None:
         self._sent = max(self._sent, event.sequence)
@@ -195,4 +205,6 @@ class _Rebuilt:
             network=self._parts["network"].result(),
             server=self._parts["server"].result(),
             wake_up=self._parts["wake_up"].result(),
+            refusals=dict(self._refusals),
+            limits=self._limits,
         )

@@ -11,7 +11,7 @@ from typing import ClassVar, TypeAlias
 
 from .._net import Address
 from .._record import Record
-from ..proto import DropReason
+from ..proto import DropReason, RefusalReason
 
 
 class Stamps(enum.StrEnum):
@@ -113,6 +113,10 @@ class Refused(Record):
     reason: str
     """`busy`, `error` or `retry`."""
     sent_at_ns: int
+    because: RefusalReason | None = None
+    """Which of its limits the server says it is; None where it says nothing."""
+    limit: int | None = None
+    """How much that limit is: handlers, bytes, or requests in 1000 seconds. None where the server does not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -309,6 +313,10 @@ class Summary(Record):
     clock: ClockOffset | None = field(default=None)
     reported: Reported | None = field(default=None)
     """None where the server does not count, or nothing that it said has come."""
+    refusals: Mapping[RefusalReason, int] = field(default_factory=dict)
+    """Those of the probes `refused` of which the server has said because of which limit."""
+    limits: Mapping[RefusalReason, int] = field(default_factory=dict)
+    """How much those limits are, as `Refused.limit`; those that the server has told, as it told them last."""
 
     @property
     def lost(self) -> int:

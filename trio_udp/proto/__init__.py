@@ -29,6 +29,7 @@ from ._errors import PayloadTooLarge, ProtocolError, UDPError
 from ._exchanges import ExchangeTable, Peer
 from ._once import Once, read_once_untrusted
 from ._profile import INSTANCE_SIZE, Answer, AnswerKind, Batching, Extensions, Plain, Profile, Question, Validating
+from ._refusal import Refusal, RefusalReason, rate_refusal, read_refusal_untrusted
 from ._rtt import RTTEstimator
 from ._schedule import BOOK, COAP, PRESETS, STUN, RetryPolicy
 from ._seal import SECRET_SIZES, Seal, blake2b_seal, check_sealable, hmac_seal, is_sealed, key_id_of
@@ -99,6 +100,8 @@ __all__ = [
     "Question",
     "RTTEstimator",
     "RateLimit",
+    "Refusal",
+    "RefusalReason",
     "ReplyCache",
     "RetryBudget",
     "RetryPolicy",
@@ -122,7 +125,9 @@ __all__ = [
     "is_sealed",
     "key_id_of",
     "payload_start",
+    "rate_refusal",
     "read_once_untrusted",
+    "read_refusal_untrusted",
 ]
 
 _LATE: Final = {

@@ -21,6 +21,7 @@ What the flags announce, in the order in which it follows:
 | 0x02 | 16    | cookie  | REQUEST, RETRY | what a server sent to an address, and had back from there                 |
 | 0x04 | 20    | once    | REQUEST, RETRY | what at-most-once needs to know                                           |
 | 0x08 | 52    | times   | REQUEST, REPLY | what a measurement wants to know                                          |
+| 0x20 | 5     | refusal | BUSY, ERROR    | which limit of the server it is, if that is said                          |
 |      |       | payload | REQUEST, REPLY |                                                                           |
 | 0x10 | 1 …   | padding | REQUEST        | zeros: they make room for a longer reply                                  |
 | 0x01 | 16    | tag     | all            | authenticates everything before it, and in a reply also its request's tag |
@@ -53,11 +54,13 @@ TAG_SIZE: Final = 16
 COOKIE_SIZE: Final = 16
 ONCE_SIZE: Final = 20
 TIMES_SIZE: Final = 52
+REFUSAL_SIZE: Final = 5
 AUTHENTICATED: Final = 0x01
 COOKIE: Final = 0x02
 ONCE: Final = 0x04
 TIMES: Final = 0x08
 PADDED: Final = 0x10
+REFUSAL: Final = 0x20
 MAX_ATTEMPT: Final = 255
 MAX_KEY_ID: Final = 255
 MAX_DATAGRAM: Final = 65_507
@@ -79,7 +82,7 @@ class MessageType(enum.IntEnum):
     BUSY = 0x84
     """The server has no room for another request: ask later."""
     ERROR = 0x87
-    """The handler failed."""
+    """The handler failed, or the request is none that this server takes."""
     OUTCOME_UNKNOWN = 0x88
     """Nobody can tell whether an at-most-once request has run: it is from before a restart, or too old."""
 
@@ -104,6 +107,7 @@ class Message(NamedTuple):
     times: bytes = b""
     key_id: int = 0
     tag: bytes = b""
+    refusal: bytes = b""
 
 
 def plain_word(kind: MessageType) -> int:
@@ -117,6 +121,7 @@ _EXTENSIONS: Final = (
     ("cookie", COOKIE, COOKIE_SIZE, (MessageType.REQUEST, MessageType.RETRY)),
     ("once", ONCE, ONCE_SIZE, (MessageType.REQUEST, MessageType.RETRY)),
     ("times", TIMES, TIMES_SIZE, _WITH_PAYLOAD),
+    ("refusal", REFUSAL, REFUSAL_SIZE, (MessageType.BUSY, MessageType.ERROR)),
     ("tag", AUTHENTICATED, TAG_SIZE, tuple(MessageType)),
 )
 
@@ -127,6 +132,7 @@ class _Layout(NamedTuple):
     cookie: int
     once: int
     times: int
+    refusal: int
     tag: int
 
 
@@ -143,7 +149,7 @@ def _layout(kind: MessageType, flags: int) -> _Layout | None:
 _LAYOUTS: Final = {
     (int(kind), flags): layout
     for kind in MessageType
-    for flags in range(2 * PADDED)  # the highest flag there is; to try all 256 takes a millisecond at every import
+    for flags in range(2 * REFUSAL)  # the highest flag there is; to try all 256 takes a millisecond at every import
     if (layout := _layout(kind, flags)) is not None
 }
 
@@ -151,7 +157,7 @@ _LAYOUTS: Final = {
 def payload_start(data: bytes) -> int | None:
     """Where the payload begins in a datagram with this header, the beginning of which may be a lie; None if nowhere."""
     layout = _LAYOUTS.get((data[1], data[2])) if len(data) >= HEADER_SIZE else None
-    return None if layout is None else HEADER_SIZE + layout.cookie + layout.once + layout.times
+    return None if layout is None else HEADER_SIZE + sum(layout[:-1])
 
 
 def encode_message(message: Message) -> bytes:
@@ -163,7 +169,7 @@ def encode_message(message: Message) -> bytes:
             flags |= flag
     length = len(message.payload)
     header = _HEADER.pack(VERSION, message.type, flags, message.attempt, message.key_id, 0, length, message.ids)
-    extensions = message.cookie + message.once + message.times
+    extensions = message.cookie + message.once + message.times + message.refusal
     return header + extensions + message.payload + bytes(message.padding) + message.tag
 
 
@@ -213,7 +219,8 @@ def decode_message_untrusted(data: bytes) -> Message | DropReason:
         return DropReason.MALFORMED
     once = HEADER_SIZE + layout.cookie
     times = once + layout.once
-    start = times + layout.times
+    refusal = times + layout.times
+    start = refusal + layout.refusal
     end = start + length
     tag = len(data) - layout.tag
     padding = tag - end
@@ -221,5 +228,6 @@ def decode_message_untrusted(data: bytes) -> Message | DropReason:
         return DropReason.MALFORMED
     return Message(
         kind, attempt, ids, data[start:end], padding,
-        data[HEADER_SIZE:once], data[once:times], data[times:start], key_id, data[tag:],
+        data[HEADER_SIZE:once], data[once:times], data[times:refusal], key_id, data[tag:],
+        data[refusal:start],
     )  # fmt: skip

@@ -18,6 +18,7 @@ from ._drop_reason import DropReason
 from ._exchanges import Peer
 from ._once import Ledger, OnceState
 from ._profile import Answer, AnswerKind
+from ._refusal import Refusal, read_refusal_untrusted
 from ._rtt import RTTEstimator
 from ._schedule import RetryPolicy
 from ._seal import Stamp
@@ -162,6 +163,7 @@ class Exchange:
         "outcome",
         "owner",
         "payload",
+        "refusal",
     )
 
     def __init__(
@@ -175,6 +177,8 @@ class Exchange:
         """Set when every server has said its last word, or the schedule has ended. An outcome beside it wins."""
         self.hint: str | None = None
         """The last ICMP or send error, as its errno's name. ICMP may be forged."""
+        self.refusal: Refusal | None = None
+        """Why a server has refused it, if one has said so; the last one's word."""
         self.news = False
         """Whether there is something to do: its time has come, or something has arrived."""
         self.due = math.inf
@@ -377,8 +381,10 @@ class Exchange:
                 self.once.distrust()
                 self._take_failure(asked, Failure.OUTCOME_UNKNOWN)
             case AnswerKind.BUSY:
+                self.refusal = read_refusal_untrusted(answer.payload)
                 self._take_failure(asked, Failure.BUSY)
             case _:
+                self.refusal = read_refusal_untrusted(answer.payload)
                 self._take_failure(asked, Failure.ERROR)
 
     def _take_retry(self, asked: Asked, attempt: int) -> None:

@@ -26,6 +26,8 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
 
+from ._refusal import Refusal, RefusalReason, rate_refusal
+
 SECRET_SIZE: Final = 16
 """Random bytes that a limiter wants."""
 CELLS: Final = 2**15
@@ -124,6 +126,7 @@ class Limiter:
         if len(secret) != SECRET_SIZE:
             raise ValueError(f"expected {SECRET_SIZE} random bytes, got {len(secret)}")
         self._hash = blake2b(key=secret, digest_size=8)
+        self._limit = limit
         self._each = None if limit.per_source is None else Bucket(limit.per_source, limit.burst)
         self._all = None if limit.overall is None else Overall(limit.overall)
         self._cells = array("d", [_NEVER]) * (0 if self._each is None else 2 * CELLS)
@@ -148,6 +151,14 @@ class Limiter:
             return False
         self._full_at = full_at
         return True
+
+    def refusal(self, host: str, now: float) -> Refusal:
+        """Which limit it was that has just refused a request from there."""
+        if self._each is not None:
+            one, other = self._cells_of(source_of(host))
+            if self._each.take(min(self._cells[one], self._cells[other]), now) is None:
+                return rate_refusal(RefusalReason.RATE, self._limit.per_source or 0)
+        return rate_refusal(RefusalReason.OVERALL_RATE, self._limit.overall or 0)
 
     def _take(self, bucket: Bucket, host: str, now: float) -> bool:
         one, other = self._cells_of(source_of(host))

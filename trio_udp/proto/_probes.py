@@ -56,6 +56,8 @@ class Heard(NamedTuple):
     """Whether it brings back every byte that was sent; not asked of formats whose servers do not echo."""
     is_intact: bool
     """Whether nothing has changed it on its way, as far as its check can tell."""
+    payload: bytes = b""
+    """What it brings; in what is no reply, why not."""
 
 
 class ProbeProtocol:
@@ -162,7 +164,7 @@ class ProbeProtocol:
         is_right = not self._is_echoed or (
             answer.payload == probe.payload if probe.is_open else hash(answer.payload) == probe.fingerprint
         )
-        return Heard(probe, answer.kind, times, len(data), is_right, is_intact)
+        return Heard(probe, answer.kind, times, len(data), is_right, is_intact, answer.payload)
 
     def _open_untrusted(self, data: bytes) -> bytes | DropReason:
         """What lies under the tag. Which one that has to be, only the probe it answers can say."""

@@ -40,6 +40,7 @@ class Answer(NamedTuple):
 
     key: bytes
     payload: bytes
+    """In what is no reply, why not: see `read_refusal_untrusted`."""
     attempt: int
     """The transmission it answers; 0 where the format does not say."""
     kind: AnswerKind = AnswerKind.REPLY
@@ -55,6 +56,8 @@ class Extensions(NamedTuple):
     """Whether the address it came from has shown that it receives there."""
     kept: "Kept | None" = None
     """What an at-most-once request is remembered by."""
+    is_too_large: bool = False
+    """Whether its payload is longer than the server takes. Then it is left out here, and the question is refused."""
 
 
 class Question(NamedTuple):
@@ -147,7 +150,7 @@ class Profile(Protocol):
 
 @runtime_checkable
 class Validating(Profile, Protocol):
-    """A format that has words for cookies and for at-most-once requests too."""
+    """A format that has words for cookies, for at-most-once requests, and for why a request is refused."""
 
     def encode_extended(
         self, payload: bytes, key: bytes, attempt: int, room: int, *, cookie: bytes, once: bytes
@@ -156,6 +159,9 @@ class Validating(Profile, Protocol):
 
     def encode_retry(self, question: Question, cookie: bytes, once: bytes) -> bytes:
         """The datagram of a RETRY that gives a cookie, and what at-most-once needs to know where that is not empty."""
+
+    def encode_refusal(self, question: Question, kind: AnswerKind, refusal: bytes) -> bytes:
+        """The datagram of a BUSY or an ERROR that says why."""
 
 
 @runtime_checkable

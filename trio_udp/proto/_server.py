@@ -9,17 +9,19 @@ An address proves itself by a cookie, and is sent up to `PROVEN_BUDGET` bytes th
 wants a longer reply says so with a request that is as long.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Final, NamedTuple, TypeVar, cast
 
-from ._codec import HEADER_SIZE, INSTANCE_ID_SIZE
+from ._codec import HEADER_SIZE, INSTANCE_ID_SIZE, Message, MessageType
 from ._drop_reason import DropReason
 from ._errors import PayloadTooLarge
 from ._exchanges import Peer
-from ._limits import Limiter
-from ._profile import AnswerKind, Batching, Plain, Profile, Question, Validating
+from ._limits import Bucket, Limiter
+from ._profile import AnswerKind, Batching, Extensions, Plain, Profile, Question, Validating
+from ._refusal import Refusal, RefusalReason
 from ._reply_cache import Kept
 from ._seal import (
     Decode,
@@ -40,6 +42,8 @@ _REPLY: Final = AnswerKind.REPLY
 """Looked up once: Python's enums take longer for it than the rest of an answer takes."""
 PROVEN_BUDGET: Final = HEADER_SIZE + 1200
 """Bytes of an answer to a proven address, however short its request: as many as a request has at most by default."""
+EXPLAINED_A_SECOND: Final = 100
+"""Requests above a limit to which that is said, of all clients together: refusing must not cost what answering does."""
 
 
 _ALL_PLAIN: Final = {tuple}
@@ -103,6 +107,8 @@ class ServerProtocol:
         if seals is not None:
             self.set_seals(seals)
         self.dropped: defaultdict[DropReason, int] = defaultdict(int)  # for a flood: a Counter takes twice as long
+        self._explaining = Bucket(EXPLAINED_A_SECOND)
+        self._explained_until = -math.inf
         self.repeated = 0
         """Answers of at-most-once requests that were given again, to who asked again."""
         self.probes = ProbeTable(began=0)
@@ -161,23 +167,44 @@ class ServerProtocol:
             elif len(question.payload) <= self.max_payload:
                 return question
             else:
-                question = DropReason.TOO_LARGE
+                question = self._too_large(question)
+                if isinstance(question, Question):
+                    return question
         self.dropped[question] += 1
         return question
 
     def admits(self, question: Question, peer: Peer, now: float) -> bool:
         """Whether this question from there is within the rate limit; if not, that is counted, and it gets no answer.
 
-        Not BUSY either: that would cost as much as an answer, and tell whoever sends too much, or the victim whose
-        address was put on it, nothing that silence does not.
+        Not BUSY either, but for what `refuse_over_limit` says: that would cost as much as an answer, and tell whoever
+        sends too much, or the victim whose address was put on it, nothing that silence does not.
         """
         if self.limiter is None or self.limiter.admits(peer[0], now, partial(self._is_proven, question, peer, now)):
             return True
         self.dropped[DropReason.OVER_BUDGET] += 1
         return False
 
+    def refuse_over_limit(self, question: Question, peer: Peer, now: float) -> bytes | None:
+        """What is said to a question that `admits` has just refused: to the proven which limit it was, at times.
+
+        Then it was not dropped after all.
+        """
+        if self.limiter is None or not self._may_explain(question, peer, now):
+            return None
+        self.dropped[DropReason.OVER_BUDGET] -= 1
+        if not self.dropped[DropReason.OVER_BUDGET]:
+            del self.dropped[DropReason.OVER_BUDGET]
+        return self.refuse(question, AnswerKind.BUSY, self.limiter.refusal(peer[0], now))
+
     def admit(
-        self, question: Question, peer: Peer, now: float, turn: object = None, *, may_run: bool = True
+        self,
+        question: Question,
+        peer: Peer,
+        now: float,
+        turn: object = None,
+        *,
+        may_run: bool = True,
+        why_not: Refusal | None = None,
     ) -> Question | Turned | DropReason:
         """Look at the extensions of a question before anything else is done about it.
 
@@ -190,18 +217,22 @@ class ServerProtocol:
             now: the time.
             turn: the caller's, to be had back from `newest`.
             may_run: whether the handler may be called now.
+            why_not: what is said if that is why it is refused.
         """
         if question.extensions is None or self.validation is None:
             return question
         question = self.validation.prove(question, question.extensions, peer, now)
         extensions = question.extensions
+        if extensions is not None and extensions.is_too_large:
+            return self._refuse_too_large(question, peer, now)
         if extensions is None or not extensions.message.once:
             return question
         kept = self.validation.admit(question, extensions, now, may_run=may_run)
         if isinstance(kept, Kept):
             question = question._replace(extensions=extensions._replace(kept=kept))
             return self._go_on(question, kept, turn)
-        return self._turn_away(question, kept, peer, now)
+        why = Refusal(RefusalReason.MEMORY) if may_run else why_not
+        return self._turn_away(question, kept, why, peer, now)
 
     def newest(self, question: Question, turn: Turn) -> tuple[Question, Turn]:
         """The attempt to answer, with its turn, of a request that the handler has been running for: the newest."""
@@ -240,8 +271,12 @@ class ServerProtocol:
             return _REPLY, datagram
         return AnswerKind.RETRY, self.refuse(question, AnswerKind.RETRY)
 
-    def refuse(self, question: Question, kind: AnswerKind) -> bytes | None:
-        """The datagram of an answer without payload; None where the format has none that fits."""
+    def refuse(self, question: Question, kind: AnswerKind, why: Refusal | None = None) -> bytes | None:
+        """The datagram of an answer without payload, with the reason if that fits; None where nothing does."""
+        if why is not None and self._validating is not None:
+            datagram = self._validating.encode_refusal(question, kind, why.encode())
+            if self._is_within_budget(question, datagram):
+                return seal_answer(question, datagram)
         return self._answer(question, kind, b"")
 
     def retry(self, question: Question, peer: Peer, now: float, payload: bytes | None = None) -> bytes | None:
@@ -274,6 +309,27 @@ class ServerProtocol:
             return is_sealed(question)
         return is_sealed(question) or self.validation.accepts(question, question.extensions, peer, now)
 
+    def _may_explain(self, question: Question, peer: Peer, now: float) -> bool:
+        """Whether it is said why a question is refused: to who is proven, and not too often; if so, that is counted."""
+        full_at = self._explaining.take(self._explained_until, now) if self._is_proven(question, peer, now) else None
+        if full_at is not None:
+            self._explained_until = full_at
+        return full_at is not None
+
+    def _too_large(self, question: Question) -> Question | DropReason:
+        """What is left of a question that is: enough to refuse it, if somebody may vouch for it."""
+        if self.validation is None or not (is_sealed(question) or question.extensions):
+            return DropReason.TOO_LARGE
+        extensions = question.extensions or Extensions(Message(MessageType.REQUEST, question.attempt, question.key))
+        return question._replace(payload=b"", extensions=extensions._replace(is_too_large=True))
+
+    def _refuse_too_large(self, question: Question, peer: Peer, now: float) -> Turned | DropReason:
+        if not self._may_explain(question, peer, now):
+            self.dropped[DropReason.TOO_LARGE] += 1
+            return DropReason.TOO_LARGE
+        why = Refusal(RefusalReason.SIZE, self.max_payload)
+        return Turned(AnswerKind.ERROR, self.refuse(question, AnswerKind.ERROR, why))
+
     def _go_on(self, question: Question, kept: Kept, turn: object) -> Question | Turned:
         """Run it, or have its handler's answer go to this attempt, or answer again."""
         if kept.kind is None:
@@ -286,14 +342,14 @@ class ServerProtocol:
         return Turned(_REPLY) if kept.payload is None else Turned(*self.reply(question, kept.payload))
 
     def _turn_away(
-        self, question: Question, why: AnswerKind | DropReason, peer: Peer, now: float
+        self, question: Question, what: AnswerKind | DropReason, why: Refusal | None, peer: Peer, now: float
     ) -> Turned | DropReason:
-        if isinstance(why, DropReason):
-            self.dropped[why] += 1
-            return why
-        if why is AnswerKind.RETRY:
-            return Turned(why, self.retry(question, peer, now))
-        return Turned(why, self.refuse(question, why))
+        if isinstance(what, DropReason):
+            self.dropped[what] += 1
+            return what
+        if what is AnswerKind.RETRY:
+            return Turned(what, self.retry(question, peer, now))
+        return Turned(what, self.refuse(question, what, why if what is AnswerKind.BUSY else None))
 
     def _answer(self, question: Question, kind: AnswerKind, payload: bytes) -> bytes | None:
         datagram = self.profile.encode_answer(question, kind, payload)

@@ -124,7 +124,7 @@ class TU1:
         if kind is None:
             return DropReason.WRONG_DIRECTION
         more = message if message.cookie or message.once else None
-        return Answer(message.ids, message.payload, message.attempt, kind, more)
+        return Answer(message.ids, message.payload + message.refusal, message.attempt, kind, more)
 
     # Measuring
 
@@ -145,7 +145,7 @@ class TU1:
             return DropReason.WRONG_DIRECTION
         if message.once or (kind is _REPLY and not message.times):
             return DropReason.MALFORMED
-        answer = Answer(message.ids, message.payload, message.attempt, kind)
+        answer = Answer(message.ids, message.payload + message.refusal, message.attempt, kind)
         intact = not message.times or is_intact(message)
         return TimedAnswer(answer, decode_times_untrusted(message.times) if intact else None, intact)
 
@@ -238,6 +238,10 @@ class TU1:
     def encode_retry(self, question: Question, cookie: bytes, once: bytes) -> bytes:
         """A RETRY that gives something to ask again with."""
         return encode_message(Message(MessageType.RETRY, question.attempt, question.key, cookie=cookie, once=once))
+
+    def encode_refusal(self, question: Question, kind: AnswerKind, refusal: bytes) -> bytes:
+        """A BUSY or an ERROR that says why."""
+        return encode_message(Message(_TYPES[kind], question.attempt, question.key, refusal=refusal))
 
     def reply_budget(self, question: Question) -> int:
         """No more than the request brought (E4)."""
