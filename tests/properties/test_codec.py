@@ -146,7 +146,7 @@ def test_padding_is_announced_and_there_and_of_zeros_or_there_is_no_message(
 def test_an_extension_in_a_message_that_has_none_is_no_message(ids: bytes, attempt: int, data: st.DataObject) -> None:
     """A1: also if it is announced, and there, and the rest is right; and where it is known, it is read."""
     for kind in MessageType:
-        for (_, size, kinds), flag in zip(EXTENSIONS, (0x02, 0x04, 0x08, 0x01), strict=True):
+        for (_, size, kinds), flag in zip(EXTENSIONS, (0x02, 0x04, 0x08, 0x20, 0x01), strict=True):
             extension = data.draw(st.binary(min_size=size, max_size=size))
             found = decode_message_untrusted(bytes([9, kind, flag, attempt, flag & 1, 0, 0, 0]) + ids + extension)
             assert isinstance(found, Message) is (kind.name in kinds.split())
