@@ -4,14 +4,17 @@ import contextlib
 import ctypes
 import errno
 import socket
+import time
 
 import pytest
 import trio
 from trio.testing import MockClock
 
 from trio_udp._endpoint import _TRIES, Endpoint
+from trio_udp._faulty import faulty_sockets
 from trio_udp._net import BATCH, Address, KernelTransport, Outgoing, open_client_socket, open_server_socket
 from trio_udp._net._mmsg import find_calls
+from trio_udp.testing import SimNet
 
 from .networks import (
     LOOPBACKS,
@@ -358,3 +361,19 @@ async def test_the_granted_receive_buffer_is_reported(network: NetworkName) -> N
     granted = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
     with contextlib.closing(Endpoint(sock)) as endpoint:
         assert endpoint.statistics().receive_buffer == granted
+
+
+async def test_a_factorys_sockets_are_of_the_worlds_own_time() -> None:
+    """Who puts something before the kernel's sockets changes no time since 1970: the clock is the system's."""
+    async with trio.open_nursery() as nursery:
+        with faulty_sockets(nursery), contextlib.closing(await endpoint_to(Address("127.0.0.1", 9))) as endpoint:
+            before, now, after = time.time_ns(), endpoint.wall_clock(), time.time_ns()
+    assert before <= now <= after
+
+
+async def test_a_simulated_networks_sockets_are_of_its_own_time(autojump_clock: MockClock) -> None:
+    """So that equal worlds say equal things; another machine's wall clock is not among them."""
+    async with SimNet().running():
+        with contextlib.closing(await endpoint_to(Address("127.0.0.1", 9))) as endpoint:
+            await trio.sleep(3)
+            assert endpoint.wall_clock() == round(trio.current_time() * 1e9)

@@ -175,7 +175,6 @@ def wall_clocks_in(source: str) -> set[str]:
 
 STAMPS: Final = {
     "_endpoint.py": {"time.time_ns"},  # what a measurement says of when a datagram left and came, as the kernel does
-    "_fingers.py": {"time.time_ns"},  # `ping -D`
     "_irtt.py": {"datetime.datetime"},  # turns such a stamp into words
     "_logs.py": {"time.time_ns"},  # a line of a log
     "_plot.py": {"datetime"},  # a picture's axis

@@ -14,6 +14,7 @@ from typing import Final
 
 import trio
 
+from ._clock import runs_in_real_time
 from ._net import BATCH, Address, Batch, Outgoing, Transport, TrioTransport, normalise, open_transport
 from ._statistics import EndpointStatistics
 
@@ -64,6 +65,9 @@ class Endpoint:
         """
         self.address: Final = normalise(sock.getsockname())
         self._transport: Transport = open_transport(sock, stamps=stamps)
+        # A simulated network's sockets live on its clock, so that equal worlds say equal things. Those with faults, and
+        # others that a factory makes, are of this world where the clock is.
+        self._is_simulated = isinstance(self._transport, TrioTransport) and not runs_in_real_time()
         self._connected = peer is not None
         self._may_be_pending = _MAY_BE_PENDING if hears_errors else frozenset[int]()
         self._stamps_arrivals = False
@@ -100,8 +104,8 @@ class Endpoint:
             self._transport.stamp_arrivals()
 
     def wall_clock(self) -> int:
-        """Nanoseconds since 1970, as this socket's kernel counts them; a factory's sockets live on Trio's own clock."""
-        return round(trio.current_time() * 1e9) if isinstance(self._transport, TrioTransport) else time.time_ns()
+        """Nanoseconds since 1970; on a simulated network, of its own time."""
+        return round(trio.current_time() * 1e9) if self._is_simulated else time.time_ns()
 
     async def receive(self, *, may_wait: bool = True) -> Batch:
         """Wait for datagrams, and take up to 64 of them; `trio.ClosedResourceError` once closed.

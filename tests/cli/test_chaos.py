@@ -1,7 +1,9 @@
 """`--chaos` on `serve` and `ping`: the same words, the same rules, and a line about what they did."""
 
+import json
 import re
 import signal
+import time
 
 import pytest
 
@@ -28,6 +30,19 @@ async def test_ping_puts_faults_on_its_own_sockets() -> None:
     assert int(down[1]) - 1 <= int(counts[1]) <= int(down[1])
     assert int(down[2]) - 1 <= int(counts[2]) <= int(down[2])
     assert (await run_command(*PING, *faults))[1][-3:] == out[-3:]
+
+
+async def test_faults_leave_the_time_alone() -> None:
+    """What is since 1970 is so with faults too: in the stream, and before the lines."""
+    began = time.time_ns()
+    _, lines, _ = await run_command("ping", "-c", "2", "-i", "0.01", "--json", "--chaos", "dup=1%")
+    _, out, _ = await run_command("ping", "-c", "2", "-i", "0.01", "-D", "--chaos", "dup=1%")
+    ended = time.time_ns()
+    events = [json.loads(line) for line in lines if line.startswith("{")]
+    found = [event[name] for event in events for name in event if name.endswith("at_ns") and event[name] is not None]
+    found += [round(float(stamp) * 1e9) for line in out for stamp in re.findall(r"^\[(\d+\.\d{6})\] ", line)]
+    assert len(found) == 10
+    assert all(began - 1000 <= at <= ended for at in found)  # text has microseconds, cut
 
 
 async def test_serve_puts_faults_on_its_own_sockets() -> None:

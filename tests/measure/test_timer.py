@@ -7,8 +7,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from trio_udp._clock import runs_in_real_time
 from trio_udp.measure import _timer
-from trio_udp.measure._timer import KernelTimer, TrioTimer, open_timer, runs_in_real_time
+from trio_udp.measure._timer import KernelTimer, TrioTimer, open_timer
 
 needs_timerfd = pytest.mark.skipif(_timer.find_library() is None, reason="this system has no timer descriptors")
 

@@ -167,6 +167,10 @@ class Prober:
         """Probes that are waited for."""
         return len(self._protocol)
 
+    def wall_clock(self) -> int:
+        """What time it is, in nanoseconds since 1970, by the clock of `sent_at_ns`; a simulated network has its own."""
+        return self._endpoint.wall_clock()
+
     async def run(
         self,
         schedule: Schedule | None = None,
@@ -259,7 +263,7 @@ class Prober:
     # Tasks
 
     async def _run(self, schedule: Schedule, count: int | None, every: float | None) -> None:
-        self._on_event(self._start())
+        self._on_event(self._start(schedule))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._receive)
             nursery.start_soon(self._expire)
@@ -274,7 +278,7 @@ class Prober:
             self._tell_untold()
             nursery.cancel_scope.cancel()
 
-    def _start(self) -> Start:
+    def _start(self, schedule: Schedule) -> Start:
         return Start(
             at_ns=self._endpoint.wall_clock(),
             peer=self._peer,
@@ -283,6 +287,7 @@ class Prober:
             datagram_size=self.datagram_size,
             has_times=self._protocol.has_times,
             is_authenticated=self._protocol.is_sealed,
+            slot_ns=schedule.slot,
         )
 
     async def _send_all(self, schedule: Schedule, count: int) -> None:

@@ -19,6 +19,8 @@ from typing import Final, Protocol
 
 import trio
 
+from .._clock import runs_in_real_time
+
 # struct itimerspec: interval and first expiry, seconds and nanoseconds each
 _ITIMERSPEC: Final = struct.Struct("@qqqq")
 # include/uapi/linux/timerfd.h and time.h
@@ -90,12 +92,6 @@ def open_timer() -> Iterator[Timer]:
     finally:
         trio.lowlevel.notify_closing(descriptor)
         os.close(descriptor)
-
-
-def runs_in_real_time() -> bool:
-    """Whether this `trio.run` has a clock on which a second lasts a second."""
-    clock = trio.lowlevel.current_clock()
-    return 0.5 < clock.deadline_to_sleep_time(clock.current_time() + 1) < 1.5
 
 
 @functools.cache
