@@ -1,8 +1,13 @@
 """`man`: the manual page, made from the parser itself by argparse-manpage."""
 
 import argparse
+import os
+from typing import Final
 
 from ._arguments import SubParsers, missed_politely
+
+_ONE_LINE: Final = "100000"
+"""Columns for argparse: `man` breaks the usage where it has to, and not a second time where a line of ours ends."""
 
 
 def add_to(commands: SubParsers) -> None:
@@ -20,7 +25,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Print it."""
     with missed_politely("shell"):
         from argparse_manpage import manpage
+    os.environ["COLUMNS"] = _ONE_LINE
     parser = arguments.describe("trio-udp")
     parser.man_short_description = parser.description
-    print(manpage.Manpage(parser), flush=True)
+    page = manpage.Manpage(parser)
+    page.manual = "User Commands"
+    print(page, flush=True)
     return 0
