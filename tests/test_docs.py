@@ -102,7 +102,11 @@ def skip_where_impossible(text: str) -> None:
                 probe.bind(("::1", 0))
         except OSError:
             pytest.skip("this block needs IPv6, which this host does not have")
-    for word, module, package in (("OpenSSL", "OpenSSL", "pyopenssl"), ("--plot", "matplotlib", "matplotlib")):
+    for word, module, package in (
+        ("OpenSSL", "OpenSSL", "pyopenssl"),
+        ("--plot", "matplotlib", "matplotlib"),
+        ("--hdr", "hdrh", "hdrhistogram"),
+    ):
         if word in text and importlib.util.find_spec(module) is None:
             pytest.skip(f"this block needs the package {package}, which is not installed")
     if re.search(r"\bss -", text) and shutil.which("ss") is None:
@@ -286,7 +290,7 @@ MEASURE: Final = TEXTS[ROOT / "docs/reference_measure.md"]
 
 RUNNING: Final = (
     *(measure.CsvWriter, measure.IrttRun, measure.Lines, measure.Prober, measure.Recording, measure.Sample),
-    *(measure.Schedule, measure.TakesEvents),
+    *(measure.Schedule, measure.TakesEvents, measure.Buckets, measure.Correction, measure.KneeSearch),
 )
 """Classes of which the methods and properties are to be there."""
 

@@ -28,7 +28,9 @@ async def test_ping_without_a_host_pings_its_own_server() -> None:
     assert out[5] == "--- localhost ping statistics ---"
     assert re.fullmatch(r"3 packets transmitted, 3 received, 0% packet loss, time \d+ms", out[6])
     assert re.fullmatch(r"rtt min/avg/max/mdev = [\d.]+/[\d.]+/[\d.]+/[\d.]+ ms", out[7])
-    assert len(out) == 8
+    four = r"[\d.]+/[\d.]+/[\d.]+/[\d.]+ ms"
+    assert re.fullmatch(rf"percentiles p50/p90/p99/p99\.9 = {four}, corrected {four}", out[8])
+    assert len(out) == 9
 
 
 async def test_several_hosts_run_side_by_side_with_a_summary_each() -> None:

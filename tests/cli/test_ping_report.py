@@ -1,5 +1,6 @@
 """What ping prints: iputils' words and layout, and figures that add up."""
 
+import dataclasses
 import re
 from typing import Any
 
@@ -110,14 +111,26 @@ def test_times_have_the_digits_iputils_gives_them(seconds: float, text: str) -> 
 
 
 def test_summary_of_a_clean_run() -> None:
-    """Three lines behind an empty one, and nothing about what did not happen."""
+    """Four lines behind an empty one, and nothing about what did not happen."""
     found = summary(sent=2, received=2, rtt=distribution(0.001, 0.003), elapsed_ns=1_018_000_000)
     assert report("localhost", found) == [
         "",
         "--- localhost ping statistics ---",
         "2 packets transmitted, 2 received, 0% packet loss, time 1018ms",
         "rtt min/avg/max/mdev = 1.000/2.000/3.000/1.000 ms",
+        "percentiles p50/p90/p99/p99.9 = 1.000/3.000/3.000/3.000 ms",
     ]
+
+
+def test_summary_has_corrected_percentiles_beside_the_raw_ones() -> None:
+    """Who was kept from sending does not look fast; a run that was cut in an old stream has no corrected ones."""
+    times = Distribution(count=4, min_ns=1_000_000, mean_ns=2_000_000, max_ns=3_000_000, deviation_ns=0)
+    raw = dataclasses.replace(times, p50_ns=1_000_000, p90_ns=2_000_000, p99_ns=3_000_000, p999_ns=3_000_000)
+    corrected = dataclasses.replace(raw, p99_ns=4_500_000)
+    line = "percentiles p50/p90/p99/p99.9 = 1.000/2.000/3.000/3.000 ms"
+    found = summary(sent=4, received=4, rtt=raw, rtt_corrected=corrected)
+    assert report("h", found)[4:] == [f"{line}, corrected 1.000/2.000/4.500/3.000 ms"]
+    assert report("h", dataclasses.replace(found, rtt_corrected=Distribution()))[4:] == [line]
 
 
 def test_summary_names_what_was_duplicated_corrupted_refused_and_rejected() -> None:
@@ -145,9 +158,11 @@ def test_summary_says_why_the_server_refused() -> None:
 
 def test_summary_says_on_which_way_probes_were_lost_and_reordered() -> None:
     """As far as the server has told."""
-    found = summary(sent=6, lost_upstream=3, lost_downstream=2, lost_unknown=1, reordered_downstream=4, missed_slots=9)
+    lost = {"lost_upstream": 3, "lost_downstream": 2, "lost_unknown": 1}
+    found = summary(sent=8, **lost, pending=2, reordered_downstream=4, missed_slots=9)
     assert report("h", found)[3:] == [
         "lost: 3 upstream, 2 downstream, 1 unknown",
+        "pending: 2 not waited for to the end",
         "reordered: 4 downstream",
         "missed slots: 9 in which nothing could be sent",
     ]

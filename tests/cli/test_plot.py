@@ -2,19 +2,21 @@
 
 import re
 import sys
+import tempfile
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import trio
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trio_udp._cli import main
 from trio_udp._cli._plot import draw, headline, lane_counts, spread, tick_text
 from trio_udp._cli._series import MOST_SPOTS, Series, series_of
-from trio_udp.measure import Direction, Event, Lost, Missed, Refused
+from trio_udp.measure import Direction, Event, Lost, Missed, Refused, to_json
 
+from ..measure.recorded import any_event
 from ..measure.records import summary
 from .command import run_command
 from .test_series import BEGAN, event_of, start
@@ -133,7 +135,7 @@ def test_file_that_cannot_be_drawn_is_refused_before_anything_is_sent(
 def test_more_hosts_than_a_picture_has_room_for_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     """Nobody is asked."""
     assert main(["ping", *["192.0.2.1"] * 33, "--plot", "run.png"]) == 2
-    assert capsys.readouterr().err == "trio_udp ping: argument --plot: expected at most 32 hosts, got 33\n"
+    assert capsys.readouterr().err == "trio_udp ping: argument --plot: expected at most 32 runs, got 33\n"
 
 
 async def test_matplotlib_that_is_not_there_is_missed_politely() -> None:
@@ -157,8 +159,56 @@ async def test_ping_draws_when_it_is_done(tmp_path: Path) -> None:
     """Below its usual output, which stays as it is."""
     picture = tmp_path / "run.svg"
     code, out, err = await run_command("ping", "-c", "3", "-i", "0.01", "--plot", str(picture))
-    assert (code, err, len(out)) == (0, [], 8)
+    assert (code, err, len(out)) == (0, [], 9)
     assert any("3 sent, 3 received" in word for word in text_of(picture))
+
+
+@pytest.mark.usefixtures("matplotlib")
+def test_report_draws_what_was_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every run of every file, one below the other, under its summary; whatever a host is called."""
+    for name, host in (("one", "$x$"), ("two", "192.0.2.1\x1b")):
+        events = [*run(20), summary(sent=20, received=16, lost_upstream=2, lost_downstream=2)]
+        (tmp_path / name).write_text("".join(to_json(event, host=host) + "\n" for event in events * 2))
+    files = [str(tmp_path / name) for name in ("one", "two")]
+    assert main(["report", *files, "--plot", str(tmp_path / "runs.svg")]) == 0
+    out, err = capsys.readouterr()
+    assert (err, out.count("20 packets transmitted, 16 received")) == ("", 4)
+    titles = [word for word in text_of(tmp_path / "runs.svg") if "sent, " in word]
+    sums = "20 sent, 16 received · 20 % without a reply in time"
+    assert titles == [
+        f"{host} (192.0.2.1:1060) · {sums}" for host in ("$x$", "$x$", r"192.0.2.1\x1b", r"192.0.2.1\x1b")
+    ]
+
+
+@pytest.mark.usefixtures("matplotlib")
+def test_report_draws_a_run_that_was_cut_with_what_its_events_add_up_to(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Sums as in the text."""
+    (tmp_path / "cut").write_text("".join(to_json(event, host="h") + "\n" for event in run(20)[1:]))
+    assert main(["report", str(tmp_path / "cut"), "--plot", str(tmp_path / "cut.svg")]) == 0
+    assert "a run has no end" in capsys.readouterr().err
+    assert any(word.startswith("h · ") and "16 received" in word for word in text_of(tmp_path / "cut.svg"))
+
+
+@pytest.mark.usefixtures("matplotlib")
+@given(events=st.lists(any_event(), max_size=8))
+@settings(max_examples=20, deadline=None)
+def test_a_picture_of_whatever_stands_in_a_file_can_be_drawn(events: list[Event]) -> None:
+    """Times before the year 1700, negative round trips: a file may be from anywhere."""
+    with tempfile.TemporaryDirectory() as name:
+        draw(Path(name) / "run.svg", [series_of("h", events)])
+
+
+@pytest.mark.usefixtures("matplotlib")
+def test_report_refuses_a_picture_before_it_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And one of more runs than there is room for."""
+    assert main(["report", "nowhere", "--plot", "run.jpeg"]) == 2
+    line = "argument --plot: expected a file name that ends in .svg or .png, got 'run.jpeg'"
+    assert capsys.readouterr() == ("", f"trio_udp report: {line}\n")
+    (tmp_path / "runs").write_text((to_json(start(), host="h") + "\n") * 33)
+    assert main(["report", str(tmp_path / "runs"), "--plot", str(tmp_path / "runs.svg")]) == 2
+    assert "expected at most 32 runs, got 33" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("matplotlib")

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from trio_udp import DropReason
 from trio_udp._cli._screen import Line, drawn_bar, fit, screen
 from trio_udp._cli._watch import Cell, Mark, View
-from trio_udp.measure import Direction
-from trio_udp.measure._distribution import Buckets
+from trio_udp.measure import Buckets, Direction
 
 
 def view(cells: tuple[Cell, ...] = (), **changes: Any) -> View:
@@ -22,7 +21,7 @@ def view(cells: tuple[Cell, ...] = (), **changes: Any) -> View:
     values: dict[str, Any] = {
         "host": "example.org", "peer": "192.0.2.1:1060", "size": 56, "elapsed": 61.0, "sent": len(cells), "waiting": 0,
         "received": 0, "lost": dict.fromkeys(Direction, 0), "late": 0, "changed": 0, "refused": 0, "missed_slots": 0,
-        "rejected": {}, "cells": cells, "times": times,
+        "rejected": {}, "cells": cells, "times": times, "corrected": Buckets(),
     }  # fmt: skip
     return View(**(values | changes))
 
@@ -45,8 +44,12 @@ def test_screen_shows_everything_that_happened_without_colours() -> None:
         1_600_000,
         Mark.WAITING,
     )
+    corrected = Buckets()
+    for time in (100_000, 200_000, 5_000_000):
+        corrected.add(time, 1)
     found = view(
         cells,
+        corrected=corrected,
         waiting=1,
         received=4,
         refused=1,
@@ -64,8 +67,9 @@ def test_screen_shows_everything_that_happened_without_colours() -> None:
         "▁▁↑▃↓✕!█·",
         "",
         "round trip  percentiles to half a percent; replies by time, log scale",
-        "min      p50      p90      p99      p99.9    max",
-        "100 µs   100 µs   1.60 ms  1.60 ms  1.60 ms  1.60 ms",
+        "           min     p50     p90     p99     p99.9   max",
+        "raw        100 µs  100 µs  1.60 ms 1.60 ms 1.60 ms 1.60 ms",
+        "corrected  100 µs  200 µs  5.00 ms 5.00 ms 5.00 ms 5.00 ms",
         " 100 µs █████████████████████████████████████████████████ 2",
         " 142 µs",
         " 200 µs ████████████████████████▌ 1",

@@ -3,6 +3,7 @@
 import math
 import statistics
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -83,3 +84,21 @@ def test_a_copy_of_buckets_stays_as_it_was() -> None:
     copied = buckets.copy()
     buckets.add(10, 2)
     assert (list(copied.ascending()), list(buckets.ascending())) == ([(10, 1)], [(10, 3)])
+
+
+@given(st.lists(st.integers(0, 2**40), min_size=1, max_size=300), st.integers(0, 200))
+def test_percentiles_are_those_of_hdrhistogram(values: list[int], exact: int) -> None:
+    """To its three digits and our half a percent, whether ours are exact or of buckets.
+
+    By rank: ours is the least that enough values do not exceed, and it rounds, so that one value fewer may be enough.
+    """
+    histogram = pytest.importorskip("hdrh.histogram", reason="the package hdrhistogram is not installed")
+    theirs = histogram.HdrHistogram(1, 2**41, 3)
+    for value in values:
+        theirs.record_value(value)
+    found, count = collected(values, exact), len(values)
+    assert theirs.get_total_count() == found.count == count
+    for ours, share in ((found.p50_ns, 0.5), (found.p90_ns, 0.9), (found.p99_ns, 0.99), (found.p999_ns, 0.999)):
+        rank = max(math.ceil(share * count), 1)
+        assert ours is not None
+        assert math.isclose(ours, theirs.get_value_at_percentile(100 * rank / count), rel_tol=1 / 256 + 1 / 1000)

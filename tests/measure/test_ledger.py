@@ -239,6 +239,8 @@ def test_late_probes_and_missed_slots_count_from_when_they_were_due() -> None:
     assert (found.missed_slots, found.on_time, found.rtt.count) == (3, 0, 1)
     corrected = found.rtt_corrected
     assert (corrected.count, corrected.min_ns, corrected.max_ns) == (4, 1600, 4600)
+    assert ledger.interval(0, 0).rtt_corrected == corrected
+    assert ledger.interval(0, 0).rtt_corrected.count == 0
 
 
 def test_many_replies_are_summed_up_on_the_way() -> None:

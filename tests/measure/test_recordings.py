@@ -34,7 +34,8 @@ from .records import reply_record, summary
 HERE = Address("192.0.2.1", 1060)
 EXACT = (
     "received", "late", "corrupted", "lost", "duplicated_downstream", "reordered", "changed", "rejected", "stamps",
-    "missed_slots", "rtt", "total", "client_queue", "network", "server", "wake_up", "round_trip", "sent",
+    "missed_slots", "rtt", "rtt_corrected", "total", "client_queue", "network", "server", "wake_up", "round_trip",
+    "sent",
 )  # fmt: skip
 """What the events tell."""
 

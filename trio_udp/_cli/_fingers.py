@@ -7,7 +7,6 @@ import argparse
 import errno
 import ipaddress
 import os
-import time
 from collections.abc import Callable
 from typing import Final
 
@@ -115,9 +114,16 @@ class Watched:
 class Fingers:
     """How one run is paced and shown."""
 
-    def __init__(self, arguments: argparse.Namespace, schedule: Schedule, write: Callable[[str], object]) -> None:
-        """Write text, and line ends where there are any, by `write`."""
+    def __init__(
+        self,
+        arguments: argparse.Namespace,
+        schedule: Schedule,
+        write: Callable[[str], object],
+        wall_clock: Callable[[], int],
+    ) -> None:
+        """Write text, and line ends where there are any, by `write`; `wall_clock` says what time it is."""
         self._write = write
+        self._wall_clock = wall_clock
         self._quiet: bool = arguments.quiet
         self._flood: bool = arguments.flood
         self._stamped: bool = arguments.timestamps
@@ -151,7 +157,7 @@ class Fingers:
     def _stamp(self, reply: ReplyRecord | Corrupted | None) -> str:
         if not self._stamped:
             return ""
-        at = reply.received_at_ns if isinstance(reply, ReplyRecord) else time.time_ns()
+        at = reply.received_at_ns if isinstance(reply, ReplyRecord) else self._wall_clock()
         return f"[{at // 1_000_000_000}.{at // 1000 % 1_000_000:06d}] "
 
     def _due(self, sent: int) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from .. import Address, DropReason
-from ..measure import Corrupted, Lost, Refused, ReplyRecord, Reported, Start, Summary
+from ..measure import Corrupted, Distribution, Lost, Refused, ReplyRecord, Reported, Start, Summary
 from ..proto import Refusal
 from ._arguments import counted
 from ._keys import authenticated
@@ -65,6 +65,19 @@ def snapshot_line(found: Summary, smoothed_ns: float) -> str:
     return line
 
 
+def percentile_lines(found: Summary) -> list[str]:
+    """Percentiles, and beside them those from when each probe was due, of which what was sent too late is part."""
+    if found.rtt.p50_ns is None:
+        return []
+    line = f"percentiles p50/p90/p99/p99.9 = {_percentiles(found.rtt)}"
+    return [f"{line}, corrected {_percentiles(found.rtt_corrected)}" if found.rtt_corrected.count else line]
+
+
+def _percentiles(times: Distribution) -> str:
+    found = (times.p50_ns, times.p90_ns, times.p99_ns, times.p999_ns)
+    return "/".join(f"{time / 1e6:.3f}" for time in found if time is not None) + " ms"
+
+
 def report(host: str, found: Summary, *, verbose: bool = False) -> list[str]:
     """The lines at the end, an empty one first; also what the server has counted, if that is wanted."""
     extras = {
@@ -80,6 +93,7 @@ def report(host: str, found: Summary, *, verbose: bool = False) -> list[str]:
     if found.received:
         shown = "/".join(f"{time / 1e6:.3f}" for time in times if time is not None)
         lines.append(f"rtt min/avg/max/mdev = {shown} ms")
+        lines += percentile_lines(found)
     lines += [f"{title}: {counted(counts)}" for title, counts in _details(found).items() if any(counts.values())]
     return lines if found.reported is None or not verbose else [*lines, reported_line(found.reported)]
 
@@ -102,6 +116,7 @@ def _details(found: Summary) -> dict[str, Mapping[str, int]]:
     return {
         "refused": refused,
         "lost": lost if is_known else {},
+        "pending": {"not waited for to the end": found.pending},
         "reordered": {"upstream": found.reordered_upstream, "downstream": found.reordered_downstream},
         "changed": {"answers": found.changed},
         "missed slots": {"in which nothing could be sent": found.missed_slots},

@@ -90,7 +90,8 @@ class PingRun:
         self._look = shared.looks.follow(host, prober)
         self._out: EventsOut | None = events_out(host, arguments)
         self._has_lines = self._out is None and not is_silent and not shared.looks.is_live
-        self._fingers = Fingers(arguments, _schedule(arguments), _write if self._has_lines else _leave_out)
+        write = _write if self._has_lines else _leave_out
+        self._fingers = Fingers(arguments, _schedule(arguments), write, prober.wall_clock)
         self._tap = shared.tap
         self._every: float | None = arguments.every
         self._count: int | None = arguments.count

@@ -54,14 +54,14 @@ _LANES: Final = (
 )
 
 
-def check_plot(path: Path, runs: int) -> None:
-    """Refuse what could only fail when everything has been measured."""
+def check_plot(path: Path, runs: int = 1) -> None:
+    """Refuse what could only fail when everything has been measured or read."""
     if path.suffix not in SUFFIXES:
         raise BadInput(f"argument --plot: expected a file name that ends in .svg or .png, got {str(path)!r}")
     if not path.parent.is_dir():
         raise BadInput(f"argument --plot: expected a file in a directory that exists, got {str(path)!r}")
     if runs > MOST_RUNS:
-        raise BadInput(f"argument --plot: expected at most {MOST_RUNS} hosts, got {runs}")
+        raise BadInput(f"argument --plot: expected at most {MOST_RUNS} runs, got {runs}")
     with missed_politely("plot"):
         import matplotlib.figure  # noqa: F401 - whether it is there
 
@@ -111,7 +111,7 @@ def _draw_run(figure: "Figure", series: Series) -> None:
     times = figure.add_subplot(grid[0, 0])
     distribution = figure.add_subplot(grid[0, 1], sharey=times)
     lost = figure.add_subplot(grid[1, 0], sharex=times)
-    figure.suptitle(headline(series), fontsize=10, fontweight="bold")
+    figure.suptitle(headline(series), fontsize=10, fontweight="bold", parse_math=False)  # a host may be called $x$
     spots = list(series.spots())
     _draw_times(times, series, spots)
     _draw_distribution(distribution, series)

@@ -18,6 +18,8 @@ Line: TypeAlias = list[tuple[str, str]]
 
 _BARS: Final = 8
 _SHARES: Final = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
+_COLUMNS: Final = ("min", *_SHARES, "max")
+_LABEL: Final = len("corrected  ")
 _NAMES: Final = {
     Mark.UPSTREAM: "upstream",
     Mark.DOWNSTREAM: "downstream",
@@ -56,7 +58,7 @@ def screen(view: View, width: int, *, ascii_only: bool = False) -> list[Line]:
     ]
     lines += [[(f"rejected  {counted(view.rejected)}", "yellow")]] if view.rejected else []
     lines += _last_probes(view.cells[-width:], ascii_only=ascii_only)
-    lines += _percentiles(counts, width)
+    lines += _percentiles(counts, list(view.corrected.ascending()), width)
     lines += _histogram(counts, width, ascii_only=ascii_only)
     if ascii_only:
         lines = [[(text.translate(_IN_ASCII), style) for text, style in line] for line in lines]
@@ -103,19 +105,24 @@ def _last_probes(cells: tuple[Cell, ...], *, ascii_only: bool) -> list[Line]:
     return [[], title, signs]
 
 
-def _percentiles(counts: Counts, width: int) -> list[Line]:
+def _percentiles(counts: Counts, corrected: Counts, width: int) -> list[Line]:
+    """Raw ones, and below them those from when each probe was due."""
     if not counts:
         return [[], [("round trip", "bold"), ("  no reply yet", "")]]
-    named = dict(zip(_SHARES, percentiles(counts, list(_SHARES.values())), strict=True))
-    named = {"min": counts[0][0], **named, "max": counts[-1][0]}
-    column = min(max((width - 1) // len(named), len("1.00 ms") + 1), 13)
-    names = "".join(name.ljust(column) for name in named)
-    times = "".join(time_text(time).ljust(column) for time in named.values())
+    column = min(max((width - 1 - _LABEL) // len(_COLUMNS), len("1.00 ms") + 1), 13)
+    rows = {"raw": counts, "corrected": corrected}
     title = [
         ("round trip", "bold"),
         ("  percentiles to half a percent; replies by time, log scale", ""),
     ]
-    return [[], title, [(names.rstrip(), "dim")], [(times.rstrip(), "")]]
+    head = " " * _LABEL + "".join(name.ljust(column) for name in _COLUMNS)
+    return [[], title, [(head.rstrip(), "dim")], *(_times(name, row, column) for name, row in rows.items() if row)]
+
+
+def _times(name: str, counts: Counts, column: int) -> Line:
+    times = [counts[0][0], *percentiles(counts, list(_SHARES.values())), counts[-1][0]]
+    text = "".join(time_text(time).ljust(column) for time in times)
+    return [(name.ljust(_LABEL), "dim"), (text.rstrip(), "")]
 
 
 def _histogram(counts: Counts, width: int, *, ascii_only: bool) -> list[Line]:

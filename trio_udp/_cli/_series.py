@@ -8,8 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from ..measure import Corrupted, Event, Late, Lost, Missed, Refused, Rejected, ReplyRecord, Start, Summary
-from ..measure._distribution import Buckets
+from ..measure import Buckets, Corrupted, Event, Late, Lost, Missed, Refused, Rejected, ReplyRecord, Start, Summary
 
 MOST_SPOTS: Final = 1000
 """About as many as a picture has room for, from left to right."""

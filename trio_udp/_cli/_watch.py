@@ -7,8 +7,20 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from .. import DropReason
-from ..measure import Corrupted, Direction, Event, Late, Lost, Missed, Refused, Rejected, ReplyRecord, Start
-from ..measure._distribution import Buckets
+from ..measure import (
+    Buckets,
+    Correction,
+    Corrupted,
+    Direction,
+    Event,
+    Late,
+    Lost,
+    Missed,
+    Refused,
+    Rejected,
+    ReplyRecord,
+    Start,
+)
 from ._scales import place, span
 
 KEPT: Final = 512
@@ -63,6 +75,8 @@ class View:
     cells: tuple[Cell, ...]
     """The last probes, the newest one last."""
     times: Buckets
+    corrected: Buckets
+    """From when each probe was due, missed ones too."""
 
     @property
     def loss(self) -> float:
@@ -83,10 +97,12 @@ class Watch:
         self._lost: Counter[Direction] = Counter()
         self._rejected: Counter[DropReason] = Counter()
         self._counts: Counter[str] = Counter()
-        self._times = Buckets()
+        self._times, self._corrected = Buckets(), Buckets()
+        self._correction = Correction()
 
     def take(self, event: Event) -> None:
         """Something happened."""
+        self._correct(event)
         match event:
             case ReplyRecord():
                 self._counts["received"] += 1
@@ -133,7 +149,12 @@ class Watch:
             rejected=dict(self._rejected),
             cells=tuple([get(sequence, waits) for sequence in shown]),
             times=self._times.copy(),
+            corrected=self._corrected.copy(),
         )
+
+    def _correct(self, event: Event) -> None:
+        for time, count in self._correction.times_of(event):
+            self._corrected.add(time, count)
 
     def _lose(self, event: Lost) -> None:
         self._lost[event.direction] += 1

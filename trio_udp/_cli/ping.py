@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 _LEAST_INTERVAL: Final = 0.0001
 _LONGEST_WAIT: Final = 3600.0
+_MOST_RATE: Final = 10_000
 _EMBEDDED_HOST: Final = "127.0.0.1"
 
 
@@ -52,7 +53,13 @@ def add_to(commands: SubParsers) -> None:
     add = parser.add_argument
     add("hosts", nargs="*", metavar="HOST", help="names or addresses, side by side")
     add("-c", "--count", type=number(int, 1), metavar="N", help="stop after N probes")
-    add("-i", "--interval", type=seconds(_LEAST_INTERVAL), metavar="SECONDS", help="or 200ms (default: 1)")
+    add(
+        "-i",
+        "--interval",
+        type=seconds(_LEAST_INTERVAL),
+        metavar="SECONDS",
+        help="between probes, as 0.2 or 200ms (default: 1)",
+    )
     wait = "wait at most this long for each reply (default: 10)"
     add("-W", "--wait", type=seconds(0.001, _LONGEST_WAIT), default=10.0, metavar="SECONDS", help=wait)
     add(
@@ -86,6 +93,9 @@ def add_to(commands: SubParsers) -> None:
     add_targets(parser)
     add_metrics(parser)
     add_objectives(parser)
+    rate = number(lambda text: float(text.removesuffix("/s")), 1, _MOST_RATE, unit=" of probes a second")
+    ramp = "probe ever faster, up to so many a second, and say how many the path keeps up with"
+    add("--ramp", type=rate, metavar="RATE", help=ramp)
     parser.set_defaults(run=run)
 
 
@@ -114,19 +124,42 @@ async def _ping(arguments: argparse.Namespace) -> int:
             targets = spread([Target("localhost", *server.address)], arguments.ports)
         await stack.enter_async_context(faults_on_sockets(arguments, sending="up", say=about_chaos.append))
         shared = Shared(arguments, keys, stack.enter_context(open_tap(arguments)), looks)
-        runs = [await _run_for(stack, target, shared) for target in targets]
-        begin_output(arguments)
-        # From here on; a name that takes long to resolve is interrupted as any program is.
-        with trio.open_signal_receiver(signal.SIGINT) as signals:
-            async with showing_metrics(arguments.metrics, lambda: ping_figures(_rows(runs)), _say), looks.shown():
-                await _ping_all(runs, signals)
-    _end(runs, arguments)
+        code = await (_measure if arguments.ramp is None else _ramp)(stack, targets, shared)
     for line in about_chaos:
         print(line, file=notes_out(arguments), flush=True)
     await looks.draw()
+    return code
+
+
+async def _measure(stack: contextlib.AsyncExitStack, targets: Sequence[Target], shared: Shared) -> int:
+    arguments, looks = shared.arguments, shared.looks
+    runs = [await _run_for(stack, target, shared) for target in targets]
+    begin_output(arguments)
+    # From here on; a name that takes long to resolve is interrupted as any program is.
+    with trio.open_signal_receiver(signal.SIGINT) as signals:
+        async with showing_metrics(arguments.metrics, lambda: ping_figures(_rows(runs)), _say), looks.shown():
+            await _ping_all(runs, signals)
+    _end(runs, arguments)
     if sum(one.tell_broken() for one in runs):  # each of them tells
         return BROKEN
     return 0 if all(one.is_good for one in runs) else 1
+
+
+async def _ramp(stack: contextlib.AsyncExitStack, targets: Sequence[Target], shared: Shared) -> int:
+    from ._ramp import check_ramp, ping_ever_faster
+
+    check_ramp(shared.arguments, len(targets))
+    begin_output(shared.arguments)
+    (target,) = targets
+    opening = functools.partial(_open_one, target.host, target.port, shared)
+    with trio.open_signal_receiver(signal.SIGINT) as signals:
+        return await ping_ever_faster(shared.arguments, target.label, opening, signals, shared.tap)
+
+
+@contextlib.asynccontextmanager
+async def _open_one(host: str, port: int, shared: Shared) -> AsyncIterator[Prober]:
+    async with contextlib.AsyncExitStack() as stack:
+        yield await _open(stack, host, port, shared)
 
 
 def _end(runs: "Sequence[PingRun | Following]", arguments: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@
         summary = await prober.run(Fixed(0.001), count=1000)
     print(summary.lost_upstream, summary.rtt.p99_ns)
 
-The command `ping` is a thin layer over this. All but `_prober`, `_timer`, `_calibrate` and `_examine` is
+The command `ping` is a thin layer over this. All but `_prober`, `_ramp`, `_timer`, `_calibrate` and `_examine` is
 arithmetic. What a run by itself does not need is imported when any of it is first asked for.
 """
 
@@ -40,12 +40,16 @@ from ._schedules import Adaptive, Fixed, Poisson, Progress, Schedule, flood
 if TYPE_CHECKING:
     from ._calibrate import noise_floor
     from ._compare import CONFIDENCE, Between, Comparison, Figure, Sample, compare, percentile, proportion
+    from ._corrected import Correction
     from ._csv import CSV_COLUMNS, CsvWriter
+    from ._distribution import Buckets
     from ._doctor import Finding, State
     from ._examine import examine
     from ._irtt import IrttRun
+    from ._knee import Knee, KneeSearch, Step, Strain
     from ._ndjson import STREAM_VERSION, BadLine, Line, Lines, from_json, json_schema, to_json
     from ._objectives import METRICS, Condition, parse_condition
+    from ._ramp import FIRST_RATE, MOST_RATE, find_knee
     from ._ranking import rank_paths
     from ._recordings import Recording, TakesEvents, runs_of
 
@@ -54,15 +58,19 @@ __all__ = [
     "CSV_COLUMNS",
     "DEFAULT_SIZE",
     "DEFAULT_WAIT",
+    "FIRST_RATE",
     "METRICS",
+    "MOST_RATE",
     "STREAM_VERSION",
     "Adaptive",
     "BadLine",
     "Between",
+    "Buckets",
     "Captured",
     "ClockOffset",
     "Comparison",
     "Condition",
+    "Correction",
     "Corrupted",
     "CsvWriter",
     "Direction",
@@ -74,6 +82,8 @@ __all__ = [
     "Fixed",
     "Interval",
     "IrttRun",
+    "Knee",
+    "KneeSearch",
     "Late",
     "Line",
     "Lines",
@@ -94,11 +104,14 @@ __all__ = [
     "Stamps",
     "Start",
     "State",
+    "Step",
+    "Strain",
     "Summary",
     "TakesEvents",
     "Variation",
     "compare",
     "examine",
+    "find_knee",
     "flood",
     "from_json",
     "json_schema",
@@ -117,12 +130,16 @@ __all__ = [
 _LATE: Final = {
     "_calibrate": ("noise_floor",),
     "_compare": ("CONFIDENCE", "Between", "Comparison", "Figure", "Sample", "compare", "percentile", "proportion"),
+    "_corrected": ("Correction",),
     "_csv": ("CSV_COLUMNS", "CsvWriter"),
+    "_distribution": ("Buckets",),
     "_doctor": ("Finding", "State"),
     "_examine": ("examine",),
     "_irtt": ("IrttRun",),
+    "_knee": ("Knee", "KneeSearch", "Step", "Strain"),
     "_ndjson": ("STREAM_VERSION", "BadLine", "Line", "Lines", "from_json", "json_schema", "to_json"),
     "_objectives": ("METRICS", "Condition", "parse_condition"),
+    "_ramp": ("FIRST_RATE", "MOST_RATE", "find_knee"),
     "_ranking": ("rank_paths",),
     "_recordings": ("Recording", "TakesEvents", "runs_of"),
 }

@@ -24,6 +24,7 @@ from ..proto import (
     Times,
     read_refusal_untrusted,
 )
+from ._corrected import imagined
 from ._delays import DelayVariation, OffsetEstimator
 from ._directions import Directions
 from ._distribution import Collector
@@ -51,8 +52,6 @@ _AT_ONCE: Final = 4
 there is time for at 200 µs a probe."""
 _KEPT: Final = 4096
 """Replies whose times are not in the sums yet."""
-_MOST_IMAGINED: Final = 1024
-"""Values that stand for the missed slots of one gap, however many those are."""
 _KEPT_AN_INTERVAL: Final = 4096
 
 
@@ -119,7 +118,7 @@ class Ledger:
         self._rtt = Collector()
         self._corrected = Collector()
         self._parts = {name: Collector() for name in _PARTS}
-        self._since = Collector(exact=_KEPT_AN_INTERVAL)
+        self._since, self._since_corrected = (Collector(exact=_KEPT_AN_INTERVAL) for _ in range(2))
         self._turns = self._take_turns()
         self._before = (0, 0, 0)
         self.sent = 0
@@ -228,8 +227,10 @@ class Ledger:
             received=received,
             lost=max(lost, 0),
             rtt=self._since.result(),
+            rtt_corrected=self._since_corrected.result(),
         )
-        self._before, self._since = now, Collector(exact=_KEPT_AN_INTERVAL)
+        self._before = now
+        self._since, self._since_corrected = (Collector(exact=_KEPT_AN_INTERVAL) for _ in range(2))
         return found
 
     def summary(self, at_ns: int, elapsed_ns: int, hints: Mapping[str, int]) -> Summary:
@@ -388,12 +389,14 @@ class Ledger:
         self._rtt.add(rtt)
         self._since.add(rtt)
         self._corrected.add(rtt + late)
+        self._since_corrected.add(rtt + late)
         for name in _PARTS:
             value: int | None = getattr(timing, name)
             if value is not None:
                 parts[name].add(value)
-        if missed:
-            self._imagine(rtt + late, missed)
+        for waited, count in imagined(rtt + late, missed, self._slot):
+            self._corrected.add_many(waited, count)
+            self._since_corrected.add_many(waited, count)
         self._variations["round_trip"].add(sequence, rtt)
         if times is not None:
             self._compare_clocks(sequence, timing, times)
@@ -408,15 +411,6 @@ class Ledger:
         if times.turnaround is not None:
             self._variations["downstream"].add(sequence, timing.came_at - times.arrived - times.turnaround)
             self._clock.add(timing.left_at, times.arrived, times.turnaround, timing.came_at)
-
-    def _imagine(self, from_due: int, missed: int) -> None:
-        """Add what probes would have measured that should have left in the slots that were missed before this one.
-
-        Each from its own slot on, for its reply could not have come before this one's did.
-        """
-        step = -(-missed // _MOST_IMAGINED)
-        for slots in range(missed, 0, -step):
-            self._corrected.add_many(from_due + slots * self._slot, min(step, slots))
 
 
 _ANSWERED: Final = ("received", "late", "refused")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Final, Protocol, TypeVar
 
 from ..proto import DropReason, RefusalReason
+from ._corrected import Correction
 from ._delays import DelayVariation
 from ._distribution import Collector
 from ._ndjson import Line
@@ -79,7 +80,7 @@ class Recording:
         match event:
             case Start():
                 self.start = event
-                self._rebuilt.seen_at(event.at_ns)
+                self._rebuilt.take(event)
             case Summary():
                 self._told = event
             case _:
@@ -88,8 +89,7 @@ class Recording:
     def summary(self) -> Summary:
         """The sums. In rebuilt ones, what no event tells is 0 or None.
 
-        That is: probes that were under way, what only the server knew, hints, punctuality, corrected times, and the
-        clocks.
+        That is: probes that were under way, what only the server knew, hints, punctuality, and the clocks.
         """
         return self._rebuilt.summary() if self._told is None else self._told
 
@@ -107,6 +107,8 @@ class _Rebuilt:
         self._limits: dict[RefusalReason, int] = {}
         self._stamps: Counter[Stamps] = Counter()
         self._rtt = Collector()
+        self._corrected = Collector()
+        self._correction = Correction()
         self._parts = {name: Collector() for name in _PARTS}
         self._variation = DelayVariation()
         self._sent = self._changed = self._reordered = self._missed = 0
@@ -120,7 +122,11 @@ class _Rebuilt:
 
     def take(self, event: Event) -> None:
         """Count it."""
+        for value, count in self._correction.times_of(event):
+            self._corrected.add_many(value, count)
         match event:
+            case Start():
+                self.seen_at(event.at_ns)
             case ReplyRecord():
                 self._receive(event)
             case Corrupted() | Refused() | Late() | Lost():
@@ -196,7 +202,7 @@ class _Rebuilt:
             on_time=0,
             stamps=dict(self._stamps),
             rtt=rtt,
-            rtt_corrected=Collector().result(),
+            rtt_corrected=self._corrected.result(),
             round_trip=self._variation.result(),
             upstream=DelayVariation().result(),
             downstream=DelayVariation().result(),

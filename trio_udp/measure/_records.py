@@ -52,6 +52,8 @@ class Start(Record):
     """Whether the server is asked for times and counts. If not, nothing is known about directions."""
     is_authenticated: bool = False
     """Whether a key vouches for probes and replies (F8)."""
+    slot_ns: int | None = None
+    """From one slot of the schedule to the next. None in streams that are older than this field."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -251,6 +253,8 @@ class Interval(Record):
     received: int
     lost: int
     rtt: Distribution
+    rtt_corrected: Distribution = Distribution()
+    """As in `Summary`. Empty in streams that are older than this field."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)

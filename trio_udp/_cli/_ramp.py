@@ -1,0 +1,124 @@
+"""`ping --ramp`: a line for each rate that is tried, and at the end where the path no longer keeps up."""
+
+import argparse
+import math
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Final, TextIO
+
+import trio
+
+from ..measure import FIRST_RATE, Event, Knee, Prober, ReplyRecord, Start, Step, Strain, Summary, find_knee
+from ._arguments import BadInput
+from ._output import Tap, events_out, notes_out
+from ._ping_report import headline, milliseconds
+from ._signals import cancel_at_next_signal
+
+_WITHOUT: Final = {
+    "-A": "adaptive", "-c": "count", "-f": "flood", "--poisson": "poisson", "--ports": "ports", "--live": "live",
+    "--resolve-every": "resolve_every", "--plot": "plot", "--metrics": "metrics", "--fail-if": "fail_if",
+    "--wait-for": "wait_for", "--every": "every",
+}  # fmt: skip
+"""What has no meaning where there is a run for each rate."""
+_BECAUSE: Final = {
+    Strain.LOSS: "more is lost than by chance",
+    Strain.QUEUE: "probes wait in a queue",
+    Strain.HOST: "this host sends too late, so that nothing is known about the path",
+}
+
+
+def check_ramp(arguments: argparse.Namespace, targets: int) -> None:
+    """Refuse what has no meaning with `--ramp`."""
+    if targets > 1:
+        raise BadInput(f"argument --ramp: expected one host, got {targets}")
+    given = {option for option, name in _WITHOUT.items() if getattr(arguments, name)}
+    given |= {"-l"} if arguments.preload > 1 else set()
+    if given:
+        raise BadInput(f"argument --ramp: expected no {' and no '.join(sorted(given))} with it")
+
+
+async def ping_ever_faster(
+    arguments: argparse.Namespace,
+    host: str,
+    opening: Callable[[], AbstractAsyncContextManager[Prober]],
+    signals: AsyncIterator[int],
+    tap: Tap | None,
+) -> int:
+    """Exit code 0 if anything came back, and 1 if not."""
+    ramp = _Ramp(host, arguments)
+    interval: float = arguments.interval or 1 / FIRST_RATE
+    with trio.move_on_after(arguments.deadline):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(cancel_at_next_signal, signals, nursery.cancel_scope)
+            knee = await find_knee(
+                opening,
+                first=min(1 / interval, arguments.ramp),
+                most=arguments.ramp,
+                wait=arguments.wait,
+                on_event=ramp.tell,
+                on_datagram=tap,
+                on_step=ramp.show,
+            )
+            ramp.end(knee)
+            nursery.cancel_scope.cancel()
+    return ramp.close()
+
+
+class _Ramp:
+    """What is printed."""
+
+    def __init__(self, host: str, arguments: argparse.Namespace) -> None:
+        self._host = host
+        self._out = events_out(host, arguments)
+        self._notes: TextIO = notes_out(arguments)
+        self._is_begun = self._is_answered = self._is_over = False
+
+    def tell(self, event: Event) -> None:
+        """The next event of a run."""
+        if self._out is not None:
+            self._out.tell(event)
+        elif isinstance(event, Start) and not self._is_begun:
+            print(headline(self._host, event), flush=True)
+        self._is_begun = True
+        self._is_answered |= isinstance(event, ReplyRecord)
+
+    def show(self, step: Step) -> None:
+        """A rate has been tried."""
+        print(step_line(step), file=self._notes, flush=True)
+
+    def end(self, knee: Knee) -> None:
+        """The search is over."""
+        self._is_over = True
+        print(knee_line(self._host, knee), file=self._notes, flush=True)
+
+    def close(self) -> int:
+        """The exit code; says so if the search was ended before it was over."""
+        if not self._is_over:
+            print(f"knee of {self._host}: not found before the end", file=self._notes, flush=True)
+        return 0 if self._is_answered else 1
+
+
+def step_line(step: Step) -> str:
+    """`   1000/s  1000 sent, 1000 received, 0% packet loss, p50 0.123 ms, p99 0.4 ms`."""
+    found: Summary = step.found
+    times = {"p50": found.rtt.p50_ns, "p99": found.rtt.p99_ns}
+    shown = [f"{name} {milliseconds(time / 1e9)} ms" for name, time in times.items() if time is not None]
+    missed = [f"{found.missed_slots} slots missed"] if found.missed_slots else []
+    figures = [f"{found.sent} sent", f"{found.received} received", f"{found.loss:.3g}% packet loss", *shown, *missed]
+    mark = "" if step.strain is Strain.NONE else f"  <- {step.strain}"
+    return f"{step.rate:7.0f}/s  {', '.join(figures)}{mark}"
+
+
+def knee_line(host: str, knee: Knee) -> str:
+    """The result in words."""
+    rate, limit = knee
+    because = "" if limit is None else f"at {limit.rate:.0f}/s {_because(limit)}"
+    if rate is None:
+        return f"knee of {host}: below the first rate; {because}"
+    if limit is None:
+        return f"knee of {host}: none up to {rate:.0f}/s"
+    return f"knee of {host}: {math.floor(rate)}/s, an interval of {1e6 / rate:.0f} us; {because}"
+
+
+def _because(limit: Step) -> str:
+    return _BECAUSE[limit.strain] if limit.found.received else "nothing comes back"
