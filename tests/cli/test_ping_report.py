@@ -168,6 +168,19 @@ def test_summary_says_on_which_way_probes_were_lost_and_reordered() -> None:
     ]
 
 
+def test_summary_says_where_the_time_went_and_whose_stamps_say_so_if_that_is_wanted() -> None:
+    """A part that nobody could tell is a dash."""
+    found = summary(
+        sent=2, client_queue=distribution(0.001, 0.003), network=distribution(0.004), server=distribution(0.0005),
+        stamps={Stamps.KERNEL: 1, Stamps.USER: 1},
+    )  # fmt: skip
+    assert report("h", found, verbose=True)[3:] == [
+        "avg client queue/network/server/wake-up = 2.000/4.000/0.500/- ms",
+        "stamps: 1 kernel, 1 user",
+    ]
+    assert report("h", found)[3:] == []
+
+
 @pytest.mark.parametrize(
     ("changes", "line"),
     [

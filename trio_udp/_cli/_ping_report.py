@@ -79,7 +79,7 @@ def _percentiles(times: Distribution) -> str:
 
 
 def report(host: str, found: Summary, *, verbose: bool = False) -> list[str]:
-    """The lines at the end, an empty one first; also what the server has counted, if that is wanted."""
+    """The lines at the end, an empty one first; and if it is wanted, where the time went and what the server says."""
     extras = {
         "duplicates": found.duplicated_upstream + found.duplicated_downstream + found.duplicated_unknown,
         "corrupted": found.corrupted,
@@ -95,7 +95,18 @@ def report(host: str, found: Summary, *, verbose: bool = False) -> list[str]:
         lines.append(f"rtt min/avg/max/mdev = {shown} ms")
         lines += percentile_lines(found)
     lines += [f"{title}: {counted(counts)}" for title, counts in _details(found).items() if any(counts.values())]
-    return lines if found.reported is None or not verbose else [*lines, reported_line(found.reported)]
+    return [*lines, *_verbose_lines(found)] if verbose else lines
+
+
+def _verbose_lines(found: Summary) -> list[str]:
+    """Where the time went, by whose stamps, and what the server says."""
+    parts = (found.client_queue.mean_ns, found.network.mean_ns, found.server.mean_ns, found.wake_up.mean_ns)
+    shown = "/".join("-" if time is None else f"{time / 1e6:.3f}" for time in parts)
+    lines = [f"avg client queue/network/server/wake-up = {shown} ms"] if any(parts) else []
+    lines += (
+        [f"stamps: {counted({str(stamps): count for stamps, count in found.stamps.items()})}"] if found.stamps else []
+    )
+    return lines if found.reported is None else [*lines, reported_line(found.reported)]
 
 
 def reported_line(reported: Reported) -> str:
