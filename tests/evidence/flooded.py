@@ -26,6 +26,8 @@ _IP_PKTINFO: Final = 8
 _FLOODER: Final = "127.66.66.66"
 _LONGEST: Final = 120.0
 """Seconds after which a flooder ends, whatever it was asked for."""
+_PACE: Final = 20_000
+"""Datagrams a second where they are counted, so that the server has them and not its full buffer."""
 
 Datagram = tuple[bytes, str]
 """What to send, and from which address of loopback's."""
@@ -52,8 +54,9 @@ def _resident() -> int:
 
 
 def _flood(kind: str, port: int, count: int, seconds: float) -> int:
-    """Send, and say how many."""
-    ends = time.monotonic() + (seconds or _LONGEST)
+    """Send so many, or for so long at full speed, and say how many."""
+    begins = time.monotonic()
+    ends = begins + (seconds or _LONGEST)
     sent = 0
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         for data, source in KINDS[kind](Random(kind)):
@@ -62,6 +65,8 @@ def _flood(kind: str, port: int, count: int, seconds: float) -> int:
             sent += 1
             if sent == count or (sent % 1000 == 0 and time.monotonic() > ends):
                 return sent
+            if count and sent % 100 == 0:
+                time.sleep(max(begins + sent / _PACE - time.monotonic(), 0))
     raise AssertionError("a flood never ends by itself")
 
 

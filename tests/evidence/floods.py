@@ -1,8 +1,9 @@
 """E2, E7: floods at a server of ours, on loopback, while an honest client goes on asking.
 
-Three processes: the server, who says how much memory it holds; the flooder, as fast as Python can send; and this one,
-who asks. Memory is compared after a short flood of the same kind and after the long one, so that what is allocated once
-is not taken for growth. Loopback owns the whole of 127.0.0.0/8, so any number of sources needs no privilege.
+Three processes: the server, who says how much memory it holds; the flooder, who sends junk as fast as Python can, and
+the rest at a pace at which it arrives; and this one, who asks. Memory is compared after a short flood of the same kind
+and after the long one, so that what is allocated once is not taken for growth. Loopback owns the whole of 127.0.0.0/8,
+so any number of sources needs no privilege.
 """
 
 import json
