@@ -225,7 +225,9 @@ NOT_PRINTED: Final = {
     # Where a name leads, before anything is sent
     *("resolve", "loopback_of", "normalise"),
     # Options: what they accept, and what they are unless given
-    *("parse_keys", "read_share", "ALGORITHMS", "BLAKE2B", "IDLE", "MOST_FLOWS"),
+    *("parse_keys", "read_share", "write_share", "ALGORITHMS", "BLAKE2B", "IDLE", "MOST_FLOWS"),
+    # What a relay is given to forge with, and what it says where it may not
+    *("Forge", "RawSocketForbidden"),
     # Key files, which are what `keygen` writes
     *("create_key_file", "add_to_key_file", "free_id"),
     # Workers bind for themselves (decision 0019)

@@ -66,11 +66,21 @@ def _extension(data: bytes) -> tuple[Any, ...]:
     return (data[:20].ljust(20, b"x"),)
 
 
+def _batch(data: bytes) -> tuple[Any, ...]:
+    """Datagrams, cut apart anywhere or all alike, and how long a plain one may be."""
+    cut, most, rest = data[0] if data else 0, data[1] if len(data) > 1 else 0, data[2:]
+    many = [rest] * (cut & 3) if cut & 4 else [*_pieces(rest)]
+    return many or [rest], most * 256
+
+
 _ARGUMENTS: Final[dict[str, Callable[[bytes], tuple[Any, ...]]]] = {
     "_net._ancillary.read_error_untrusted": _error,
     "proto._once.read_once_untrusted": _extension,
     "proto._seal.Seal.open_untrusted": _with_room_for_a_tag,
     "proto._seal.open_answer_untrusted": _with_room_for_a_tag,
+    "proto._seal.KeyRing.decode_batch_untrusted": _batch,
+    "proto._tu1.TU1.decode_batch_untrusted": _batch,
+    "proto._tu1.TU1._decode_each_untrusted": _batch,
 }
 
 
@@ -138,3 +148,5 @@ def corpus() -> Iterator[bytes]:
     quote = encode_message(Message(MessageType.REQUEST, 1, IDS))
     pieces = (quote, bytes([192, 0, 2, 53, 4, 36]), b"\x00\x0b" + error)
     yield b"".join(bytes([len(piece)]) + piece for piece in pieces)
+    for first in (b"\x07\x80", b"\x00\x80" + bytes([len(quote)])):
+        yield first + quote  # a batch

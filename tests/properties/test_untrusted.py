@@ -33,6 +33,7 @@ from trio_udp.proto import (
     Peer,
     ProbeProtocol,
     Question,
+    Refusal,
     RetryPolicy,
     Seal,
     TimedAnswer,
@@ -41,6 +42,7 @@ from trio_udp.proto import (
     blake2b_seal,
     decode_message_untrusted,
     read_once_untrusted,
+    read_refusal_untrusted,
 )
 from trio_udp.proto._seal import REQUEST, KeyRing, is_sealed_untrusted, open_answer_untrusted
 
@@ -96,6 +98,14 @@ some_sealed = st.builds(
 from_somewhere = st.tuples(
     datagrams(st.just(IDS) | st.binary(min_size=16, max_size=16)), st.sampled_from([SERVER, ("192.0.2.9", 9)])
 )
+some_lengths = st.sampled_from([0, 64, 1200, 65_507])
+some_datagrams = st.tuples(
+    st.lists(datagrams(), min_size=1, max_size=4)
+    | st.lists(some_sealed.map(lambda arguments: arguments[0]), min_size=1, max_size=4)
+    | st.builds(lambda data, count: [data] * count, datagrams(), st.integers(1, 4)),
+    some_lengths,
+)
+"""Batches, some of them of datagrams that are all alike; and how long a plain one may be."""
 any_text = st.text(st.characters(max_codepoint=127)).map(lambda text: (text.encode(),))
 
 # What the kernel may hand over: addresses it made itself, and control messages of which ICMP fills a part.
@@ -120,6 +130,23 @@ sockaddrs = st.one_of(
         st.ip_addresses(v=6).map(str), st.integers(0, 65_535), st.integers(0, 2**20 - 1), st.integers(0, 2**32 - 1)
     ),
 )
+
+
+def all_of(batch: Callable[[list[bytes], int], list[Any]]) -> Callable[[list[bytes], int], list[Any]]:
+    """A function of many datagrams, which has one result for each."""
+
+    def feed(some: list[bytes], most: int) -> list[Any]:
+        results = batch(some, most)
+        assert len(results) == len(some)
+        return results
+
+    return feed
+
+
+def each_returns(kind: type, *reasons: DropReason) -> Callable[[object], bool]:
+    """A list of such results."""
+    is_declared = returns(kind, *reasons)
+    return lambda results: isinstance(results, list) and all(map(is_declared, results))
 
 
 def is_hint(result: object) -> bool:
@@ -219,6 +246,27 @@ TRIALS: Final = {
         KeyRing([SEAL], TU1().decode_question_untrusted)._decode_any_untrusted,
         one_datagram | some_sealed,
         returns(Question, *NOT_FOR_ME, DropReason.CORRUPTED),
+    ),
+    "proto._seal.KeyRing._decode_plain_untrusted": Trial(
+        KeyRing([SEAL], TU1().decode_question_untrusted)._decode_plain_untrusted,
+        one_datagram | some_sealed,
+        lambda result: result in (None, DropReason.BAD_SEAL) or isinstance(result, tuple),
+    ),
+    "proto._seal.KeyRing.decode_batch_untrusted": Trial(
+        all_of(KeyRing([SEAL], TU1().decode_question_untrusted).decode_batch_untrusted),
+        some_datagrams,
+        each_returns(tuple, *NOT_FOR_ME, DropReason.CORRUPTED),
+    ),
+    "proto._tu1.TU1.decode_batch_untrusted": Trial(
+        all_of(TU1().decode_batch_untrusted), some_datagrams, each_returns(tuple, *NOT_FOR_ME, DropReason.CORRUPTED)
+    ),
+    "proto._tu1.TU1._decode_each_untrusted": Trial(
+        all_of(TU1()._decode_each_untrusted), some_datagrams, each_returns(tuple, *NOT_FOR_ME, DropReason.CORRUPTED)
+    ),
+    "proto._refusal.read_refusal_untrusted": Trial(
+        read_refusal_untrusted,
+        st.tuples(st.binary(max_size=8) | st.binary(min_size=5, max_size=5)),
+        lambda result: result is None or isinstance(result, Refusal),
     ),
     "proto._seal.is_sealed_untrusted": Trial(
         is_sealed_untrusted, one_datagram, lambda result: isinstance(result, bool)

@@ -77,7 +77,7 @@ def our_lines(run: Run) -> str:
     packets, *rest = run.ended.out.splitlines()[3:]
     lines = [
         packets.rpartition(", time ")[0],
-        *(line for line in rest if not line.startswith(("rtt ", "missed slots: "))),
+        *(line for line in rest if not line.startswith(("rtt ", "percentiles ", "missed slots: "))),
     ]
     return "<br>".join(map(_code, [*lines, _exit(run)]))
 

@@ -84,7 +84,9 @@ async def check_lines(fault: Fault, option: str) -> None:
     run, happened = await measured(fault, option)
     said = run.ended.out.splitlines()[3:]
     packets, _, _ = said[0].rpartition(", time ")
-    details = dict(line.split(": ") for line in said[1:] if not line.startswith(("rtt ", "missed slots: ")))
+    details = dict(
+        line.split(": ") for line in said[1:] if not line.startswith(("rtt ", "percentiles ", "missed slots: "))
+    )
     for title in ("rejected", "icmp hints, perhaps forged"):  # in the order in which they came
         if title in details:
             details[title] = ", ".join(sorted(details[title].split(", ")))
