@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from trio_udp.proto import Limiter, RateLimit
+from trio_udp.proto import Limiter, RateLimit, RefusalReason, rate_refusal
 from trio_udp.proto._limits import CELLS, SECRET_SIZE, source_of
 
 SECRET = bytes(range(SECRET_SIZE))
@@ -206,6 +206,16 @@ def test_what_one_limit_refuses_costs_nothing_of_the_other() -> None:
 
 
 # What others can take from it
+
+
+def test_a_refusal_names_the_limit_that_refused() -> None:
+    """The source's own first: who keeps to that one need not know about the other."""
+    bucket = limiter(per_source=2, overall=3)
+    assert admitted(bucket, "192.0.2.1", [0.0] * 3) == 2
+    assert bucket.refusal("192.0.2.1", 0.0) == rate_refusal(RefusalReason.RATE, 2)
+    assert bucket.refusal("192.0.2.2", 0.0) == rate_refusal(RefusalReason.OVERALL_RATE, 3)
+    together = limiter(overall=0.5)
+    assert together.refusal("192.0.2.1", 0.0) == rate_refusal(RefusalReason.OVERALL_RATE, 0.5)
 
 
 def test_a_million_spoofed_sources_take_nothing_from_an_honest_one_and_cost_no_memory() -> None:
