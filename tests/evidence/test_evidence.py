@@ -121,8 +121,8 @@ def test_a_flood_takes_no_memory_and_honest_requests_are_answered(kind: str) -> 
 
 
 def test_an_endless_ping_keeps_its_memory() -> None:
-    """In small: the same commands, a second after a second."""
-    counts = endless.run(1, warm_up=2)
+    """In small: the same commands, for a second after what they remember has been filled."""
+    counts = endless.run(1, warm_up=10)
     assert 0 < counts["received"] <= counts["sent"]
     assert max(counts[f"{name} growth"] for name in ("server", "lines", "json")) <= 2**20
 
