@@ -217,8 +217,13 @@ class KeyRing:
         """The same for each of a batch; as plain where there is nothing in it but a payload, of this length at most."""
         found: list[SealedPlain | Question | DropReason] = []
         for data in batch:
-            plain = self._decode_plain_untrusted(data) if len(data) <= LEAST_SIZE + most else None
-            found.append(self.decode_question_untrusted(data) if plain is None else plain)
+            plain = self._decode_plain_untrusted(data)
+            if plain is None:
+                found.append(self._decode_any_untrusted(data))
+            elif isinstance(plain, tuple) and len(plain[1]) > most:
+                found.append(question_of_sealed(plain))
+            else:
+                found.append(plain)
         return found
 
     def _decode_plain_untrusted(self, data: bytes) -> SealedPlain | DropReason | None:
