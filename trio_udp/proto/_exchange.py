@@ -380,12 +380,9 @@ class Exchange:
             case AnswerKind.OUTCOME_UNKNOWN if self.once is not None:
                 self.once.distrust()
                 self._take_failure(asked, Failure.OUTCOME_UNKNOWN)
-            case AnswerKind.BUSY:
-                self.refusal = read_refusal_untrusted(answer.payload)
-                self._take_failure(asked, Failure.BUSY)
             case _:
                 self.refusal = read_refusal_untrusted(answer.payload)
-                self._take_failure(asked, Failure.ERROR)
+                self._take_failure(asked, Failure.BUSY if answer.kind is AnswerKind.BUSY else Failure.ERROR)
 
     def _take_retry(self, asked: Asked, attempt: int) -> None:
         """Ask again with all the room there is, once; a second RETRY for a padded attempt is the server's last word."""
