@@ -7,7 +7,7 @@ for each doubling, so that every percentile is right to half a percent: the sche
 import math
 import operator
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 from ._records import Distribution
@@ -82,12 +82,6 @@ class Collector:
     def add(self, value: int) -> None:
         """Take a time."""
         self._waiting.append(value)
-        if len(self._waiting) >= _TOGETHER:
-            self._fold()
-
-    def extend(self, values: Iterable[int]) -> None:
-        """Take many."""
-        self._waiting += values
         if len(self._waiting) >= _TOGETHER:
             self._fold()
 
