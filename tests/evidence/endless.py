@@ -6,7 +6,6 @@ a warm-up and at the end, so that what is allocated once is not taken for growth
 
 import contextlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -16,6 +15,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Final
+
+from .flooded import resident
 
 ROOT: Final = Path(__file__).parents[2]
 _PING: Final = ("ping", "-i", "0.001", "-p")
@@ -34,9 +35,9 @@ def run(seconds: float, *, warm_up: float = 60.0) -> Counter[str]:
         pool.submit(_last_line, lines)
         last = pool.submit(_last_line, stream)
         time.sleep(warm_up)
-        before = [_resident(process) for process in (server, lines, stream)]
+        before = [resident(process.pid) for process in (server, lines, stream)]
         time.sleep(seconds)
-        after = [_resident(process) for process in (server, lines, stream)]
+        after = [resident(process.pid) for process in (server, lines, stream)]
         for process in (lines, stream):
             process.send_signal(signal.SIGINT)
         summary = json.loads(last.result())
@@ -69,8 +70,3 @@ def _output(process: subprocess.Popen[str]) -> IO[str]:
     if process.stdout is None:
         raise AssertionError("the process has no standard output")
     return process.stdout
-
-
-def _resident(process: subprocess.Popen[str]) -> int:
-    """Bytes of it in memory."""
-    return int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -44,13 +44,13 @@ async def _serve() -> None:
         print(json.dumps({"port": server.address.port}), flush=True)
         while await trio.to_thread.run_sync(sys.stdin.readline):
             received = sum(endpoint.datagrams_received for endpoint in server.statistics().endpoints.values())
-            print(json.dumps({"resident": _resident(), "received": received}), flush=True)
+            print(json.dumps({"resident": resident("self"), "received": received}), flush=True)
         nursery.cancel_scope.cancel()
 
 
-def _resident() -> int:
-    """Bytes of this process in memory."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def resident(process: int | str) -> int:
+    """Bytes of a process in memory, which is named as in /proc."""
+    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _flood(kind: str, port: int, count: int, seconds: float) -> int:
