@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 _LEAST_INTERVAL: Final = 0.0001
 _LONGEST_WAIT: Final = 3600.0
-_MOST_RATE: Final = 10_000
+_MOST_RATE: Final = round(1 / _LEAST_INTERVAL)
 _EMBEDDED_HOST: Final = "127.0.0.1"
 
 
@@ -53,13 +53,8 @@ def add_to(commands: SubParsers) -> None:
     add = parser.add_argument
     add("hosts", nargs="*", metavar="HOST", help="names or addresses, side by side")
     add("-c", "--count", type=number(int, 1), metavar="N", help="stop after N probes")
-    add(
-        "-i",
-        "--interval",
-        type=seconds(_LEAST_INTERVAL),
-        metavar="SECONDS",
-        help="between probes, as 0.2 or 200ms (default: 1)",
-    )
+    between = "between probes, as 0.2 or 200ms (default: 1)"
+    add("-i", "--interval", type=seconds(_LEAST_INTERVAL), metavar="SECONDS", help=between)
     wait = "wait at most this long for each reply (default: 10)"
     add("-W", "--wait", type=seconds(0.001, _LONGEST_WAIT), default=10.0, metavar="SECONDS", help=wait)
     add(
