@@ -27,15 +27,7 @@ from ._chaos import Packet, Rule
 from ._direction import MOST_WAITING, Direction, DirectionStatistics, Leaving, Passage, Stream
 from ._endpoint import Endpoint
 from ._forging import FORGERIES, UNREACHABLE, Forge, check_kind, forged_reply
-from ._net import (
-    Address,
-    Datagram,
-    loopback_of,
-    open_client_socket,
-    open_server_socket,
-    open_server_sockets,
-    resolve,
-)
+from ._net import Address, Datagram, loopback_of, open_client_socket, open_server_socket, open_server_sockets, resolve
 from ._net._icmp import IcmpForger, icmp_about, open_icmp_forger
 
 MOST_FLOWS: Final = 256

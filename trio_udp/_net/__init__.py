@@ -1,7 +1,7 @@
 """The UDP adapter: the only place that knows sockets. It knows no protocol.
 
-What few programs need is not here, but in modules of its own, which are imported where they are used: `_abilities` and
-`_pcapng`.
+What few programs need is not here, but in modules of its own, which are imported where they are used: `_abilities`,
+`_icmp` and `_pcapng`.
 """
 
 from ._address import Address, loopback_of, normalise, to_sockaddr
