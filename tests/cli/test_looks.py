@@ -11,7 +11,7 @@ import trio
 from .command import run_command, running
 from .terminal import NOWHERE, on_terminal
 
-FOREVER = ("ping", "-i", "0.02")
+FOREVER = ("ping", "-i", "0.2")
 COLOUR = re.compile(r"\x1b\[[0-9;]*3[0-7][0-9;]*m")
 SUMMARY = re.compile(r"(\d+) packets transmitted, \1 received, 0% packet loss")
 
