@@ -28,9 +28,12 @@ async def start(relay: Running) -> str:
 
 
 def read(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any]]:
-    """The first line, those about datagrams, and the last one."""
+    """The first line, those about datagrams by their numbers, and the last one.
+
+    They are written when their last copy has left or is lost: of two that come at once, the second may be first.
+    """
     first, *between, last = [json.loads(line) for line in path.read_text().splitlines()]
-    return first, between, last
+    return first, sorted(between, key=lambda line: line.get("number", 0)), last
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
