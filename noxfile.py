@@ -17,6 +17,8 @@ LINT = nox.project.dependency_groups(PYPROJECT, "lint")
 TYPES = nox.project.dependency_groups(PYPROJECT, "types")
 FUZZ = nox.project.dependency_groups(PYPROJECT, "fuzz")
 MUTATION = nox.project.dependency_groups(PYPROJECT, "mutation")
+TOGETHER = ("-n", "auto", "--dist", "loadfile")
+"""To pytest: a process for each core, and what a file of tests shares stays in one of them."""
 
 
 def _offer_pyenv_interpreters() -> None:
@@ -55,7 +57,7 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """All tests, examples and documentation blocks among them, on the installed package."""
     session.install(".[test]")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *TOGETHER, *session.posargs)
 
 
 @nox.session
@@ -73,7 +75,7 @@ def coverage(session: nox.Session) -> None:
 def properties(session: nox.Session) -> None:
     """The property tests again, with many more examples."""
     session.install(".[test]")
-    session.run("pytest", "--hypothesis-profile=deep", "tests/properties", *session.posargs)
+    session.run("pytest", *TOGETHER, "--hypothesis-profile=deep", "tests/properties", *session.posargs)
 
 
 @nox.session
