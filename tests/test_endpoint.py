@@ -200,7 +200,7 @@ async def test_without_news_of_icmp_an_error_is_the_datagrams_own(network: Netwo
 
 
 @needs_batches
-async def test_a_batch_that_fails_is_not_offered_again_and_again() -> None:
+async def test_a_batch_that_fails_is_not_offered_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """E7: the work for a batch that nobody can be sent is as its length, not as its square."""
     offered = 0
 
@@ -210,9 +210,15 @@ async def test_a_batch_that_fails_is_not_offered_again_and_again() -> None:
         ctypes.set_errno(errno.ENETUNREACH)
         return -1
 
+    def refuse_one(*_: object) -> None:
+        nonlocal offered
+        offered += 1
+        raise OSError(errno.ENETUNREACH, "")
+
     endpoint = await endpoint_to(Address("127.0.0.1", 9))
     with contextlib.closing(endpoint):
         assert isinstance(endpoint._transport, KernelTransport)
+        monkeypatch.setattr(endpoint._transport, "_send_nowait", refuse_one)
         endpoint._transport.calls = endpoint._transport.calls._replace(send=refuse)
         peers = [Address("127.0.0.1", port) for port in range(1, BATCH + 1)]
         assert len(await endpoint.send_batch([(b"", peer, None) for peer in peers])) == BATCH
