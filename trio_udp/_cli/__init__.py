@@ -6,7 +6,6 @@ options need, ours or an extra, is imported by the function that needs it: nobod
 
 import argparse
 import io
-import os
 import signal
 import sys
 from collections.abc import Iterable, Sequence
@@ -14,34 +13,50 @@ from collections.abc import Iterable, Sequence
 from .._version import __version__
 from ._arguments import BadInput, OneLineParser, first_of
 from ._commands import COMMANDS
+from ._streams import complain, let_go_of_output, open_missing_streams
 
 _PROGRAM = "trio_udp"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one sub-command; returns its exit code."""
-    argv = sys.argv[1:] if argv is None else argv
+    open_missing_streams()
+    try:
+        return _run(sys.argv[1:] if argv is None else argv)
+    finally:
+        let_go_of_output()
+
+
+def _run(argv: Sequence[str]) -> int:
     wanted = argv[:1] if argv and argv[0] in COMMANDS else COMMANDS
-    arguments = _parser(wanted=wanted).parse_args(argv)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a stranger's text may not fit the terminal's encoding
+    name = " ".join([_PROGRAM, *wanted]) if len(wanted) == 1 else _PROGRAM
     code = 0
     try:
+        arguments = _parsed(argv, wanted)
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # a stranger's text may not fit the terminal's encoding
         code = arguments.run(arguments)
+        sys.stdout.flush()
     except* BadInput as group:
-        print(f"{_PROGRAM} {arguments.command}: {first_of(group)}", file=sys.stderr)
+        complain(f"{name}: {first_of(group)}")
         code = 2
     except* KeyboardInterrupt:
         code = 128 + signal.SIGINT
-    except* BrokenPipeError:
-        # Whoever read our output has gone. Leave nothing for the interpreter to flush at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except* BrokenPipeError:  # whoever read our output has gone
         code = 128 + signal.SIGPIPE
     except* OSError as group:  # a full disk, say, where our output goes
-        print(f"{_PROGRAM} {arguments.command}: {first_of(group)}", file=sys.stderr)
+        complain(f"{name}: {first_of(group)}")
         code = 2
     return code
+
+
+def _parsed(argv: Sequence[str], wanted: Iterable[str]) -> argparse.Namespace:
+    """The arguments. `--help` and `--version` end here, and what they print has to get out as well."""
+    try:
+        return _parser(wanted=wanted).parse_args(argv)
+    finally:
+        sys.stdout.flush()
 
 
 def _parser(program: str = _PROGRAM, wanted: Iterable[str] = COMMANDS) -> argparse.ArgumentParser:
