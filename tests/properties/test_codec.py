@@ -20,7 +20,14 @@ from trio_udp.proto import (
     decode_message_untrusted,
     encode_message,
 )
-from trio_udp.proto._times import decode_sequence_untrusted, is_intact
+from trio_udp.proto._times import (
+    decode_sequence_untrusted,
+    decode_times_untrusted,
+    encode_sequence,
+    is_intact,
+    with_check,
+)
+from trio_udp.proto._tu1 import TimedAnswer
 
 from .forge import datagrams
 
@@ -28,6 +35,8 @@ ids = st.binary(min_size=16, max_size=16)
 attempts = st.integers(1, 255)
 room = MAX_DATAGRAM - HEADER_SIZE
 payloads = st.binary(max_size=100) | st.sampled_from([bytes(room), b"x" * room, bytes(1200)])
+
+times = st.binary(min_size=52, max_size=52) | st.binary(min_size=51, max_size=53)
 
 EXTENSIONS = (
     ("cookie", 16, "REQUEST RETRY"),
@@ -55,6 +64,13 @@ def messages(draw: st.DrawFn) -> Message:
     return Message(kind, draw(attempts), draw(ids), payload, padding, key_id=key_id, **extensions)
 
 
+def with_a_good_check(message: Message) -> Message:
+    """The same, its times as they would be believed."""
+    if not message.times:
+        return message
+    return message._replace(times=with_check(message.attempt, message.ids, message.times, message.payload))
+
+
 @given(messages())
 def test_decoding_undoes_encoding(message: Message) -> None:
     """What was said is what is read, and the datagram is as long as it should be."""
@@ -64,7 +80,7 @@ def test_decoding_undoes_encoding(message: Message) -> None:
     assert len(data) == HEADER_SIZE + extensions + len(message.payload) + message.padding <= MAX_DATAGRAM
 
 
-@given(datagrams() | messages().map(encode_message))
+@given(datagrams() | messages().map(encode_message) | messages().map(with_a_good_check).map(encode_message))
 def test_a_server_reads_a_plain_request_as_it_reads_any(data: bytes) -> None:
     """The short cut for requests without flags takes nothing that the long way drops, and the other way round."""
     message = decode_message_untrusted(data)
@@ -78,13 +94,34 @@ def test_a_server_reads_a_plain_request_as_it_reads_any(data: bytes) -> None:
     elif message.type is MessageType.REQUEST:
         extensions = Extensions(message) if message.cookie or message.once else None
         expected = Question(message.ids, message.payload, message.attempt, len(data), extensions, message.times)
-        if message.times and not is_intact(message):
+        if message.times and not is_intact(message.attempt, message.ids, message.times, message.payload):
             expected = DropReason.CORRUPTED
         elif message.times and decode_sequence_untrusted(message.times) is None:
             expected = DropReason.MALFORMED
     else:
         expected = DropReason.WRONG_DIRECTION
     assert TU1().decode_question_untrusted(data) == expected
+
+
+@given(datagrams() | messages().map(encode_message) | messages().map(with_a_good_check).map(encode_message))
+def test_who_measures_reads_a_reply_with_times_as_he_reads_any(data: bytes) -> None:
+    """The same of the short cut for those."""
+    message = decode_message_untrusted(data)
+    expected: TimedAnswer | DropReason
+    if isinstance(message, DropReason):
+        expected = message
+    elif message.tag:
+        expected = DropReason.BAD_SEAL
+    elif message.type is MessageType.REQUEST:
+        expected = DropReason.WRONG_DIRECTION
+    elif message.once or (message.type is MessageType.REPLY and not message.times):
+        expected = DropReason.MALFORMED
+    else:
+        kind = AnswerKind[message.type.name]
+        answer = Answer(message.ids, message.payload + message.refusal, message.attempt, kind)
+        intact = not message.times or is_intact(message.attempt, message.ids, message.times, message.payload)
+        expected = TimedAnswer(answer, decode_times_untrusted(message.times) if intact else None, intact)
+    assert TU1().decode_probe_answer_untrusted(data) == expected
 
 
 KINDS = {kind: MessageType[kind.name] for kind in AnswerKind}
@@ -102,6 +139,18 @@ def test_a_server_writes_a_plain_answer_as_it_writes_any(
     """The short cut says the same bytes, and refuses the same with the same words."""
     long_way = said(lambda: encode_message(Message(KINDS[kind], attempt, ids, payload)))
     assert said(lambda: TU1().encode_answer(Question(ids, b"", attempt, 24), kind, payload)) == long_way
+
+
+@given(ids=st.binary(min_size=15, max_size=17), attempt=st.integers(0, 255), payload=payloads, times=times)
+def test_times_are_written_as_any_extension_is(ids: bytes, attempt: int, payload: bytes, times: bytes) -> None:
+    """The same of the short cuts for probes and for replies to them."""
+    checked = with_check(attempt, ids, times, payload)
+    long_way = said(lambda: encode_message(Message(MessageType.REPLY, attempt, ids, payload, times=checked)))
+    asked = Question(ids, b"", attempt, 24, None, times)
+    assert said(lambda: TU1().encode_answer(asked, AnswerKind.REPLY, payload)) == long_way
+    checked = with_check(1, ids, encode_sequence(7), payload)
+    long_way = said(lambda: encode_message(Message(MessageType.REQUEST, 1, ids, payload, times=checked)))
+    assert said(lambda: TU1().encode_probe(payload, ids, 7)) == long_way
 
 
 def said(write: Callable[[], bytes]) -> bytes | str:

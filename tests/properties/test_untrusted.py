@@ -45,6 +45,7 @@ from trio_udp.proto import (
     read_refusal_untrusted,
 )
 from trio_udp.proto._seal import REQUEST, KeyRing, is_sealed_untrusted, open_answer_untrusted
+from trio_udp.proto._tu1 import _decode_timed_untrusted
 
 from .forge import datagrams
 
@@ -199,6 +200,11 @@ TRIALS: Final = {
     ),
     "proto._tu1.TU1.decode_probe_answer_untrusted": Trial(
         TU1().decode_probe_answer_untrusted, one_datagram, returns(TimedAnswer, *NOT_FOR_ME)
+    ),
+    "proto._tu1._decode_timed_untrusted": Trial(
+        lambda data: _decode_timed_untrusted(data, int.from_bytes(data[:4])),
+        one_datagram,
+        lambda result: result is None or (isinstance(result, tuple) and len(result[3]) == 52),
     ),
     "proto._times.decode_sequence_untrusted": Trial(
         _times.decode_sequence_untrusted, ANY_TIMES, lambda result: result is None or result in range(2**32)

@@ -275,6 +275,15 @@ def test_a_probe_says_its_sequence_and_nothing_else() -> None:
     assert TU1().decode_question_untrusted(data) is DropReason.MALFORMED
 
 
+def test_a_probe_or_its_reply_that_is_too_long_is_refused() -> None:
+    """As the codec does, and with its words."""
+    too_long = bytes(MAX_PAYLOAD - 52 + 1)
+    with pytest.raises(ProtocolError, match="expected at most 65431 bytes of payload"):
+        TU1().encode_probe(too_long, KEY, 1)
+    with pytest.raises(ProtocolError, match="expected at most 65431 bytes of payload"):
+        TU1().encode_answer(probing(PROBE)._replace(times=TOLD), AnswerKind.REPLY, too_long)
+
+
 @pytest.mark.parametrize(
     ("message", "reason"),
     [

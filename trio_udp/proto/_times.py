@@ -36,7 +36,7 @@ from collections import OrderedDict
 from typing import Final, NamedTuple
 
 from ._arrivals import SequenceWindow
-from ._codec import TIMES_SIZE, Message
+from ._codec import TIMES_SIZE
 from ._exchanges import Peer
 
 # check, sequence
@@ -94,7 +94,7 @@ class Times(NamedTuple):
 
 def check_of(attempt: int, ids: bytes, times: bytes, payload: bytes) -> bytes:
     """The check that belongs into the first four bytes of `times`."""
-    return _CHECK.pack(zlib.crc32(payload, zlib.crc32(times[_CHECK.size :], zlib.crc32(bytes([attempt]) + ids))))
+    return _CHECK.pack(zlib.crc32(payload, zlib.crc32(bytes([attempt]) + ids + times[_CHECK.size :])))
 
 
 def with_check(attempt: int, ids: bytes, times: bytes, payload: bytes) -> bytes:
@@ -102,9 +102,9 @@ def with_check(attempt: int, ids: bytes, times: bytes, payload: bytes) -> bytes:
     return check_of(attempt, ids, times, payload) + times[_CHECK.size :]
 
 
-def is_intact(message: Message) -> bool:
-    """Whether the check of a message that has times belongs to its bytes."""
-    return message.times[: _CHECK.size] == check_of(message.attempt, message.ids, message.times, message.payload)
+def is_intact(attempt: int, ids: bytes, times: bytes, payload: bytes) -> bool:
+    """Whether the check in these times belongs to the bytes."""
+    return times[: _CHECK.size] == check_of(attempt, ids, times, payload)
 
 
 def encode_sequence(sequence: int) -> bytes:
