@@ -2,8 +2,8 @@
 
 They do not depend on who else is running. They do depend on how the interpreter was built: so they are divided by those
 of a path of the same make that never changes, and what is compared is that quotient. Each path runs in two processes
-that differ only in how often, so that what comes before it cancels out; and each process three times, of which the
-least counts, since now and then one takes a million instructions more before it comes to anything of ours.
+that differ only in how often, so that what comes before it cancels out; and each process twice, of which the
+lesser count is taken, since now and then one takes a million instructions more before it comes to anything of ours.
 
 Run as a script this counts, and makes the counts the new baseline of this Python.
 """
@@ -28,8 +28,8 @@ BASELINE: Final = children.HERE / "instructions.json"
 TOLERANCE: Final = 0.10
 """By how much a quotient may grow; in two environments of one interpreter it differed by up to 0.043."""
 TIMES: Final = 20
-MORE: Final = 200
-REPEATS: Final = 3
+MORE: Final = 2000
+REPEATS: Final = 2
 NOTHING: Final = "nothing"
 LONGEST: Final = 120
 """Seconds for one process; on an idle machine it takes three."""
