@@ -44,11 +44,15 @@ class StampingTransport(PortableTransport):
         """ICMP errors that a send has come upon; for the next batch."""
         self._first = 0
         """Which of our numbers is the kernel's 0."""
+        self._untold = 0
+        """How many of the last datagrams the kernel has not said it of."""
+        self._has_listened = False
+        """Whether the error queue was read for that just now."""
         self.stamps_departures = self._ask()
 
     def _ask(self) -> bool:
         """Begin to count anew; whether the kernel does this at all."""
-        self._first = self.number
+        self._first, self._untold = self.number, 0
         with contextlib.suppress(OSError):
             if IS_LINUX:
                 self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, 0)
@@ -71,33 +75,49 @@ class StampingTransport(PortableTransport):
                 self._ask()
             raise
         self.number += 1
+        self._untold += self.stamps_departures
 
     def _drain(self) -> Batch:
-        """First what has left: a reply that is there is to a datagram that left before it came."""
+        """First what has left: a reply that is there is to a datagram that left before it came.
+
+        Behind the last departure nothing is looked for: an ICMP error there makes the next call fail, which reads on.
+        """
         hints, self._unheard = self._unheard, []
-        self._read_error_queue(hints)
+        self._has_listened = self._untold > 0
+        for _ in range(2 * BATCH):
+            if not self._untold or not self._read_error(hints):
+                break
         batch = super()._drain()
         if not hints:
             return batch
         return Batch(batch.datagrams, hints + batch.hints, batch.errors, batch.truncated)
 
     def _complete(self, batch: Batch, truncated: int) -> Batch:
-        # The error queue has been read just now.
+        if not self._has_listened:
+            return super()._complete(batch, truncated)
         return Batch(batch.datagrams, batch.hints, batch.errors, truncated) if truncated else batch
 
     def _read_error_queue(self, hints: list[Hint]) -> bool:
         before = len(hints)
         for _ in range(2 * BATCH):
-            try:
-                quote, control, _flags, sockaddr = self.socket.recvmsg(_QUOTE, ERROR_SPACE, _QUEUE)
-            except OSError:
+            if not self._read_error(hints):
                 break
-            departure = read_departure(control)
-            if departure is None:
-                hint = read_error_untrusted(quote, control, sockaddr)
-                hints += [hint] if hint is not None else []
-            elif departure.at is not None:
-                self._departures[self._first + departure.number] = departure.at
-                if len(self._departures) > _KEPT:
-                    del self._departures[next(iter(self._departures))]
         return len(hints) > before
+
+    def _read_error(self, hints: list[Hint]) -> bool:
+        """Take one departure or ICMP error; whether there was any."""
+        try:
+            quote, control, _flags, sockaddr = self.socket.recvmsg(_QUOTE, ERROR_SPACE, _QUEUE)
+        except OSError:
+            return False
+        departure = read_departure(control)
+        if departure is None:
+            hint = read_error_untrusted(quote, control, sockaddr)
+            hints += [hint] if hint is not None else []
+        elif departure.at is not None:
+            number = self._first + departure.number
+            self._departures[number] = departure.at
+            if len(self._departures) > _KEPT:
+                del self._departures[next(iter(self._departures))]
+            self._untold = self.number - 1 - number
+        return True
