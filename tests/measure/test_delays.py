@@ -12,8 +12,7 @@ SECOND = 10**9
 def variation(*delays: int, sequences: list[int] | None = None) -> Variation:
     """Of these delays."""
     found = DelayVariation()
-    for sequence, delay in zip(sequences or range(1, len(delays) + 1), delays, strict=True):
-        found.add(sequence, delay)
+    found.extend(sequences or [*range(1, len(delays) + 1)], [*delays])
     return found.result()
 
 

@@ -66,6 +66,15 @@ def test_a_value_may_be_counted_many_times_at_once() -> None:
         assert (found.count, found.mean_ns, found.p50_ns, found.p90_ns, found.p99_ns) == (10, 11, 10, 10, 20)
 
 
+@given(times, st.integers(0, 20), st.integers(1, 70))
+def test_many_taken_at_once_are_as_one_by_one(values: list[int], exact: int, at_once: int) -> None:
+    """Exact, and in buckets."""
+    collector = Collector(exact=exact)
+    for start in range(0, len(values), at_once):
+        collector.extend(values[start : start + at_once])
+    assert collector.result() == collected(values, exact)
+
+
 def test_buckets_are_bounded_however_many_values_there_are() -> None:
     """128 for each doubling, for whatever 64 bits can say."""
     collector = Collector(exact=0)

@@ -243,29 +243,6 @@ def test_late_probes_and_missed_slots_count_from_when_they_were_due() -> None:
     assert ledger.interval(0, 0).rtt_corrected.count == 0
 
 
-def test_many_replies_are_summed_up_on_the_way() -> None:
-    """Not all at the end of an endless run: between two probes a little, and never more than that."""
-    ledger = Ledger(slot=SLOT)
-    for number in range(1, 10):
-        hear(ledger, sent(ledger, number))
-    waiting = []
-    for number in range(10, 20):
-        hear(ledger, sent(ledger, number))
-        ledger.catch_up()
-        waiting.append(len(ledger._measured))
-    assert waiting == [6, 3, 0, 0, 0, 0, 0, 0, 0, 0]
-    assert ledger.summary(0, 0, {}).rtt.count == 19
-
-
-def test_replies_that_nobody_sums_up_are_summed_up_when_they_are_many() -> None:
-    """What is kept is bounded, whoever sends no probe any more."""
-    ledger = Ledger(slot=SLOT)
-    for number in range(1, 5000):
-        hear(ledger, sent(ledger, number))
-        assert len(ledger._measured) < 4096
-    assert ledger.summary(0, 0, {}).rtt.count == 4999
-
-
 def test_when_it_is_summed_up_does_not_change_the_sums() -> None:
     """After each reply, now and then, or at the end; exact, and in buckets."""
     found = []

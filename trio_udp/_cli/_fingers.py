@@ -124,7 +124,6 @@ class Fingers:
         """Write text, and line ends where there are any, by `write`; `wall_clock` says what time it is."""
         self._write = write
         self._wall_clock = wall_clock
-        self._quiet: bool = arguments.quiet
         self._flood: bool = arguments.flood
         self._stamped: bool = arguments.timestamps
         self._outstanding: bool = arguments.outstanding
@@ -132,7 +131,7 @@ class Fingers:
         self._numeric: bool = arguments.numeric
         self._answered: set[int] = set()
         """Which probes, from the last that was sent."""
-        watches = not self._quiet and (self._flood or self._outstanding)
+        watches = not arguments.quiet and (self._flood or self._outstanding)
         self.schedule: Final[Schedule] = Watched(schedule, self._due) if watches else schedule
 
     def name(self, host: str, peer: Address) -> str:
@@ -143,8 +142,6 @@ class Fingers:
         """One reply: its line, or one dot less when flooding."""
         if self._outstanding:
             self._answered.add(reply.sequence)
-        if self._quiet:
-            return
         if self._flood:
             self._write("\b \b" if isinstance(reply, ReplyRecord) else "\bC")
             return

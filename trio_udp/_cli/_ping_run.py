@@ -169,15 +169,18 @@ class PingRun:
             self._print(event)
 
     def _print(self, event: Event) -> None:
+        if isinstance(event, Start):
+            print(headline(self._host, event), flush=True)
+        elif not self._quiet:
+            self._show(event)
+
+    def _show(self, event: Event) -> None:
         match event:
-            case Start():
-                print(headline(self._host, event), flush=True)
             case ReplyRecord() | Corrupted():
                 name = self._fingers.name(self._host, self._prober.peer)
                 self._fingers.show_reply(reply_line(name, self._prober.peer, event), event)
-            case Lost() | Refused():
-                if self._verbose and not self._quiet:
-                    self._fingers.show(missing_line(event, self._wait))
+            case Lost() | Refused() if self._verbose:
+                self._fingers.show(missing_line(event, self._wait))
             case _:
                 pass
 

@@ -29,15 +29,20 @@ class DelayVariation:
         """What it adds to: each wants to be settled now and then."""
         return self._delays, self._differences
 
-    def add(self, sequence: int, delay: int) -> None:
-        """Take the next in order of arrival."""
-        self._delays.add(delay)
-        if self._last is not None:
-            difference = abs(delay - self._last)
-            self._jitter += difference - self._jitter // _JITTER_SHARE
-            if sequence == self._last_sequence + 1:
-                self._differences.add(difference)
-        self._last, self._last_sequence = delay, sequence
+    def extend(self, sequences: list[int], delays: list[int]) -> None:
+        """Take the next ones in order of arrival."""
+        self._delays.extend(delays)
+        last, last_sequence, jitter = self._last, self._last_sequence, self._jitter
+        differences = []
+        for sequence, delay in zip(sequences, delays, strict=True):
+            if last is not None:
+                difference = abs(delay - last)
+                jitter += difference - jitter // _JITTER_SHARE
+                if sequence == last_sequence + 1:
+                    differences.append(difference)
+            last, last_sequence = delay, sequence
+        self._last, self._last_sequence, self._jitter = last, last_sequence, jitter
+        self._differences.extend(differences)
 
     def result(self) -> Variation:
         """What it came to."""

@@ -7,7 +7,7 @@ for each doubling, so that every percentile is right to half a percent: the sche
 import math
 import operator
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from ._records import Distribution
@@ -39,6 +39,19 @@ class Buckets:
         if counts is None:
             counts = self._counts[doubling] = array("Q", bytes(8 << _DIGITS))
         counts[size >> shift] += count
+
+    def extend(self, values: Iterable[int]) -> None:
+        """Count these values once each: the same, without a call for each of them."""
+        all_counts = self._counts
+        for value in values:
+            size = value if value >= 0 else -value
+            shift = size.bit_length() - _DIGITS
+            shift = max(shift, 0)
+            counts = all_counts.get(shift if value >= 0 else ~shift)
+            if counts is None:
+                self.add(value, 1)
+            else:
+                counts[size >> shift] += 1
 
     def copy(self) -> "Buckets":
         """The counts as they are now; much cheaper than sorting them."""
@@ -85,6 +98,12 @@ class Collector:
         if len(self._waiting) >= _TOGETHER:
             self._fold()
 
+    def extend(self, values: list[int]) -> None:
+        """Take these times."""
+        self._waiting += values
+        if len(self._waiting) >= _TOGETHER:
+            self._fold()
+
     def settle(self) -> None:
         """Sum up what was taken. Whoever has many collections calls this for one after the other, so that they do not
         all do it at the same moment."""
@@ -114,8 +133,7 @@ class Collector:
             self._values.extend(waiting)
             return
         buckets = self._begin_buckets()
-        for value in waiting:
-            buckets.add(value, 1)
+        buckets.extend(waiting)
         self._move(buckets, _MOVED)
 
     def _summarise(self, values: list[int], times: int) -> None:
@@ -135,8 +153,9 @@ class Collector:
 
     def _move(self, buckets: Buckets, most: int) -> None:
         """Put some of what was exact into the buckets."""
-        for _ in range(min(most, len(self._values))):
-            buckets.add(self._values.pop(), 1)
+        if self._values:
+            buckets.extend(self._values[-most:])
+            del self._values[-most:]
 
     def result(self) -> Distribution:
         """The sum of it all."""

@@ -5,9 +5,8 @@ Arithmetic: probes, answers and clock readings come in, events come out, and at 
 else.
 """
 
-import itertools
-from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -21,13 +20,9 @@ from ..proto import (
     Probe,
     RefusalReason,
     SequenceWindow,
-    Times,
     read_refusal_untrusted,
 )
-from ._corrected import imagined
-from ._delays import DelayVariation, OffsetEstimator
 from ._directions import Directions
-from ._distribution import Collector
 from ._records import (
     Corrupted,
     Direction,
@@ -44,15 +39,8 @@ from ._records import (
     Stamps,
     Summary,
 )
-from ._timing import Readings, Timing, timing_of
-
-_PARTS: Final = ("total", "client_queue", "network", "server", "wake_up")
-_AT_ONCE: Final = 4
-"""Replies whose times are added to the sums between two probes, at most: mostly it is one, and after a burst as many as
-there is time for at 200 µs a probe."""
-_KEPT: Final = 4096
-"""Replies whose times are not in the sums yet."""
-_KEPT_AN_INTERVAL: Final = 4096
+from ._sums import Measured, Sums
+from ._timing import Readings, timing_of
 
 
 class Entry:
@@ -108,18 +96,9 @@ class Ledger:
         self._changed = 0
         self._missed = 0
         self._on_time = 0
-        self._stamps: Counter[Stamps] = Counter()
         self._directions = Directions()
         self._order = SequenceWindow()
-        self._clock = OffsetEstimator()
-        self._variations = {way: DelayVariation() for way in ("round_trip", "upstream", "downstream")}
-        self._measured: deque[tuple[int, int, int, Timing, Times | None]] = deque()
-        """What is not in the sums yet: sequence, how late, slots missed, and the times."""
-        self._rtt = Collector()
-        self._corrected = Collector()
-        self._parts = {name: Collector() for name in _PARTS}
-        self._since, self._since_corrected = (Collector(exact=_KEPT_AN_INTERVAL) for _ in range(2))
-        self._turns = self._take_turns()
+        self._sums = Sums(slot=slot)
         self._before = (0, 0, 0)
         self.sent = 0
         self.rtt_max = 0
@@ -180,13 +159,8 @@ class Ledger:
         return self._receive(heard, entry, readings, hop_limit)
 
     def catch_up(self) -> None:
-        """Add some of what was measured to the sums: little enough for the time between two probes.
-
-        If all were added now and then, probes would be late then: what 256 replies take is more than two milliseconds.
-        """
-        for _ in range(min(len(self._measured), _AT_ONCE)):
-            self._add(*self._measured.popleft())
-        next(self._turns).settle()
+        """Use the time between two probes; see `Sums.catch_up`."""
+        self._sums.catch_up()
 
     def expire(self, entry: Entry, now: int, *, is_over: bool = True) -> Lost | None:
         """A probe is waited for no more: its time is over, or else the run was stopped before that.
@@ -217,7 +191,7 @@ class Ledger:
 
     def interval(self, at_ns: int, elapsed_ns: int) -> Interval:
         """What happened since this was last asked."""
-        self._sum_up()
+        rtt, corrected = self._sums.take_interval()
         now = (self.sent, self.received, self._fates["lost"])
         sent, received, lost = (after - before for after, before in zip(now, self._before, strict=True))
         found = Interval(
@@ -226,17 +200,16 @@ class Ledger:
             sent=sent,
             received=received,
             lost=max(lost, 0),
-            rtt=self._since.result(),
-            rtt_corrected=self._since_corrected.result(),
+            rtt=rtt,
+            rtt_corrected=corrected,
         )
         self._before = now
-        self._since, self._since_corrected = (Collector(exact=_KEPT_AN_INTERVAL) for _ in range(2))
         return found
 
     def summary(self, at_ns: int, elapsed_ns: int, hints: Mapping[str, int]) -> Summary:
         """The sums so far."""
-        self._sum_up()
-        fates = self._fates
+        sums, fates = self._sums, self._fates
+        sums.complete()
         answered = sum(fates[fate] for fate in (*_ANSWERED, "corrupted"))
         pending = self.sent - answered - fates["lost"]
         settled = None if pending else self._directions.settled(self.sent, answered)
@@ -266,18 +239,18 @@ class Ledger:
             hints=dict(hints),
             missed_slots=self._missed,
             on_time=self._on_time,
-            stamps=dict(self._stamps),
-            rtt=self._rtt.result(),
-            rtt_corrected=self._corrected.result(),
-            total=self._parts["total"].result(),
-            client_queue=self._parts["client_queue"].result(),
-            network=self._parts["network"].result(),
-            server=self._parts["server"].result(),
-            wake_up=self._parts["wake_up"].result(),
-            round_trip=self._variations["round_trip"].result(),
-            upstream=self._variations["upstream"].result(),
-            downstream=self._variations["downstream"].result(),
-            clock=self._clock.result(),
+            stamps=dict(sums.stamps),
+            rtt=sums.rtt.result(),
+            rtt_corrected=sums.corrected.result(),
+            total=sums.parts["total"].result(),
+            client_queue=sums.parts["client_queue"].result(),
+            network=sums.parts["network"].result(),
+            server=sums.parts["server"].result(),
+            wake_up=sums.parts["wake_up"].result(),
+            round_trip=sums.variations["round_trip"].result(),
+            upstream=sums.variations["upstream"].result(),
+            downstream=sums.variations["downstream"].result(),
+            clock=sums.clock.result(),
             reported=self._reported(),
             refusals=dict(self._refusals),
             limits=dict(self._limits),
@@ -351,7 +324,8 @@ class Ledger:
         timing, times = timing_of(readings, heard.times), heard.times
         sequence = heard.probe.sequence
         is_reordered = self._order.receive(sequence) is not Arrival.NEXT
-        self._measure(sequence, entry, timing, times)
+        self.rtt_max = max(self.rtt_max, timing.rtt)
+        self._sums.take(Measured(sequence, entry.late, entry.missed, timing, times))
         return ReplyRecord(
             sequence=sequence,
             rtt_ns=timing.rtt,
@@ -371,46 +345,6 @@ class Ledger:
             size=heard.size,
             hop_limit=hop_limit,
         )
-
-    def _measure(self, sequence: int, entry: Entry, timing: Timing, times: Times | None) -> None:
-        self.rtt_max = max(self.rtt_max, timing.rtt)
-        self._measured.append((sequence, entry.late, entry.missed, timing, times))
-        if len(self._measured) >= _KEPT:
-            self._sum_up()
-
-    def _sum_up(self) -> None:
-        """Add all that was measured to the sums."""
-        while self._measured:
-            self._add(*self._measured.popleft())
-
-    def _add(self, sequence: int, late: int, missed: int, timing: Timing, times: Times | None) -> None:
-        rtt, parts = timing.rtt, self._parts
-        self._stamps[timing.stamps] += 1
-        self._rtt.add(rtt)
-        self._since.add(rtt)
-        self._corrected.add(rtt + late)
-        self._since_corrected.add(rtt + late)
-        for name in _PARTS:
-            value: int | None = getattr(timing, name)
-            if value is not None:
-                parts[name].add(value)
-        for waited, count in imagined(rtt + late, missed, self._slot):
-            self._corrected.add_many(waited, count)
-            self._since_corrected.add_many(waited, count)
-        self._variations["round_trip"].add(sequence, rtt)
-        if times is not None:
-            self._compare_clocks(sequence, timing, times)
-
-    def _take_turns(self) -> Iterator[Collector]:
-        """The collections whose turn it is to be settled, for ever."""
-        variations = [one for variation in self._variations.values() for one in variation.collectors]
-        return itertools.cycle([self._rtt, self._corrected, *self._parts.values(), *variations])
-
-    def _compare_clocks(self, sequence: int, timing: Timing, times: Times) -> None:
-        self._variations["upstream"].add(sequence, times.arrived - timing.left_at)
-        if times.turnaround is not None:
-            self._variations["downstream"].add(sequence, timing.came_at - times.arrived - times.turnaround)
-            self._clock.add(timing.left_at, times.arrived, times.turnaround, timing.came_at)
 
 
 _ANSWERED: Final = ("received", "late", "refused")

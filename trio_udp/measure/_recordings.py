@@ -151,7 +151,7 @@ class _Rebuilt:
         self._reordered += reply.is_reordered
         self._stamps[reply.stamps] += 1
         self._rtt.add(reply.rtt_ns)
-        self._variation.add(reply.sequence, reply.rtt_ns)
+        self._variation.extend([reply.sequence], [reply.rtt_ns])
         for name, collector in self._parts.items():
             value = getattr(reply, f"{name}_ns")
             if value is not None:
