@@ -5,7 +5,8 @@ asks. The figure of trio_udp is `ReplyRecord.rtt_ns`, which is what `ping` repor
 so. The others measure around their calls, and so does `Reply.rtt`.
 
 On time: `ping -i 0.001` and `ping -i 0.0002` ask a socket that notes when each probe arrives, by the kernel's clock. A
-probe is on time when it arrives in its own slot; the slots begin where the most punctual one says.
+probe is on time when it arrives in its own slot; the slots begin where the most punctual one says. Beside them a loop
+that does nothing but sleep and send, which is what the machine allows.
 
 Run as a script with a candidate's name, the server's port and seconds, this is the one who asks.
 """
@@ -18,6 +19,7 @@ import struct
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -39,7 +41,9 @@ BY_HAND: Final = "trio by hand"
 ON_TIME_TITLE: Final = "Probes on time"
 OURS_PING: Final = "trio_udp `ping`, 1 ms"
 OURS_FAST: Final = "trio_udp `ping`, 200 µs"
-INTERVALS: Final = {OURS_PING: 0.001, OURS_FAST: 0.0002}
+BARE: Final = "a bare loop, 1 ms"
+BARE_FAST: Final = "a bare loop, 200 µs"
+_SLOW, _FAST = 0.001, 0.0002
 _SO_TIMESTAMPNS: Final = 35
 _TIMESPEC: Final = struct.Struct("@qq")
 
@@ -123,9 +127,9 @@ def run(options: measure.Options) -> list[measure.Comparison]:
         _measure_round_trips(round_trips, options)
     on_time = measure.Comparison(ON_TIME_TITLE, "% on time", OURS_PING)
     if sys.platform != "linux":
-        on_time.skipped |= dict.fromkeys(INTERVALS, "Linux only")
+        on_time.skipped |= dict.fromkeys(PACED, "Linux only")
     else:
-        shares = {name: functools.partial(_share_on_time, options, interval) for name, interval in INTERVALS.items()}
+        shares = {name: functools.partial(_share_on_time, options, *paced) for name, paced in PACED.items()}
         measure.interleave(on_time, shares, options.rounds)
     return [round_trips, on_time]
 
@@ -154,17 +158,33 @@ def _ask(name: str, server: children.Command, options: measure.Options) -> tuple
 # Probes on time
 
 
-def _share_on_time(options: measure.Options, interval: float) -> tuple[float, int]:
+def _ping(port: str, interval: float, count: int) -> children.Command:
+    options = ("-c", str(count), "-i", str(interval), "-W", "0.5", "-q", "-p", port)
+    return (sys.executable, "-m", "trio_udp", "ping", *options, "127.0.0.1")
+
+
+def _bare(port: str, interval: float, count: int) -> children.Command:
+    return (sys.executable, children.HERE / "bare_loop.py", port, str(interval), str(count))
+
+
+PACED: Final[dict[str, tuple[Callable[[str, float, int], children.Command], float]]] = {
+    OURS_PING: (_ping, _SLOW),
+    BARE: (_bare, _SLOW),
+    OURS_FAST: (_ping, _FAST),
+    BARE_FAST: (_bare, _FAST),
+}
+
+
+def _share_on_time(
+    options: measure.Options, command: Callable[[str, float, int], children.Command], interval: float
+) -> tuple[float, int]:
     """Percent of the probes that arrived in their own slot; and how many did not arrive."""
     count = max(int(options.seconds / interval), 10)
     with udp_socket() as sink:
         sink.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         sink.bind(("127.0.0.1", 0))
         port = str(sink.getsockname()[1])
-        options_of_ping = ("-c", str(count), "-i", str(interval), "-W", "0.5", "-q", "-p", port)
-        with subprocess.Popen(
-            (sys.executable, "-m", "trio_udp", "ping", *options_of_ping, "127.0.0.1"), stdout=subprocess.DEVNULL
-        ) as process:
+        with subprocess.Popen(command(port, interval, count), stdout=subprocess.DEVNULL) as process:
             try:
                 arrivals = _arrivals(sink, count)
             finally:
