@@ -183,6 +183,26 @@ def test_a_run_that_was_stopped_has_probes_that_are_pending() -> None:
     assert (found.pending, found.lost, found.is_complete, found.loss) == (1, 0, False, 50.0)
 
 
+@pytest.mark.parametrize(
+    ("kind", "changes", "heading"),
+    [
+        (AnswerKind.REPLY, {}, "received"),
+        (AnswerKind.BUSY, {"times": None}, "refused"),
+        (AnswerKind.REPLY, {"is_intact": False, "times": None}, "corrupted"),
+    ],
+)
+def test_what_comes_when_the_run_was_stopped_is_in_time(kind: AnswerKind, changes: dict[str, Any], heading: str) -> None:
+    """Its time was not over; it is neither pending any more nor late."""
+    ledger = Ledger(slot=SLOT)
+    hear(ledger, sent(ledger))
+    stopped = sent(ledger, 2)
+    assert ledger.expire(stopped, 20, is_over=False) is not None
+    hear(ledger, stopped, kind=kind, **changes)
+    found = sums(ledger)
+    assert (found.sent, found.pending, found.late, found.received) == (2, 0, 0, 1 + (heading == "received"))
+    assert getattr(found, heading) > 0
+
+
 def test_a_report_is_the_servers_last_word() -> None:
     """It is no event, and is believed as a reply is."""
     ledger = Ledger(slot=SLOT)

@@ -251,6 +251,34 @@ async def test_stop_ends_a_run_in_good_order(network: NetworkName, autojump_cloc
     assert 1_150_000_000 <= found.elapsed_ns < 1_200_000_000
 
 
+def test_what_comes_before_the_servers_last_word_is_received() -> None:
+    """Whoever stops a run while a reply is under way still has that reply."""
+
+    async def main(net: SimNet) -> tuple[Summary, list[int]]:
+        numbers: list[int] = []
+
+        def note(event: Event) -> None:
+            if isinstance(event, ReplyRecord):
+                numbers.append(event.sequence)
+
+        async with (
+            serving(echo, host="127.0.0.1") as server,
+            open_prober(*server.address) as prober,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(stop_after, prober, 1.01)
+            with net.rule(lambda packet: delay(0.03)):
+                return await prober.run(Fixed(0.2), on_event=note), numbers
+
+    async def stop_after(prober: Prober, seconds: float) -> None:
+        await trio.sleep(seconds)
+        prober.stop()
+
+    found, numbers = simulate(main)
+    assert (found.sent, found.received, found.pending, found.late) == (6, 6, 0, 0)
+    assert numbers == [1, 2, 3, 4, 5, 6]
+
+
 async def test_a_cancelled_run_leaves_its_sums(network: NetworkName, autojump_clock: MockClock) -> None:
     """A deadline of Trio's ends it at once."""
     async with serving(echo, host="127.0.0.1") as server, open_prober(*server.address) as prober:

@@ -148,6 +148,9 @@ class Ledger:
         is_good = heard.is_intact and heard.is_right
         if heard.kind is AnswerKind.REPLY and not is_good:
             return self._change(heard, entry, readings, hop_limit)
+        if entry.fate == "pending":  # the run was stopped, and not its time over
+            self._fates["pending"] -= 1
+            entry.fate = ""
         if entry.fate in _ANSWERED:
             return self._repeat(heard, arrival)
         if entry.fate:
@@ -301,7 +304,7 @@ class Ledger:
     def _change(self, heard: Heard, entry: Entry, readings: Readings, hop_limit: int | None) -> Corrupted:
         self._changed += 1
         entry.was_changed = True
-        if entry.fate == "lost":
+        if entry.fate in ("lost", "pending"):
             self._find(entry, "corrupted")
         return Corrupted(
             sequence=heard.probe.sequence,
