@@ -199,7 +199,7 @@ def test_a_key_that_cannot_be_used_is_one_line(  # noqa: PLR0917 - a table
     assert not shows_secret(err)
 
 
-@pytest.mark.parametrize("command", [["serve", "-p", "0"], ["ask"]])
+@pytest.mark.parametrize("command", [["serve", "-p", "0"], ["ask"], ["ping", "-c", "1"], ["ping", "--ramp", "10"]])
 async def test_the_books_format_takes_no_key(tmp_path: Path, command: list[str]) -> None:
     """It has no room for a tag; said in one line."""
     path = key_file(tmp_path / "keys", CANARY)
@@ -207,6 +207,22 @@ async def test_the_books_format_takes_no_key(tmp_path: Path, command: list[str])
     code, _, err = await run_command(*command, "--profile", "book", "--key-file", path, "127.0.0.1", *text)
     assert code == 2
     assert err[-1] == f"trio_udp {command[0]}: expected no key: profile book has no room for a tag"
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--profile", "book"], "expected no key: profile book has no room for a tag"),
+        (["-s", "65483"], "expected a size from 0 to 65467 bytes, got 65483"),
+    ],
+)
+async def test_ping_without_a_host_says_in_one_line_what_does_not_go_with_a_key(
+    tmp_path: Path, options: list[str], expected: str
+) -> None:
+    """Its own server does not make a group of it."""
+    path = key_file(tmp_path / "keys", CANARY)
+    code, out, err = await run_command("ping", "-c", "1", "--key-file", path, *options)
+    assert (code, out, err) == (2, [], [f"trio_udp ping: {expected}"])
 
 
 async def test_there_is_no_option_for_a_key_itself() -> None:

@@ -33,6 +33,14 @@ async def test_ping_without_a_host_pings_its_own_server() -> None:
     assert len(out) == 9
 
 
+async def test_its_own_server_speaks_the_format_that_is_asked_for() -> None:
+    """`--profile book` without a host is answered as by the book's server."""
+    code, out, err = await run_command("ping", "-c", "2", "-i", "0.01", "--profile", "book")
+    assert (code, err) == (0, [])
+    assert out[0].endswith(" 56(84) bytes of data. authenticated: false")
+    assert out[1].startswith("27 bytes from localhost (127.0.0.1): icmp_seq=1 ")
+
+
 async def test_several_hosts_run_side_by_side_with_a_summary_each() -> None:
     """A task each; `-q` leaves first lines and summaries."""
     async with serving() as (_, port):

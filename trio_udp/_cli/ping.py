@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import functools
 import math
+import operator
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -18,7 +19,7 @@ import trio
 from .. import Address, Key
 from ..measure import Prober, Summary, open_prober
 from ..proto import MAX_PAYLOAD
-from ._arguments import PROFILES, SubParsers, add_family, add_port, add_profile, explain, number, seconds_in
+from ._arguments import PROFILES, BadInput, SubParsers, add_family, add_port, add_profile, explain, number, seconds_in
 from ._chaos import add_chaos, add_seed, announce, faults_on_sockets
 from ._figures_out import ping_figures
 from ._fingers import add_fingers, explain_interface, socket_options
@@ -33,7 +34,7 @@ from ._signals import cancel_at_next_signal
 from ._targets import Target, add_targets, spread, targets_of
 
 if TYPE_CHECKING:
-    from .. import Server
+    from .. import Request, Server
     from ._following import Following
 
 _LEAST_INTERVAL: Final = 0.0001
@@ -115,7 +116,7 @@ async def _ping(arguments: argparse.Namespace) -> int:
     about_chaos: list[str] = []
     async with contextlib.AsyncExitStack() as stack:
         if not targets:
-            server = await stack.enter_async_context(_embedded_server(keys))
+            server = await stack.enter_async_context(_embedded_server(arguments.profile, keys))
             targets = spread([Target("localhost", *server.address)], arguments.ports)
         await stack.enter_async_context(faults_on_sockets(arguments, sending="up", say=about_chaos.append))
         shared = Shared(arguments, keys, stack.enter_context(open_tap(arguments)), looks)
@@ -212,6 +213,8 @@ async def _open(stack: contextlib.AsyncExitStack, host: str, port: int, shared: 
         return await stack.enter_async_context(_prober(host, port, shared.arguments, shared.keys))
     except OSError as exc:
         raise explain_interface(exc, shared.arguments.interface) or explain(exc, host, port) from None
+    except ValueError as exc:  # a size with a key, or a key with the book's format
+        raise BadInput(str(exc)) from None
 
 
 def _prober(
@@ -229,13 +232,27 @@ def _prober(
 
 
 @contextlib.asynccontextmanager
-async def _embedded_server(keys: list[Key] | None) -> "AsyncIterator[Server]":
+async def _embedded_server(profile: str, keys: list[Key] | None) -> "AsyncIterator[Server]":
     from .. import serve
 
     async with trio.open_nursery() as nursery:
-        start = functools.partial(serve, lambda request: request.payload, 0, host=_EMBEDDED_HOST, keys=keys)
-        yield await nursery.start(start)
+        spoken = PROFILES[profile]()
+        start = functools.partial(serve, _handler(profile), 0, host=_EMBEDDED_HOST, profile=spoken, keys=keys)
+        try:
+            server = await nursery.start(start)
+        except ValueError as exc:
+            raise BadInput(str(exc)) from None
+        yield server
         nursery.cancel_scope.cancel()
+
+
+def _handler(profile: str) -> "Callable[[Request], bytes | None]":
+    """What `serve` does with this format; ours needs none of it."""
+    if profile == "tu1":
+        return operator.attrgetter("payload")
+    from .serve import make_handler
+
+    return make_handler(profile, None)
 
 
 async def _ping_all(runs: "Sequence[PingRun | Following]", signals: AsyncIterator[int]) -> None:
