@@ -75,6 +75,26 @@ async def test_workers_have_the_faults_and_seeds_of_their_own() -> None:
     assert lines[-1].startswith("requests 0, ")
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            ["--chaos", "queue=100ms"],
+            "--chaos: expected a rate with queue, as nothing waits without one, got 'queue=100ms'",
+        ),
+        (["--seed", "x"], "--seed: expected a whole number, 0 or more, got 'x'"),
+        (["--seed=-1"], "--seed: expected a whole number, 0 or more, got '-1'"),
+    ],
+)
+def test_what_would_do_nothing_or_is_no_number_is_refused(
+    options: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An option that silently does nothing looks as if there were no faults to be found."""
+    with pytest.raises(SystemExit) as ended:
+        main(["ping", *options])
+    assert (ended.value.code, capsys.readouterr().err) == (2, f"trio_udp ping: argument {said} (see --help)\n")
+
+
 @pytest.mark.parametrize("command", ["serve", "ping"])
 @pytest.mark.parametrize("option", ["--chaos", "--chaos-up", "--chaos-down"])
 def test_faults_that_cannot_be_read_are_refused(command: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import trio
 
+from ._arguments import number
+
 if TYPE_CHECKING:
     from .._chaos import Conditions, Rule
     from .._direction import DirectionStatistics
@@ -58,16 +60,19 @@ def add_chaos(parser: argparse.ArgumentParser) -> None:
 
 def add_seed(parser: argparse.ArgumentParser, what: str) -> None:
     """Add `--seed`."""
-    parser.add_argument("--seed", type=int, metavar="N", help=f"make {what} repeatable")
+    parser.add_argument("--seed", type=number(int, 0), metavar="N", help=f"make {what} repeatable")
 
 
 def _conditions(text: str) -> "Conditions":
     from .._chaos import Conditions
 
     try:
-        return Conditions.parse(text)
+        conditions = Conditions.parse(text)
     except ValueError as exc:
         raise argparse.ArgumentTypeError(str(exc)) from None
+    if "queue" in text and conditions.bandwidth is None:
+        raise argparse.ArgumentTypeError(f"expected a rate with queue, as nothing waits without one, got {text!r}")
+    return conditions
 
 
 def _forgeries(arguments: argparse.Namespace) -> str:
