@@ -201,18 +201,22 @@ async def test_a_port_that_is_taken_is_one_line() -> None:
     await listener.aclose()
 
 
-@pytest.mark.parametrize("address", ["", "x", "127.0.0.1", "127.0.0.1:", "1:65536", "::1"])
+@pytest.mark.parametrize(
+    "address", ["", "x", "127.0.0.1", "127.0.0.1:", "1:65536", "::1", "::1:9100", "[::1", "[::1:9100", "::1]:9100"]
+)
 def test_an_address_that_is_none_is_one_line(address: str, capsys: pytest.CaptureFixture[str]) -> None:
     """With what was expected; an IPv6 address has brackets."""
-    if address == "::1":
-        assert _metrics._address("[::1]:9100") == ("::1", 9100)
-        assert _metrics._address("9100") == ("127.0.0.1", 9100)
-        assert _metrics._address("0.0.0.0:0") == ("0.0.0.0", 0)  # noqa: S104 - read, not bound
-        return
     with pytest.raises(SystemExit) as ended:
         main(["serve", "--metrics", address])
     assert ended.value.code == 2
     assert f"as 127.0.0.1:9100, got {address!r}" in capsys.readouterr().err
+
+
+def test_an_address_is_read_with_its_port_and_a_port_alone_is_of_this_host() -> None:
+    """Nobody else reaches it unless that is asked for."""
+    assert _metrics._address("[::1]:9100") == ("::1", 9100)
+    assert _metrics._address("9100") == ("127.0.0.1", 9100)
+    assert _metrics._address("0.0.0.0:0") == ("0.0.0.0", 0)  # noqa: S104 - read, not bound
 
 
 @needs_prometheus

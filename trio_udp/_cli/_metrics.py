@@ -41,7 +41,8 @@ def add_metrics(parser: argparse.ArgumentParser) -> None:
 
 def _address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
-    if not (port.isascii() and port.isdecimal() and len(port) < 6 and int(port) <= 65_535):
+    is_whole = ":" not in host or (host.startswith("[") and host.endswith("]"))
+    if not (is_whole and port.isascii() and port.isdecimal() and len(port) < 6 and int(port) <= 65_535):
         raise argparse.ArgumentTypeError(
             f"expected a TCP port, or an address and a port, as 127.0.0.1:9100, got {text!r}"
         )
