@@ -21,7 +21,7 @@ from .._net import resolve
 from .._net._icmp import RawSocketForbidden
 from .._relay import IDLE, MOST_FLOWS, Relay, relay
 from .._words import read_share
-from ._arguments import BadInput, SubParsers, add_family, explain, number
+from ._arguments import BadInput, SubParsers, add_family, explain, number, seconds_in
 from ._chaos import Chaos, add_chaos, add_seed, announce, chaos_of, lines_about
 from ._orders import STOPPING
 from ._signals import cancel_at_next_signal
@@ -50,7 +50,7 @@ def add_to(commands: SubParsers) -> None:
     add_seed(parser, "all of that")
     add("--json", metavar="FILE", help="write what became of each datagram, a JSON object a line; - is standard output")
     add("-c", "--count", type=number(int, 1), default=math.inf, metavar="N", help="stop after N datagrams, up and down")
-    seconds = functools.partial(number, float, unit=" of seconds")
+    seconds = functools.partial(number, seconds_in, unit=" of seconds")
     add("-w", "--duration", type=seconds(0.001), default=math.inf, metavar="SECONDS", help="stop after this long")
     add(
         "--flows", type=number(int, 1), default=MOST_FLOWS, metavar="N", help="clients at a time (default: %(default)s)"
@@ -93,12 +93,22 @@ def _opened(path: str | None) -> Iterator[TextIO | None]:
     if path is None or path == "-":
         yield None if path is None else sys.stdout
         return
+    with _naming(path):
+        file = Path(path).open("w", encoding="utf-8")  # noqa: SIM115 - closed below, where other things go wrong as well
     try:
-        file = Path(path).open("w", encoding="utf-8")  # noqa: SIM115 - closed below, where its errors are not those of opening it
+        yield file
+    finally:
+        with _naming(path):  # what did not fit on a disk still does not
+            file.close()
+
+
+@contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Say which file it is that cannot be written."""
+    try:
+        yield
     except OSError as exc:
         raise BadInput(f"cannot write to {path!r}: {exc.strerror}") from None
-    with file:
-        yield file
 
 
 class _Truth:
