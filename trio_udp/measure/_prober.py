@@ -48,6 +48,8 @@ _REPORTS: Final = 5
 """How often a server is asked for its last word."""
 _REPORT_WAITS: Final = (0.05, 1.0)
 """Seconds to wait for that each time, at least and at most; twice the longest round trip in between."""
+_NAPS: Final = 256
+"""What part of its wait a probe may be waited for longer, so that many are given up together."""
 EVENTS_KEPT: Final = 65_536
 """Events that wait for a consumer of `Prober.running`."""
 _SECOND: Final = 1_000_000_000
@@ -398,7 +400,8 @@ class Prober:
                 continue
             left = _entry_of(oldest).sent + self._wait - self._timer.now()
             if left > 0:
-                await trio.sleep(left / _SECOND)
+                # Not a nap for each of them, where all are lost and one was sent every 200 µs
+                await trio.sleep(max(left, self._wait // _NAPS) / _SECOND)
             else:
                 self._expire_one(_entry_of(oldest), is_over=True)
 
