@@ -30,7 +30,7 @@ from trio_udp.measure import (
     noise_floor,
     open_prober,
 )
-from trio_udp.testing import DROP, Packet, SimNet, Verdict, delay, simulate
+from trio_udp.testing import DROP, Delivery, Packet, SimNet, Verdict, delay, flip_bit, simulate
 
 from ..networks import (
     NetworkName,
@@ -111,6 +111,30 @@ def test_what_is_said_of_the_last_probes_waits_for_the_servers_last_word(wait: f
     told = [(event.sequence, event.direction) for event in events if isinstance(event, Lost)]
     assert told == [(2, Direction.DOWNSTREAM)]
     assert isinstance(events[-1], Summary)
+
+
+@pytest.mark.parametrize("reports", [1, 4])
+def test_a_changed_last_word_is_asked_for_again_and_doubts_nothing(reports: int) -> None:
+    """One flipped bit in it once made the direction of every loss unknown, and ended the asking."""
+    spoilt: list[bytes] = []
+
+    def rule(packet: Packet) -> Verdict | None:
+        if packet.data[1] == 0x01 and packet.data[28:32] == bytes([0, 0, 0, 2]):
+            return DROP
+        if packet.data[1] == 0x81 and packet.data[75] & 2 and len(spoilt) < reports:
+            spoilt.append(packet.data)
+            return Verdict((Delivery(data=flip_bit(packet.data, 8 * 50)),))
+        return None
+
+    async def main(net: SimNet) -> Summary:
+        async with serving(echo, host="127.0.0.1") as server, open_prober(*server.address) as prober:
+            await trio.sleep(1)
+            with net.rule(rule):
+                return await prober.run(Fixed(0.01), count=3, wait=0.3)
+
+    found = simulate(main)
+    assert (len(spoilt), found.rejected) == (reports, {DropReason.CORRUPTED: reports})
+    assert (found.received, found.lost_upstream, found.is_complete) == (2, 1, True)
 
 
 @pytest.mark.parametrize("size", [0, 51])

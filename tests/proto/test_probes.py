@@ -3,6 +3,7 @@
 import pytest
 
 from trio_udp.proto import (
+    REPORT,
     TU1,
     AnswerKind,
     Book,
@@ -98,6 +99,18 @@ def test_what_is_not_believed_says_why() -> None:
     changed = one.match_untrusted(answer[:-1] + b"x", PEER)
     assert isinstance(changed, Heard)
     assert not changed.is_intact
+
+
+def test_a_changed_report_says_nothing() -> None:
+    """It is not what a server answers that has forgotten who asks: that would put every direction in doubt."""
+    one = protocol()
+    question, datagram = one.open(REPORT, bytes(one.payload_size), RANDOM)
+    answer = reflected(datagram)
+    for bit in range(8 * len(answer)):
+        assert isinstance(one.match_untrusted(flip_bit(answer, bit), PEER), DropReason)
+    heard = one.match_untrusted(answer, PEER)
+    assert isinstance(heard, Heard)
+    assert (heard.probe, heard.times) == (question, None)
 
 
 def test_an_open_key_is_not_used_again() -> None:

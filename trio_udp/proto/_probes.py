@@ -162,6 +162,8 @@ class ProbeProtocol:
         probe = self._open.get(answer.key) or self._closed.get(answer.key)
         if probe is None or (answer.attempt > 1 and is_intact):
             return DropReason.UNKNOWN_REQUEST if is_intact else DropReason.CORRUPTED
+        if probe.sequence == REPORT and not is_intact:
+            return DropReason.CORRUPTED  # else it would pass for the word of a server that has forgotten who asks
         is_right = not self._is_echoed or (
             answer.payload == probe.payload if probe.is_open else hash(answer.payload) == probe.fingerprint
         )
