@@ -10,7 +10,7 @@ from trio.testing import MockClock
 from trio_udp import Address, SocketOptions
 from trio_udp._cli import _parser
 from trio_udp._cli._arguments import BadInput, seconds_in
-from trio_udp._cli._fingers import Fingers, socket_options
+from trio_udp._cli._fingers import Fingers, Until, socket_options
 from trio_udp._cli._ping_run import _schedule
 from trio_udp.measure import Adaptive, Fixed, Progress
 
@@ -54,6 +54,19 @@ def test_letters_choose_the_schedule() -> None:
     for letters in ([], ["-A"], ["-f"]):
         schedule = _schedule(typed("-l", "3", *letters))
         assert [schedule.next_due(start._replace(number=number)) for number in range(3)] == [0, 0, 0]
+
+
+@given(st.integers(1, 50), st.integers(1, 5), st.sampled_from([[], ["-A"], ["-f"]]))
+def test_no_probe_is_due_when_the_time_is_up(slots: int, preload: int, letters: list[str]) -> None:
+    """`-w 1 -i 0.2` is five probes: the reply to a sixth at the very end would have had no time to come."""
+    end = slots * 200_000_000
+    schedule = Until(_schedule(typed("-i", "0.2", "-l", str(preload), *letters)), slots * 0.2)
+    progress = Progress(0, 0, 0, None, None)
+    while (due := schedule.next_due(progress)) < end:
+        due, _ = schedule.skip(due, due)
+        progress = Progress(progress.number + 1, due, 1, due + 30_000_000, 30_000_000)
+    assert due - end > 86_000_000_000_000
+    assert letters == ["-A"] or progress.number == slots + preload - 1
 
 
 @pytest.mark.parametrize(

@@ -158,6 +158,15 @@ async def test_deadline_ends_the_run_whatever_is_under_way(autojump_clock: MockC
     assert await ping_code(lambda request: request.payload, deadline=2.5) == (0, 2.5)
 
 
+async def test_no_probe_is_sent_at_the_deadline(autojump_clock: MockClock, capsys: pytest.CaptureFixture[str]) -> None:
+    """It would be lost for want of time, on a path that loses nothing: `-w 2 -i 0.5` once said 20 % loss."""
+    for deadline, interval in ((2.0, 0.5), (1.0, 0.01), (0.5, 0.25)):
+        changes = {"deadline": deadline, "interval": interval, "quiet": True}
+        assert await ping_code(lambda request: request.payload, **changes) == (0, deadline)
+        sent = round(deadline / interval)
+        assert f"{sent} packets transmitted, {sent} received, 0% packet loss" in capsys.readouterr().out
+
+
 async def test_deadline_with_count_wants_that_many_replies(autojump_clock: MockClock) -> None:
     """`-c 5 -w 2.5`: three replies are not five."""
     assert (await ping_code(lambda request: request.payload, count=5, deadline=2.5))[0] == 1

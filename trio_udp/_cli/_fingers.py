@@ -23,6 +23,8 @@ _CODE_POINTS: Final = {
 }
 """DSCP by their names; the byte in the header has two more bits behind them."""
 
+_DAY: Final = 86_400 * 1_000_000_000
+
 
 def add_fingers(parser: argparse.ArgumentParser) -> None:
     """Add the letters."""
@@ -87,6 +89,27 @@ def explain_interface(exc: OSError, interface: str | None) -> BadInput | None:
     if interface is None or exc.errno not in reasons:
         return None
     return BadInput(f"cannot send from {interface!r}: {reasons[exc.errno]} ({os.strerror(exc.errno)})")
+
+
+class Until:
+    """A schedule that ends, as `-w` has it: a probe that were due then would be lost for want of time, and not on the
+    path."""
+
+    def __init__(self, behind: Schedule, seconds: float) -> None:
+        """Nothing is due so long after the beginning of the run, or later."""
+        self._behind = behind
+        self._end = round(seconds * 1e9)
+        self.slot = behind.slot
+        self.reacts = behind.reacts
+
+    def next_due(self, progress: Progress) -> int:
+        """See `Schedule.next_due`; what would be due too late is due when the run has long been stopped."""
+        due = self._behind.next_due(progress)
+        return due if due < self._end else due + _DAY
+
+    def skip(self, due: int, now: int) -> tuple[int, int]:
+        """See `Schedule.skip`."""
+        return self._behind.skip(due, now)
 
 
 class Watched:

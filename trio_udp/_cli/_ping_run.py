@@ -27,7 +27,7 @@ from ..measure import (
     Summary,
     flood,
 )
-from ._fingers import Fingers
+from ._fingers import Fingers, Until
 from ._looks import Looks
 from ._objectives import Objectives
 from ._output import EventsOut, Tap, events_out
@@ -91,7 +91,10 @@ class PingRun:
         self._out: EventsOut | None = events_out(host, arguments)
         self._has_lines = self._out is None and not is_silent and not shared.looks.is_live
         write = _write if self._has_lines else _leave_out
-        self._fingers = Fingers(arguments, _schedule(arguments), write, prober.wall_clock)
+        schedule = _schedule(arguments)
+        if arguments.deadline < math.inf:
+            schedule = Until(schedule, arguments.deadline - delay)
+        self._fingers = Fingers(arguments, schedule, write, prober.wall_clock)
         self._tap = shared.tap
         self._every: float | None = arguments.every
         self._count: int | None = arguments.count
