@@ -62,7 +62,7 @@ class Fixed:
     def next_due(self, progress: Progress) -> int:
         """See `Schedule.next_due`."""
         if progress.number < self._preload:
-            return 0
+            return progress.last_due  # no earlier than those before: else each counts the slots that they have missed
         return progress.last_due + self.slot
 
     def skip(self, due: int, now: int) -> tuple[int, int]:
@@ -83,7 +83,7 @@ class Poisson(Fixed):
     def next_due(self, progress: Progress) -> int:
         """See `Schedule.next_due`."""
         if progress.number < self._preload:
-            return 0
+            return progress.last_due
         return progress.last_due + round(-math.log(1.0 - self._draw()) * self.slot)
 
     def skip(self, due: int, now: int) -> tuple[int, int]:
