@@ -37,7 +37,7 @@ async def test_a_time_that_is_none_is_refused(text: str) -> None:
     """With the value, in one line."""
     code, out, err = await run_command("ping", "-c", "1", "-i", text)
     assert (code, out) == (2, [])
-    said = f"expected a number of seconds, 0.0001 or more, got {text!r}"
+    said = f"expected a number of seconds, 0.0001 to 86400, got {text!r}"
     assert err == [f"trio_udp ping: argument -i/--interval: {said} (see --help)"]
 
 

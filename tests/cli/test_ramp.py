@@ -82,6 +82,7 @@ async def test_ramp_ends_when_it_is_told_to(words: list[str]) -> None:
         (["--ramp", "0"], "argument --ramp: expected a number of probes a second, 1 to 10000, got '0'"),
         (["--ramp", "10001"], "got '10001'"),
         (["--ramp", "9", "-f", "-c", "3", "-l", "2"], "argument --ramp: expected no -c and no -f and no -l with it"),
+        (["--ramp", "9", "--ports", "2"], "argument --ramp: expected no --ports with it"),
         (["--ramp", "9", "127.0.0.1", "127.0.0.2"], "argument --ramp: expected one host, got 2"),
     ],
 )

@@ -53,7 +53,7 @@ def number(
     kind: Callable[[str], float], least: float, most: float = math.inf, unit: str = ""
 ) -> Callable[[str], float]:
     """An argparse type for a number within limits: an `int`, a `float`, or what `seconds_in` reads."""
-    limits = f"{least} or more" if most == math.inf else f"{least} to {most}"
+    limits = f"{least:.10g} or more" if most == math.inf else f"{least:.10g} to {most:.10g}"
     what = "a whole number" if isinstance(kind, type) and issubclass(kind, int) else "a number"
 
     def parse(text: str) -> float:
@@ -104,6 +104,7 @@ def add_profile(parser: argparse.ArgumentParser) -> None:
 
 def add_family(parser: argparse.ArgumentParser) -> None:
     """Add `-4` and `-6`."""
+    is_like_numbers = parser._has_negative_number_optionals  # noqa: SLF001 - argparse has no other way to say so
     group = parser.add_mutually_exclusive_group()
     for digit, family in (("4", socket.AF_INET), ("6", socket.AF_INET6)):
         group.add_argument(
@@ -114,6 +115,7 @@ def add_family(parser: argparse.ArgumentParser) -> None:
             default=socket.AF_UNSPEC,
             help=f"use IPv{digit} only",
         )
+    is_like_numbers.clear()  # so that `-c -1` is a bad number, and not another option
 
 
 @contextlib.contextmanager

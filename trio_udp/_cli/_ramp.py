@@ -29,12 +29,12 @@ _BECAUSE: Final = {
 
 def check_ramp(arguments: argparse.Namespace, targets: int) -> None:
     """Refuse what has no meaning with `--ramp`."""
-    if targets > 1:
-        raise BadInput(f"argument --ramp: expected one host, got {targets}")
     given = {option for option, name in _WITHOUT.items() if getattr(arguments, name)}
     given |= {"-l"} if arguments.preload > 1 else set()
     if given:
         raise BadInput(f"argument --ramp: expected no {' and no '.join(sorted(given))} with it")
+    if targets > 1:
+        raise BadInput(f"argument --ramp: expected one host, got {targets}")
 
 
 async def ping_ever_faster(

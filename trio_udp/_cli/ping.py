@@ -18,7 +18,7 @@ import trio
 
 from .. import Address, Key
 from ..measure import Prober, Summary, open_prober
-from ..proto import MAX_PAYLOAD
+from ..proto import MAX_PAYLOAD, MAX_SEQUENCE
 from ._arguments import PROFILES, BadInput, SubParsers, add_family, add_port, add_profile, explain, number, seconds_in
 from ._chaos import add_chaos, add_seed, announce, faults_on_sockets
 from ._figures_out import ping_figures
@@ -38,7 +38,10 @@ if TYPE_CHECKING:
     from ._following import Following
 
 _LEAST_INTERVAL: Final = 0.0001
+_LONGEST_INTERVAL: Final = 86_400.0
 _LONGEST_WAIT: Final = 3600.0
+_LONGEST_RUN: Final = 1e9
+"""Thirty years; and nanoseconds until then fit wherever they have to."""
 _MOST_RATE: Final = round(1 / _LEAST_INTERVAL)
 _EMBEDDED_HOST: Final = "127.0.0.1"
 
@@ -53,15 +56,15 @@ def add_to(commands: SubParsers) -> None:
     seconds = functools.partial(number, seconds_in, unit=" of seconds")
     add = parser.add_argument
     add("hosts", nargs="*", metavar="HOST", help="names or addresses, side by side")
-    add("-c", "--count", type=number(int, 1), metavar="N", help="stop after N probes")
+    add("-c", "--count", type=number(int, 1, MAX_SEQUENCE), metavar="N", help="stop after N probes")
     between = "between probes, as 0.2 or 200ms (default: 1)"
-    add("-i", "--interval", type=seconds(_LEAST_INTERVAL), metavar="SECONDS", help=between)
+    add("-i", "--interval", type=seconds(_LEAST_INTERVAL, _LONGEST_INTERVAL), metavar="SECONDS", help=between)
     wait = "wait at most this long for each reply (default: 10)"
     add("-W", "--wait", type=seconds(0.001, _LONGEST_WAIT), default=10.0, metavar="SECONDS", help=wait)
     add(
         "-w",
         "--deadline",
-        type=seconds(0.001),
+        type=seconds(0.001, _LONGEST_RUN),
         default=math.inf,
         metavar="SECONDS",
         help="stop the run after this long",
