@@ -1,5 +1,6 @@
 """Run the command on a pseudo-terminal, as people do."""
 
+import codecs
 import fcntl
 import os
 import pty
@@ -23,6 +24,7 @@ class Terminal:
         self.process = process
         self.received = ""
         self._master = master
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
 
     async def until(self, is_there: Callable[[str], bool]) -> None:
         """Read on until what was received is as wanted."""
@@ -41,7 +43,7 @@ class Terminal:
             chunk = os.read(self._master, 65_536)
         except OSError:  # Linux's way of saying that the other end was closed
             return False
-        self.received += chunk.decode()
+        self.received += self._decoder.decode(chunk)
         return bool(chunk)
 
 

@@ -45,6 +45,21 @@ async def test_live_draws_until_interrupted_and_the_summary_follows() -> None:
 
 
 @pytest.mark.usefixtures("rich")
+@pytest.mark.parametrize("columns", [100, 40, 20])
+async def test_a_picture_is_erased_to_its_last_line_when_the_next_one_is_drawn(columns: int) -> None:
+    """However narrow the terminal: what is erased are all lines of the picture before."""
+    async with on_terminal(*FOREVER, "--live", COLUMNS=str(columns), LINES="60") as terminal:
+        await terminal.until(lambda seen: seen.count("\x1b[J") >= 4 and "p99.9" in seen)
+        terminal.process.send_signal(signal.SIGINT)
+        assert await terminal.end() == 0
+    pictures = re.findall(r"\x1b\[J(.*?)\r\x1b\[(\d+)A(?=\x1b\[J)", terminal.received, re.DOTALL)
+    assert len(pictures) >= 3
+    for picture, erased in pictures:
+        assert picture.count("\n") == int(erased)
+        assert max(map(len, re.sub(r"\x1b\[[0-9;]*m|\r", "", picture).split("\n"))) < max(columns, 25)
+
+
+@pytest.mark.usefixtures("rich")
 async def test_no_color_is_respected() -> None:
     """https://no-color.org: bold and dim are left, and no colours."""
     async with on_terminal("ping", "-c", "5", "-i", "0.05", "--live", NO_COLOR="1") as terminal:

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_udp import DropReason
-from trio_udp._cli._screen import Line, drawn_bar, fit, screen
-from trio_udp._cli._watch import Cell, Mark, View
+from trio_udp._cli._screen import Line, broken, drawn_bar, fit, screen
+from trio_udp._cli._watch import LEVELS, Cell, Mark, View
 from trio_udp.measure import Buckets, Direction
 
 
@@ -59,14 +59,17 @@ def test_screen_shows_everything_that_happened_without_colours() -> None:
     )
     assert plain(screen(found, 60)) == [
         "PING example.org (192.0.2.1:1060)  56 bytes of data  1:01",
-        "sent 9  received 4  waiting 1  loss 50 %  refused 1  slots missed 3",
+        "sent 9  received 4  waiting 1  loss 50 %  refused 1  slots",
+        "missed 3",
         "lost  ↑ upstream 1  ↓ downstream 1  ✕ unknown 1",
         "rejected  2 wrong_peer, 1 malformed",
         "",
-        "last 9 probes  ▁ 100 µs to █ 1.60 ms, log scale  ! refused  · waiting",
+        "last 9 probes  ▁ 100 µs to █ 1.60 ms, log scale  ! refused",
+        "· waiting",
         "▁▁↑▃↓✕!█·",
         "",
-        "round trip  percentiles to half a percent; replies by time, log scale",
+        "round trip  percentiles to half a percent; replies by time,",
+        "log scale",
         "           min     p50     p90     p99     p99.9   max",
         "raw        100 µs  100 µs  1.60 ms 1.60 ms 1.60 ms 1.60 ms",
         "corrected  100 µs  200 µs  5.00 ms 5.00 ms 5.00 ms 5.00 ms",
@@ -99,16 +102,26 @@ def test_a_run_without_replies_says_so() -> None:
 
 
 @given(
-    cells=st.lists(st.integers(1, 10**10) | st.sampled_from(Mark), max_size=200).map(tuple), width=st.integers(1, 130)
+    cells=st.lists(st.integers(1, 10**10) | st.sampled_from(Mark), max_size=200).map(tuple), width=st.integers(12, 130)
 )
-def test_probes_and_bars_are_never_wider_than_the_terminal(cells: tuple[Cell, ...], width: int) -> None:
-    """Titles may be cut off; what would be wrong if it were is not."""
+def test_nothing_is_wider_than_the_terminal_but_a_word(cells: tuple[Cell, ...], width: int) -> None:
+    """And of the last probes there are as many as it has columns."""
     lines = plain(screen(view(cells), width))
-    titles = [number for number, line in enumerate(lines) if line.startswith(("last ", "round trip"))]
-    probes, times = titles
-    assert len(lines[probes + 1]) == min(len(cells), width)
-    for line in lines[times + 3 :]:
-        assert len(line) <= max(width, len("1.00 ms █ 100"))
+    assert all(len(line) <= width or " " not in line.strip() for line in lines)
+    signs = {*LEVELS[0], *(mark.value[0] for mark in Mark)}
+    assert max((len(line) for line in lines if {*line} <= signs), default=0) == min(len(cells), width)
+
+
+@given(st.lists(st.tuples(st.text("ab ", max_size=30), st.sampled_from("xy"))), st.integers(1, 40))
+def test_a_line_is_broken_between_its_words(line: Line, width: int) -> None:
+    """None is lost, none changes its style, and a line that fits stays as it is."""
+    rows = broken(line, width)
+    words = [(word, style) for text, style in line for word in text.split()]
+    assert [(word, style) for row in rows for text, style in row for word in text.split()] == words
+    assert all(len(text) <= width or len(text.split()) == 1 for text in plain(rows))
+    whole = "".join(text for text, _ in line)
+    if len(whole) <= width:
+        assert ["".join(text for text, _ in row) for row in rows] == [whole]
 
 
 @given(share=st.floats(0, 1), room=st.integers(1, 200))

@@ -191,7 +191,9 @@ def test_a_run_that_was_stopped_has_probes_that_are_pending() -> None:
         (AnswerKind.REPLY, {"is_intact": False, "times": None}, "corrupted"),
     ],
 )
-def test_what_comes_when_the_run_was_stopped_is_in_time(kind: AnswerKind, changes: dict[str, Any], heading: str) -> None:
+def test_what_comes_when_the_run_was_stopped_is_in_time(
+    kind: AnswerKind, changes: dict[str, Any], heading: str
+) -> None:
     """Its time was not over; it is neither pending any more nor late."""
     ledger = Ledger(slot=SLOT)
     hear(ledger, sent(ledger))

@@ -97,7 +97,8 @@ class Live:
         for line in lines:
             pieces += [*line, "\n"]
         with self._console.capture() as capture:
-            self._console.print(Text.assemble(*pieces, no_wrap=True, overflow="crop", end=""), crop=True)
+            # Said here, because print makes a new text of this one, which does not keep how it was to be broken.
+            self._console.print(Text.assemble(*pieces), no_wrap=True, overflow="crop", crop=True, end="")
         rendered: str = capture.get()
         return rendered
 

@@ -3,6 +3,7 @@
 Everything can be read without colours: each way of getting lost has a sign of its own.
 """
 
+import re
 from collections.abc import Sequence
 from itertools import groupby
 from typing import Final, TypeAlias
@@ -20,6 +21,7 @@ _BARS: Final = 8
 _SHARES: Final = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
 _COLUMNS: Final = ("min", *_SHARES, "max")
 _LABEL: Final = len("corrected  ")
+_WORD: Final = re.compile(r"\s*\S+|\s+")
 _NAMES: Final = {
     Mark.UPSTREAM: "upstream",
     Mark.DOWNSTREAM: "downstream",
@@ -62,7 +64,26 @@ def screen(view: View, width: int, *, ascii_only: bool = False) -> list[Line]:
     lines += _histogram(counts, width, ascii_only=ascii_only)
     if ascii_only:
         lines = [[(text.translate(_IN_ASCII), style) for text, style in line] for line in lines]
-    return lines
+    return [row for line in lines for row in broken(line, width)]
+
+
+def broken(line: Line, width: int) -> list[Line]:
+    """As many lines as it takes, between words: who erases the picture counts its lines; none is broken later."""
+    if sum(len(text) for text, _ in line) <= width:
+        return [line]
+    rows: list[Line] = [[]]
+    room = width
+    for text, style in line:
+        kept = ""
+        for word in _WORD.findall(text):
+            if len(word) > room and (kept or rows[-1]):
+                rows[-1].append((kept, style))
+                rows.append([])
+                kept, room = "", width
+            kept += word if kept or rows[-1] else word.lstrip()
+            room = width - sum(len(before) for before, _ in rows[-1]) - len(kept)
+        rows[-1].append((kept, style))
+    return rows
 
 
 def fit(screens: Sequence[list[Line]], height: int) -> list[Line]:
