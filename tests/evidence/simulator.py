@@ -57,27 +57,30 @@ class Broken(Exception):
     """What has to hold did not."""
 
 
-class Transmission(NamedTuple):
-    """One datagram of a request."""
+class Turn(NamedTuple):
+    """One datagram of a request, or where one was due that was not sent."""
 
     at: float
     wait: float
+    was_sent: bool = True
 
 
 class Request:
     """What the model knows about one request."""
 
-    __slots__ = ("answered_by", "began", "exchange", "is_open", "number", "retried", "said", "sent", "timer")
+    __slots__ = ("answered_by", "began", "busy", "exchange", "is_open", "number", "retried", "said", "sent", "timer")
 
     def __init__(self, number: int, exchange: Exchange, began: float) -> None:
         self.number = number
         self.exchange = exchange
         self.began = began
-        self.sent: dict[Peer, list[Transmission]] = {}
+        self.sent: dict[Peer, list[Turn]] = {}
         self.said: set[AnswerKind] = set()
         """The refusals that reached the client while it was open."""
         self.retried: set[Peer] = set()
         """Servers that have asked for padding."""
+        self.busy: set[Peer] = set()
+        """Servers that have said that they are busy."""
         self.is_open = True
         self.answered_by: Peer | None = None
         self.timer = 0
@@ -125,6 +128,9 @@ class Simulation:
         self._order = 0
         self._dropped = 0
         self._transmissions = 0
+        self._asked = self._asked_before = 0
+        self._budget = 100.0
+        """How often busy servers may be asked again."""
 
     def run(self) -> Counter[str]:
         """Let everything happen, and count it; raises `Broken`."""
@@ -148,6 +154,7 @@ class Simulation:
     # The client
 
     def _ask(self, number: int) -> None:
+        self._asked += 1
         draw = self.random.randbytes(self.client.random_size)
         request = Request(
             number, self.client.open_exchange(b"request %06d" % number, self.swarm.policy, draw), self.now
@@ -158,21 +165,29 @@ class Simulation:
 
     def _drive(self, request: Request) -> None:
         """What the shell does: send what is due, then wait."""
-        exchange = request.exchange
-        while (attempt := exchange.next_attempt(self.now)) is not None:
+        while (attempt := self._next_attempt(request)) is not None:
             sent = request.sent.get(attempt.peer)
             if sent is None:
                 sent = request.sent[attempt.peer] = []
             self._check_turn(request, attempt, sent)
-            sent.append(Transmission(self.now, attempt.wait))
+            sent.append(Turn(self.now, attempt.wait))
             self._transmissions += 1
             self._transmit(request, attempt)
+        exchange = request.exchange
         if exchange.is_over:
             self._check_failure(request)
             self._finish(request, str(exchange.failure and exchange.failure.value))
         else:
             request.timer += 1
             self._at(self.now + exchange.next_timeout(self.now), self._ring, request, request.timer)
+
+    def _next_attempt(self, request: Request) -> Attempt | None:
+        """The next transmission; and a turn of each server that is passed over before it."""
+        withheld = self.client.budget.withheld
+        attempt = request.exchange.next_attempt(self.now)
+        for _ in range(self.client.budget.withheld - withheld):
+            self._check_withheld(request)
+        return attempt
 
     def _ring(self, request: Request, timer: int) -> None:
         if request.is_open and timer == request.timer:
@@ -272,13 +287,15 @@ class Simulation:
         request.said.add(kind)
         if kind is AnswerKind.RETRY:
             request.retried.add(attempt.peer)
+        if kind is AnswerKind.BUSY:
+            request.busy.add(attempt.peer)
         if request.exchange.news or request.exchange.is_over:
             self._drive(request)
 
     def _take_reply(self, answered: Answered) -> None:
         request, attempt, sent_at, _, _ = answered
         outcome = request.exchange.outcome
-        made = sum(map(len, request.sent.values()))
+        made = sum(turn.was_sent for turns in request.sent.values() for turn in turns)
         expected = (self._says(request.number, attempt.peer), self.now - sent_at, made, attempt.peer, None, False)
         if outcome != expected:
             raise self._broken(f"expected {expected}, got {outcome}")
@@ -298,26 +315,58 @@ class Simulation:
 
     # What has to hold
 
-    def _check_turn(self, request: Request, attempt: Attempt, sent: list[Transmission]) -> None:
+    def _check_turn(self, request: Request, attempt: Attempt, sent: list[Turn]) -> None:
         """Each datagram is sent exactly when the schedule says, whatever came in meanwhile."""
-        policy, made = self.swarm.policy, len(sent)
+        policy, made = self.swarm.policy, sum(turn.was_sent for turn in sent)
         was_retried = attempt.peer in request.retried
-        if made >= policy.attempts + was_retried or attempt.number != made + 1:
+        if len(sent) >= self._most_turns(request, attempt.peer) or attempt.number != made + 1:
             raise self._broken(f"after {made} attempts, attempt {attempt.number}")
         if not made:
             if attempt.wait < self._least_wait - _SLACK:
                 raise self._broken(f"the first wait is {attempt.wait} s, expected at least {self._least_wait} s")
-        elif not was_retried:
-            due = sent[-1].at + sent[-1].wait
-            if abs(self.now - due) > _SLACK:
+            return
+        due = sent[-1].at + sent[-1].wait
+        is_due = abs(self.now - due) <= _SLACK
+        if not was_retried:
+            if not is_due:
                 raise self._broken(f"sent at {self.now} s, and was due at {due} s")
             expected = self._next_wait(sent)
             if policy.give_up_after is None and abs(attempt.wait - expected) > _SLACK:  # else waits are cut short
                 raise self._broken(f"the wait after {sent[-1].wait} s is {attempt.wait} s, expected {expected} s")
+        if is_due and attempt.peer in request.busy and not self._may_ask_a_busy_server():
+            raise self._broken("a busy server was asked again beyond the budget")
 
-    def _next_wait(self, sent: list[Transmission]) -> float:
+    def _check_withheld(self, request: Request) -> None:
+        """A turn is passed over only if it is a busy server's, and enough were sent again."""
+        due = [
+            (peer, turns)
+            for peer, turns in request.sent.items()
+            if peer in request.busy
+            and len(turns) < self._most_turns(request, peer)
+            and abs(turns[-1].at + turns[-1].wait - self.now) <= _SLACK
+        ]
+        if not due or self._may_ask_a_busy_server():
+            raise self._broken(f"a turn of {[peer for peer, _ in due]} was passed over")
+        peer, turns = due[0]
+        turns.append(Turn(self.now, self._next_wait(turns, extra=peer in request.retried), was_sent=False))
+        self.counts["withheld"] += 1
+
+    def _most_turns(self, request: Request, peer: Peer) -> int:
+        return self.swarm.policy.attempts + (peer in request.retried)
+
+    def _may_ask_a_busy_server(self) -> bool:
+        """The budget as the documentation has it: each request brings a fifth, and there are never more than 100."""
+        self._budget = min(self._budget + (self._asked - self._asked_before) * 0.2, 100.0)
+        self._asked_before = self._asked
+        if self._budget < 1:
+            return False
+        self._budget -= 1
+        return True
+
+    def _next_wait(self, sent: list[Turn], *, extra: bool = False) -> float:
+        """After these, one of which was not of the schedule if there was an extra one."""
         policy = self.swarm.policy
-        if len(sent) + 1 == policy.attempts and policy.final_wait is not None:
+        if len(sent) - extra + 1 == policy.attempts and policy.final_wait is not None:
             return policy.final_wait
         longest = max(policy.maximum_interval, sent[0].wait)  # no wait is shorter than the retransmission timeout
         return min(sent[-1].wait * policy.multiplier, longest)
