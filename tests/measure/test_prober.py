@@ -355,7 +355,7 @@ async def test_who_takes_events_too_slowly_is_told_how_many_are_missing(
     network: NetworkName, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Memory is bounded, and the figures are not touched."""
-    monkeypatch.setattr("trio_udp.measure._prober.EVENTS_KEPT", 3)
+    monkeypatch.setattr("trio_udp.measure._events.EVENTS_KEPT", 3)
     async with (
         serving(echo, host="127.0.0.1") as server,
         open_prober(*server.address) as prober,

@@ -8,7 +8,6 @@ Trio, the socket and the clocks.
 import contextlib
 import math
 import socket
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Final, cast
 
@@ -30,8 +29,9 @@ from .._net import (
 from .._random import RandomBytes, random_source
 from ..proto import INSTANCE_SIZE, MAX_SEQUENCE, REPORT, TU1, DropReason, Probe, ProbeProtocol, Profile
 from ._capture import Captured
+from ._events import Events
 from ._ledger import Entry, Ledger
-from ._records import Event, Lost, Skipped, Start, Summary
+from ._records import Event, Lost, Start, Summary
 from ._schedules import Fixed, Progress, Schedule
 from ._timer import Timer, open_timer
 from ._timing import Readings
@@ -50,8 +50,6 @@ _REPORT_WAITS: Final = (0.05, 1.0)
 """Seconds to wait for that each time, at least and at most; twice the longest round trip in between."""
 _NAPS: Final = 256
 """What part of its wait a probe may be waited for longer, so that many are given up together."""
-EVENTS_KEPT: Final = 65_536
-"""Events that wait for a consumer of `Prober.running`."""
 _SECOND: Final = 1_000_000_000
 
 
@@ -238,10 +236,14 @@ class Prober:
         and is told how many (`Skipped`); the probes and the figures are not touched. Leaving the block ends the run.
         An exception of the block's is raised as it is.
         """
-        events = _Events()
+
+        async def run(on_event: Callable[[Event], None]) -> None:
+            await self.run(schedule, count=count, wait=wait, every=every, on_event=on_event)
+
+        events = Events()
         failure: BaseException | None = None
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(events.fill, self, schedule, count, wait, every)
+            nursery.start_soon(events.fill, run)
             try:
                 yield events
             except BaseException as exc:
@@ -497,48 +499,6 @@ class Prober:
             await self._changed.wait()
         finally:
             self._is_awaited -= 1
-
-
-class _Events:
-    """The events of a run, for one who takes them at his own pace."""
-
-    def __init__(self) -> None:
-        self._kept: deque[Event] = deque()
-        self._skipped = 0
-        self._is_over = False
-        self._news = trio.Event()
-
-    async def fill(
-        self, prober: Prober, schedule: Schedule | None, count: int | None, wait: float, every: float | None
-    ) -> None:
-        """Run it."""
-        try:
-            await prober.run(schedule, count=count, wait=wait, every=every, on_event=self._put)
-        finally:
-            self._is_over = True
-            self._news.set()
-
-    def _put(self, event: Event) -> None:
-        if len(self._kept) >= EVENTS_KEPT:
-            self._kept.popleft()
-            self._skipped += 1
-        self._kept.append(event)
-        self._news.set()
-
-    def __aiter__(self) -> AsyncIterator[Event]:
-        return self
-
-    async def __anext__(self) -> Event:
-        await trio.lowlevel.checkpoint()
-        while not self._kept:
-            if self._is_over:
-                raise StopAsyncIteration
-            self._news = trio.Event()
-            await self._news.wait()
-        if self._skipped:
-            skipped, self._skipped = self._skipped, 0
-            return Skipped(events=skipped)
-        return self._kept.popleft()
 
 
 def _entry_of(probe: Probe) -> Entry:

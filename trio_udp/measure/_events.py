@@ -1,0 +1,55 @@
+"""A run's events for one who takes them with `async for`, at his own pace: `Prober.running`.
+
+The run never waits for him. What must hold: no more than so many events wait, and whoever lost some is told how many.
+"""
+
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final
+
+import trio
+
+from ._records import Event, Skipped
+
+EVENTS_KEPT: Final = 65_536
+"""Events that wait for whoever takes them."""
+
+
+class Events:
+    """The events of a run, for one who takes them at his own pace."""
+
+    def __init__(self) -> None:
+        self._kept: deque[Event] = deque()
+        self._skipped = 0
+        self._is_over = False
+        self._news = trio.Event()
+
+    async def fill(self, run: Callable[[Callable[[Event], None]], Awaitable[object]]) -> None:
+        """Run it; what it is given is to be called with each event."""
+        try:
+            await run(self._put)
+        finally:
+            self._is_over = True
+            self._news.set()
+
+    def _put(self, event: Event) -> None:
+        if len(self._kept) >= EVENTS_KEPT:
+            self._kept.popleft()
+            self._skipped += 1
+        self._kept.append(event)
+        self._news.set()
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        return self
+
+    async def __anext__(self) -> Event:
+        await trio.lowlevel.checkpoint()
+        while not self._kept:
+            if self._is_over:
+                raise StopAsyncIteration
+            self._news = trio.Event()
+            await self._news.wait()
+        if self._skipped:
+            skipped, self._skipped = self._skipped, 0
+            return Skipped(events=skipped)
+        return self._kept.popleft()
