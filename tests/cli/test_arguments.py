@@ -1,6 +1,7 @@
 """Bad input: one line that says what, the value, and what was expected; exit code 2; never a traceback."""
 
 import errno
+import io
 import os
 import socket
 import sys
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from trio_udp._cli import main
 from trio_udp._cli._arguments import explain, printable
+from trio_udp._cli._commands import COMMANDS
 
 BAD = [
     ([], "required"),
@@ -117,6 +119,18 @@ def test_text_is_printed_as_it_is() -> None:
     """Escapes are for control characters and broken UTF-8 only."""
     assert printable("grüße, 世界".encode()) == "grüße, 世界"
     assert printable(b"\x1b[2J\xff") == "\\x1b[2J\\xff"
+
+
+@pytest.mark.parametrize("command", [*COMMANDS])
+def test_help_can_be_read_on_any_terminal(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Signs that its encoding does not have are escaped; they once ended in a traceback."""
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", out)
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    out.seek(0)
+    assert out.read().startswith(f"usage: trio_udp {command}")
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

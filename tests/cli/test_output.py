@@ -197,3 +197,13 @@ async def test_pingparsing_reads_the_text(copies: Callable[[int], int], received
     if received:
         assert found["rtt_min"] <= found["rtt_avg"] <= found["rtt_max"]
         assert {reply["bytes"] for reply in found["icmp_replies"]} == {80}
+
+
+@pytest.mark.parametrize("letters", [[], ["-v"]])
+async def test_pingparsing_reads_what_is_said_of_nobody(letters: list[str]) -> None:
+    """Where nothing came back there is more to tell than iputils has, and it stands below what is parsed."""
+    code, out, _ = await run_command("ping", "127.0.0.1", "-p", "9", "-c", "2", "-W", "0.1", *FAST, *letters)
+    assert code == 1
+    assert "icmp hints, perhaps forged: 2 ECONNREFUSED" in out
+    found = parsed(out)
+    assert (found["packet_transmit"], found["packet_receive"], found["rtt_min"]) == (2, 0, None)

@@ -32,10 +32,11 @@ def _run(argv: Sequence[str]) -> int:
     name = " ".join([_PROGRAM, *wanted]) if len(wanted) == 1 else _PROGRAM
     code = 0
     try:
-        arguments = _parsed(argv, wanted)
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors="backslashreplace")  # a stranger's text may not fit the terminal's encoding
+                # A stranger's text may not fit the terminal's encoding, nor do all of our signs.
+                stream.reconfigure(errors="backslashreplace")
+        arguments = _parsed(argv, wanted)
         code = arguments.run(arguments)
         sys.stdout.flush()
     except* BadInput as group:

@@ -94,8 +94,10 @@ def report(host: str, found: Summary, *, verbose: bool = False) -> list[str]:
         shown = "/".join(f"{time / 1e6:.3f}" for time in times if time is not None)
         lines.append(f"rtt min/avg/max/mdev = {shown} ms")
         lines += percentile_lines(found)
-    lines += [f"{title}: {counted(counts)}" for title, counts in _details(found).items() if any(counts.values())]
-    return [*lines, *_verbose_lines(found)] if verbose else lines
+    more = [f"{title}: {counted(counts)}" for title, counts in _details(found).items() if any(counts.values())]
+    more += _verbose_lines(found) if verbose else []
+    # Where there are no times, iputils leaves the line empty; parsers take what stands there instead for broken ones.
+    return [*lines, "", *more] if more and not found.received else lines + more
 
 
 def _verbose_lines(found: Summary) -> list[str]:
