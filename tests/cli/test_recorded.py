@@ -132,6 +132,18 @@ def test_irtts_json_is_of_one_run(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "expected at most 10000000 probes" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", [["--irtt"], ["--hdr"], ["--plot", "run.svg"]])
+def test_what_is_about_each_probe_is_not_made_of_sums(
+    option: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`ping --json -q` leaves them out, and `report --irtt` once said that all of them were lost."""
+    pytest.importorskip({"--irtt": "json", "--hdr": "hdrh", "--plot": "matplotlib"}[option[0]])
+    path = write(tmp_path / "run", summary(sent=2, received=2))
+    assert main(["report", *option, path]) == 2
+    said = f"trio_udp report: {path}: expected a line for each probe, got only sums, as `ping -q` writes them\n"
+    assert capsys.readouterr() == ("", said)
+
+
 def test_compare_says_a_word_only_where_the_interval_excludes_zero(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

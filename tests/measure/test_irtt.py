@@ -118,6 +118,12 @@ def test_a_run_of_too_many_probes_to_write_one_by_one_is_refused() -> None:
         document(summary(sent=MOST_TRIPS + 1))
 
 
+def test_a_run_of_sums_only_is_refused() -> None:
+    """All its probes would seem to be lost, and none in the sums."""
+    with pytest.raises(ValueError, match="expected the events of each probe, got only sums"):
+        document(start(), summary(sent=2, received=2))
+
+
 @given(faults)
 @example(EVERYTHING)
 def test_what_readers_of_irtt_take_is_there_and_true(plan: Faults) -> None:

@@ -3,12 +3,42 @@
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
-from typing import TextIO, TypeVar
+from typing import Generic, TextIO, TypeVar
 
-from ..measure import BadLine, Lines, TakesEvents, runs_of
+from ..measure import BadLine, Event, Lines, ReplyRecord, Summary, TakesEvents, runs_of
 from ._arguments import BadInput
 
 Run = TypeVar("Run", bound=TakesEvents)
+
+
+class _Checked(Generic[Run]):
+    """A run, and whether there is more of it than its sums."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self._received = 0
+        self._replies = 0
+
+    @property
+    def has_sums_only(self) -> bool:
+        """Whether no line is about the probes that were answered."""
+        return self._received > 0 and not self._replies
+
+    def take(self, event: Event) -> None:
+        """The next of its events."""
+        self.run.take(event)
+        if isinstance(event, ReplyRecord):
+            self._replies += 1
+        elif isinstance(event, Summary):
+            self._received = event.received
+
+
+def read_probes(path: str, make: Callable[[str], Run]) -> list[Run]:
+    """The same for what wants to know of each probe: to that, a run of sums only would seem to have lost them all."""
+    found = read_runs(path, lambda host: _Checked(make(host)))
+    if any(one.has_sums_only for one in found):
+        raise BadInput(f"{path}: expected a line for each probe, got only sums, as `ping -q` writes them")
+    return [one.run for one in found]
 
 
 def read_runs(path: str, make: Callable[[str], Run]) -> list[Run]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from ..measure import Event, Recording, TakesEvents
 from ._arguments import BadInput, SubParsers, printable
 from ._ping_report import report
-from ._recorded import read_runs
+from ._recorded import read_probes, read_runs
 
 if TYPE_CHECKING:
     from ._series import Series
@@ -93,7 +93,7 @@ def _print_and_draw(files: list[str], path: Path) -> None:
     check_plot(path)
     drawn: list[Series] = []
     for file in files:
-        for one in read_runs(file, _Drawn):
+        for one in read_probes(file, _Drawn):
             _print_summary(file, one.recording)
             drawn.append(one.series())
     check_plot(path, len(drawn))
@@ -104,7 +104,7 @@ def _print_and_draw(files: list[str], path: Path) -> None:
 
 
 def _only_run(files: list[str], make: Callable[[str], Run]) -> Run:
-    runs = [one for file in files for one in read_runs(file, make)]
+    runs = [one for file in files for one in read_probes(file, make)]
     if len(runs) != 1:
         raise BadInput(f"{', '.join(files)}: expected one run, got {len(runs)}")
     return runs[0]

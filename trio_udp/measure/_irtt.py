@@ -45,7 +45,9 @@ class IrttRun:
                 pass
 
     def document(self) -> dict[str, Any]:
-        """What `json.dumps` makes a file of; `ValueError` for a run of more than `MOST_TRIPS` probes."""
+        """What `json.dumps` writes; `ValueError` for a run of sums only, or of more than `MOST_TRIPS` probes."""
+        if self._recording.summary().received and not self._replies:
+            raise ValueError("expected the events of each probe, got only sums")
         trips = list(self._round_trips())
         return {
             "version": {"irtt": "0.9.0", "protocol": 1, "json_format": 1},
