@@ -74,7 +74,9 @@ RULES: Final = {
         f"{PACKAGE}.measure",
         (*IMPURE, PACKAGE),
         allowed=tuple(f"{PACKAGE}.{name}" for name in ("measure", "proto", "_net", "_record")),
-        exempt=tuple(f"{PACKAGE}.measure.{name}" for name in ("_prober", "_ramp", "_timer", "_calibrate", "_examine")),
+        exempt=tuple(
+            f"{PACKAGE}.measure.{name}" for name in ("_prober", "_events", "_ramp", "_timer", "_calibrate", "_examine")
+        ),
     ),
     "nothing but the command needs to measure": Rule(
         PACKAGE, (f"{PACKAGE}.measure",), exempt=(f"{PACKAGE}.measure", f"{PACKAGE}._cli")
