@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from .._version import __version__
 from ._arguments import BadInput, OneLineParser, first_of
 from ._commands import COMMANDS
+from ._signals import as_they_were
 from ._streams import complain, let_go_of_output, open_missing_streams
 
 _PROGRAM = "trio_udp"
@@ -20,6 +21,12 @@ _PROGRAM = "trio_udp"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one sub-command; returns its exit code."""
+    with as_they_were():
+        return main_until_exit(argv)
+
+
+def main_until_exit(argv: Sequence[str] | None = None) -> int:
+    """The same in a process that ends with it: once it was told to stop, no signal changes what it ends with."""
     open_missing_streams()
     try:
         return _run(sys.argv[1:] if argv is None else argv)

@@ -7,7 +7,8 @@ from typing import Final
 
 import trio
 
-STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
+from ._signals import stopping_signals
+
 RELOADING: Final = (signal.SIGHUP,)
 
 
@@ -63,7 +64,7 @@ class Orders:
 async def orders_from_user(*, reloads: bool = False) -> AsyncIterator[Orders]:
     """Signals are orders for the length of the block; SIGHUP only where there is something to read again."""
     orders = Orders()
-    with trio.open_signal_receiver(*STOPPING) as signals:
+    with stopping_signals() as signals:
         async with reloading(orders, on=reloads), trio.open_nursery() as nursery:
             nursery.start_soon(orders.take_from_user, signals)
             yield orders

@@ -20,7 +20,8 @@ import trio
 from .. import ServerStatistics
 from ._figures import figures_of
 from ._figures_out import server_figures
-from ._orders import STOPPING, Bell, Orders, reloading
+from ._orders import Bell, Orders, reloading
+from ._signals import stopping_signals
 
 DRAIN = b"drain\n"
 RELOAD_KEYS = b"reload keys\n"
@@ -111,7 +112,7 @@ async def orders_from_parent(*, reloads: bool = False) -> AsyncIterator[Orders]:
     come: a service manager sends them to parent and workers alike.
     """
     orders = Orders()
-    with trio.open_signal_receiver(*STOPPING) as signals:
+    with stopping_signals() as signals:
         async with (
             trio.lowlevel.FdStream(os.dup(sys.stdin.fileno())) as stdin,
             reloading(orders, on=reloads),

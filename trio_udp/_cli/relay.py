@@ -23,8 +23,7 @@ from .._relay import IDLE, MOST_FLOWS, Relay, relay
 from .._words import read_share
 from ._arguments import BadInput, SubParsers, add_family, explain, number, seconds_in
 from ._chaos import Chaos, add_chaos, add_seed, announce, chaos_of, lines_about
-from ._orders import STOPPING
-from ._signals import cancel_at_next_signal
+from ._signals import cancel_at_next_signal, stopping_signals
 
 SCHEMA: Final = 1
 """Of the lines of `--json`. A field may be added; what there is keeps its meaning."""
@@ -159,7 +158,7 @@ async def _relay(arguments: argparse.Namespace, chaos: Chaos, file: TextIO | Non
     async with trio.open_nursery() as nursery:
         truth = _Truth(file, arguments.count, nursery.cancel_scope)
         running = await _start(nursery, arguments, chaos, truth)
-        with trio.open_signal_receiver(*STOPPING) as signals:
+        with stopping_signals() as signals:
             if arguments.json != "-":
                 for address in running.addresses:
                     print(f"relaying from {address} to {running.upstream}", flush=True)
