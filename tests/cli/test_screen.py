@@ -91,6 +91,11 @@ def test_screen_is_all_ascii_where_the_terminal_wants_that() -> None:
     assert "_^^vx>#!." in lines
 
 
+def test_before_a_run_begins_nobody_is_named_but_the_host() -> None:
+    """It once said that there were 0 bytes of data for ()."""
+    assert plain(screen(view(peer="", size=0, elapsed=0.0), 60))[0] == "PING example.org  0:00"
+
+
 def test_a_run_without_replies_says_so() -> None:
     """And draws no distribution."""
     assert plain(screen(view((Mark.WAITING,), waiting=1), 60))[4:] == [

@@ -53,8 +53,9 @@ _IN_ASCII: Final = str.maketrans({"µ": "u"})
 def screen(view: View, width: int, *, ascii_only: bool = False) -> list[Line]:
     """One run, the most important lines first."""
     counts = list(view.times.ascending())
+    what = f" ({view.peer})  {view.size} bytes of data" if view.peer else ""  # nothing is known before it begins
     lines: list[Line] = [
-        [(f"PING {view.host} ({view.peer})  {view.size} bytes of data  {clock_text(view.elapsed)}", "bold")],
+        [(f"PING {view.host}{what}  {clock_text(view.elapsed)}", "bold")],
         _sums(view),
         _lost(view, ascii_only=ascii_only),
     ]
