@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -53,12 +54,13 @@ async def test_several_hosts_run_side_by_side_with_a_summary_each() -> None:
     assert not any("icmp_seq" in line for line in out)
 
 
-async def test_interrupt_ends_the_run_with_a_summary_and_exit_code_0() -> None:
-    """`^C` after at least one reply."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_ends_the_run_with_a_summary_and_exit_code_0(number: signal.Signals) -> None:
+    """`^C` after at least one reply; and what `timeout` and supervisors send, which left no summary once."""
     async with running("ping", "-i", "0.05") as process:
         await process.line()
         assert REPLY.fullmatch(await process.line())
-        process.interrupt()
+        process.process.send_signal(number)
         lines = await process.rest()
         assert await process.end() == 0
     assert any(line.endswith("ping statistics ---") for line in lines)

@@ -1,7 +1,7 @@
 """`ping`: one probe an interval, no retransmission, every byte of every reply verified.
 
-A task for each host, which runs a `trio_udp.measure.Prober` and prints its events. `-w` and the first `^C` stop it, so
-that the server is still asked what it has counted; a second `^C` does not wait for that.
+A task for each host, which runs a `trio_udp.measure.Prober` and prints its events. `-w` and the first `^C` or SIGTERM
+stop it, so that the server is still asked what it has counted; a second one does not wait for that.
 """
 
 import argparse
@@ -9,7 +9,6 @@ import contextlib
 import functools
 import math
 import operator
-import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Final
@@ -27,6 +26,7 @@ from ._keys import add_key_file, keys_from
 from ._looks import Looks, add_looks
 from ._metrics import add_metrics, showing_metrics
 from ._objectives import BROKEN, add_objectives
+from ._orders import STOPPING
 from ._output import add_output, begin_output, is_for_programs, notes_out, open_tap, schema_text
 from ._ping_report import noise_line
 from ._ping_run import DEFAULT_INTERVAL, PingRun, Shared
@@ -135,7 +135,7 @@ async def _measure(stack: contextlib.AsyncExitStack, targets: Sequence[Target], 
     runs = [await _run_for(stack, target, shared) for target in targets]
     begin_output(arguments)
     # From here on; a name that takes long to resolve is interrupted as any program is.
-    with trio.open_signal_receiver(signal.SIGINT) as signals:
+    with trio.open_signal_receiver(*STOPPING) as signals:
         async with showing_metrics(arguments.metrics, lambda: ping_figures(_rows(runs)), _say), looks.shown():
             await _ping_all(runs, signals)
     _end(runs, arguments)
@@ -151,7 +151,7 @@ async def _ramp(stack: contextlib.AsyncExitStack, targets: Sequence[Target], sha
     begin_output(shared.arguments)
     (target,) = targets
     opening = functools.partial(_open_one, target.host, target.port, shared)
-    with trio.open_signal_receiver(signal.SIGINT) as signals:
+    with trio.open_signal_receiver(*STOPPING) as signals:
         return await ping_ever_faster(shared.arguments, target.label, opening, signals, shared.tap)
 
 
