@@ -26,11 +26,10 @@ from ._keys import add_key_file, keys_from
 from ._looks import Looks, add_looks
 from ._metrics import add_metrics, showing_metrics
 from ._objectives import BROKEN, add_objectives
-from ._orders import STOPPING
 from ._output import add_output, begin_output, is_for_programs, notes_out, open_tap, schema_text
 from ._ping_report import noise_line
 from ._ping_run import DEFAULT_INTERVAL, PingRun, Shared
-from ._signals import cancel_at_next_signal
+from ._signals import STOPPING, cancel_at_next_signal
 from ._targets import Target, add_targets, spread, targets_of
 
 if TYPE_CHECKING:
