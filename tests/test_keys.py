@@ -320,3 +320,19 @@ def test_an_algorithm_that_needs_a_package_says_so(monkeypatch: pytest.MonkeyPat
     with pytest.raises(ImportError, match=expected) as caught:
         Key.generate(algorithm="aes-siv-cmac-256")
     assert caught.value.__cause__ is None
+
+
+async def test_what_is_no_key_is_refused_at_once_without_a_word_of_it() -> None:
+    """F4: a secret in the place of its key, or a key in the place of a list, is easily written."""
+    secret = b"this is the secret, and nobody's business"
+    key = Key(1, secret)
+    for wrong, said in ((secret, "expected a Key, got bytes"), ([key], "expected a Key, got list")):
+        with pytest.raises(TypeError, match=f"^{said}$"):
+            async with trio_udp.open_client("127.0.0.1", 9, key=wrong):  # type: ignore[arg-type]
+                pass
+        async with trio_udp.open_client("127.0.0.1", 9, key=key) as client:
+            with pytest.raises(TypeError, match=f"^{said}$"):
+                client.set_key(wrong)  # type: ignore[arg-type]
+    for keys, said in (([secret], "expected a Key, got bytes"), (key, "expected keys in a list, got a Key")):
+        with pytest.raises(TypeError, match=f"^{said}$"):
+            await trio_udp.serve(lambda request: request.payload, 0, host="127.0.0.1", keys=keys)  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Se
 import trio
 
 from ._endpoint import Endpoint
-from ._keys import Key
+from ._keys import Key, seal_of
 from ._net import NO_OPTIONS, Address, SocketOptions, loopback_of, normalise, open_client_socket, resolve
 from ._pump import Pump
 from ._random import RandomBytes, random_source
@@ -89,7 +89,8 @@ async def open_client(
     if max_in_flight < 1:
         raise ValueError(f"expected max_in_flight to be at least 1, got {max_in_flight}")
     profile = profile or TU1()
-    if key is not None:
+    seal = None if key is None else seal_of(key)
+    if seal is not None:
         check_sealable(profile)
     if max_payload < 0:
         raise ValueError(f"expected max_payload to be at least 0, got {max_payload}")
@@ -101,7 +102,7 @@ async def open_client(
         peers,
         random=random_bytes(INSTANCE_SIZE * len(peers)),
         max_payload=max_payload,
-        seal=None if key is None else key.seal,
+        seal=seal,
         max_in_flight=max_in_flight,
     )
     client = Client(
@@ -212,7 +213,7 @@ class Client:
 
         Raises `ValueError` for a client that was opened without a key.
         """
-        self._protocol.set_seal(key.seal)
+        self._protocol.set_seal(seal_of(key))
 
     async def request(
         self, payload: bytes, *, policy: RetryPolicy | None = None, at_most_once: bool | None = None

@@ -104,9 +104,18 @@ class Key:
 _WORDS: Final = 3
 
 
+def seal_of(key: object) -> Seal:
+    """The key at work; `TypeError` for a secret, or a list of keys, in its place, without a word of what it says."""
+    if not isinstance(key, Key):
+        raise TypeError(f"expected a Key, got {type(key).__name__}")
+    return key.seal
+
+
 def seals_of(keys: Iterable[Key]) -> list[Seal]:
     """The keys at work; `ValueError` if there are none."""
-    seals = [key.seal for key in keys]
+    if isinstance(keys, Key):
+        raise TypeError("expected keys in a list, got a Key")
+    seals = [seal_of(key) for key in keys]
     if not seals:
         raise ValueError("expected at least one key, got none")
     return seals
