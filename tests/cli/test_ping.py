@@ -66,6 +66,27 @@ async def test_a_signal_ends_the_run_with_a_summary_and_exit_code_0(number: sign
     assert any(line.endswith("ping statistics ---") for line in lines)
 
 
+async def test_signals_that_come_again_and_again_leave_the_summary_whole() -> None:
+    """`timeout` sends two at once, and the second one may come when the run is over and nothing is printed yet."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        async with running("ping", "127.0.0.1", "-p", str(silent.getsockname()[1])) as process:
+            await process.line()
+            await trio.lowlevel.wait_readable(silent)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_signal_on_and_on, process.process)
+                lines = await process.rest()
+                nursery.cancel_scope.cancel()
+            assert await process.end() == 1
+    assert any(line.endswith("ping statistics ---") for line in lines)
+
+
+async def _signal_on_and_on(process: trio.Process) -> None:
+    while process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        await trio.sleep(0.0005)
+
+
 async def test_interrupt_without_any_reply_is_exit_code_1() -> None:
     """`^C` while nothing answers."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:

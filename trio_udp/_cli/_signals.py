@@ -16,7 +16,7 @@ STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
 
 @contextlib.contextmanager
 def stopping_signals() -> Iterator[AsyncIterator[int]]:
-    """The signals that stop a server, for the length of the block. What nobody has taken by its end, and what comes
+    """The signals that stop a command, for the length of the block. What nobody has taken by its end, and what comes
     behind it, ends nothing until `as_they_were` does."""
     for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)  # which is what Trio goes back to, and hands on to what it has left

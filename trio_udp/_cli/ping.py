@@ -29,7 +29,7 @@ from ._objectives import BROKEN, add_objectives
 from ._output import add_output, begin_output, is_for_programs, notes_out, open_tap, schema_text
 from ._ping_report import noise_line
 from ._ping_run import DEFAULT_INTERVAL, PingRun, Shared
-from ._signals import STOPPING, cancel_at_next_signal
+from ._signals import cancel_at_next_signal, stopping_signals
 from ._targets import Target, add_targets, spread, targets_of
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ async def _measure(stack: contextlib.AsyncExitStack, targets: Sequence[Target], 
     runs = [await _run_for(stack, target, shared) for target in targets]
     begin_output(arguments)
     # From here on; a name that takes long to resolve is interrupted as any program is.
-    with trio.open_signal_receiver(*STOPPING) as signals:
+    with stopping_signals() as signals:
         async with showing_metrics(arguments.metrics, lambda: ping_figures(_rows(runs)), _say), looks.shown():
             await _ping_all(runs, signals)
     _end(runs, arguments)
@@ -150,7 +150,7 @@ async def _ramp(stack: contextlib.AsyncExitStack, targets: Sequence[Target], sha
     begin_output(shared.arguments)
     (target,) = targets
     opening = functools.partial(_open_one, target.host, target.port, shared)
-    with trio.open_signal_receiver(*STOPPING) as signals:
+    with stopping_signals() as signals:
         return await ping_ever_faster(shared.arguments, target.label, opening, signals, shared.tap)
 
 
