@@ -199,6 +199,18 @@ async def test_without_news_of_icmp_an_error_is_the_datagrams_own(network: Netwo
             assert places(read_all(client)) == [0, 2, 3]
 
 
+async def test_an_answer_whose_departure_is_asked_for_fails_as_any_does(network: NetworkName) -> None:
+    """G6: by the errno's name, and counted."""
+    with plain_socket() as client:
+        sock = await open_server_socket(Address("127.0.0.1", 0))
+        with contextlib.closing(Endpoint(sock, hears_errors=False)) as endpoint:
+            faults_of(endpoint._transport).sends.extend([errno.EPERM, None])
+            assert await endpoint.send_stamped(b"x", address_of(client)) == ("EPERM", None)
+            assert await endpoint.send_stamped(b"x", address_of(client)) == (None, None)  # nobody has asked for times
+            found = endpoint.statistics()
+            assert (found.datagrams_sent, found.send_errors) == (1, {"EPERM": 1})
+
+
 @needs_batches
 async def test_a_batch_that_fails_is_not_offered_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """E7: the work for a batch that nobody can be sent is as its length, not as its square."""

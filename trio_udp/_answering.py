@@ -69,7 +69,7 @@ _Read = tuple[Asked | DropReason, Address, Ancillary]
 class _Role:
     """Reading one socket: what is left of its batch, and which answers have not left yet. One task has it at a time."""
 
-    __slots__ = ("answers", "endpoint", "is_through", "kinds", "reads", "rest")
+    __slots__ = ("answers", "endpoint", "is_through", "kinds", "leaving", "reads", "rest")
 
     def __init__(self, endpoint: Endpoint, rest: Iterable[_Read] = (), *, reads: bool = True) -> None:
         self.endpoint = endpoint
@@ -81,6 +81,8 @@ class _Role:
         self.answers: list[Outgoing] = []
         self.kinds: list[AnswerKind] = []
         """What each of them is."""
+        self.leaving: _Turn | None = None
+        """Whose answer is the last one, if that says when it leaves."""
 
 
 class _Turn(NamedTuple):
@@ -313,12 +315,21 @@ class Answering:
 
     def _conclude(self, role: _Role, turn: _Turn, result: object) -> None:
         """Put the answer to what the handler returned to the others."""
+        turn = self._leaving(turn)
         try:
             kind, answer = self._encode(turn, result)
         except Exception as exc:
             self._put_failure(role, turn, exc)
         else:
             self._put(role, turn, kind, answer)
+            if turn.question.times and kind is _REPLY and answer is not None:
+                role.leaving = turn
+
+    def _leaving(self, turn: _Turn) -> _Turn:
+        """The same; if it is one of those who measure, he is told when it leaves, which is now."""
+        if not turn.question.times:
+            return turn
+        return turn._replace(question=self._protocol.leaving(turn.question, turn.endpoint.wall_clock()))
 
     def _put_failure(self, role: _Role, turn: _Turn, exc: BaseException) -> None:
         """The same for a handler that is raising; what is no error of a handler's, a cancellation say, goes on."""
@@ -360,13 +371,23 @@ class Answering:
         """
         if not role.answers:
             return
-        answers, kinds = role.answers, role.kinds
-        role.answers, role.kinds = [], []
+        answers, kinds, leaving = role.answers, role.kinds, role.leaving
+        role.answers, role.kinds, role.leaving = [], [], None
         failed: Collection[int] = range(len(answers))  # until we are told otherwise
         try:
-            failed = await role.endpoint.send_batch(answers, may_wait=False)
+            if leaving is not None and len(answers) == 1:
+                failed = await self._send_stamped(leaving, answers[0][0])
+            else:
+                failed = await role.endpoint.send_batch(answers, may_wait=False)
         finally:
             self._end_all(kinds, failed)
+
+    async def _send_stamped(self, turn: _Turn, answer: bytes) -> Collection[int]:
+        """Send the one answer to a probe; if the kernel says when it has left, the next one tells that."""
+        error, left = await turn.endpoint.send_stamped(answer, turn.peer, turn.ancillary.local)
+        if left is not None:
+            self._protocol.note_departure(turn.question, turn.peer, left)
+        return () if error is None else (0,)
 
     # Handlers that wait
 
@@ -387,7 +408,7 @@ class Answering:
         """Wait for the handler's end, and answer."""
         try:
             payload = await result
-            turn = self._newest(turn)
+            turn = self._leaving(self._newest(turn))
             kind, answer = self._encode(turn, payload)
         except Exception:
             turn = self._newest(turn)
@@ -440,8 +461,6 @@ class Answering:
             if inspect.iscoroutine(payload):
                 payload.close()  # a plain function's: it will never be awaited
             raise TypeError(f"expected the handler to return bytes or None, got {type(payload).__name__}")
-        if question.times:
-            question = self._protocol.leaving(question, self._endpoints[0].wall_clock())
         kind, answer = self._protocol.reply(question, payload)
         if kind is not _REPLY:
             answer = self._protocol.retry(question, turn.peer, trio.current_time(), payload)

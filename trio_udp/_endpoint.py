@@ -139,6 +139,20 @@ class Endpoint:
         self._sent += 1
         return None
 
+    async def send_stamped(
+        self, data: bytes, peer: Address, source: str | None = None
+    ) -> tuple[str | None, int | None]:
+        """As `send`, without waiting and without a second try; and when it left, if the kernel says so at once.
+
+        It does only after `stamp_arrivals`.
+        """
+        try:
+            left = await self._transport.send_stamped(data, peer, source)
+        except OSError as exc:
+            return self._count_send_error(exc), None
+        self._sent += 1
+        return None, left
+
     async def send_batch(self, outgoing: Sequence[Outgoing], *, may_wait: bool = True) -> dict[int, str]:
         """Send many datagrams in few calls, each as by `send`. Those that failed, by their place: the errno's name.
 

@@ -183,6 +183,23 @@ def test_summary_says_where_the_time_went_and_whose_stamps_say_so_if_that_is_wan
     assert report("h", found)[3:] == []
 
 
+def test_what_the_servers_kernel_took_is_the_servers() -> None:
+    """If that has said so."""
+    reported = Reported(
+        received=2, duplicates=0, reordered=0, highest=2, is_final=True, is_whole=True, is_authenticated=False,
+        departure_lag_ns=1_500_000,
+    )  # fmt: skip
+    found = summary(sent=2, network=distribution(0.004), server=distribution(0.0005), reported=reported)
+    assert report("h", found, verbose=True)[-3:-1] == [
+        "avg client queue/network/server/wake-up = -/2.500/2.000/- ms",
+        "the server's replies left 1.500 ms after it handed them over, by its kernel's stamps",
+    ]
+    longer = summary(sent=2, network=distribution(0.001), server=distribution(0.0005), reported=reported)
+    assert longer.mean_parts_ns == (None, 0, 1_500_000, None)
+    unknown = summary(sent=2, server=distribution(0.0005), reported=reported)
+    assert unknown.mean_parts_ns == (None, None, 500_000, None)
+
+
 @pytest.mark.parametrize(
     ("changes", "line"),
     [

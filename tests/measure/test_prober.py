@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import sys
 from functools import partial
 
 import pytest
@@ -273,6 +274,17 @@ async def test_stop_ends_a_run_in_good_order(network: NetworkName, autojump_cloc
         found = await prober.run(Fixed(0.2))
     assert (found.sent, found.received, found.pending, found.lost) == (6, 5, 1, 0)
     assert 1_150_000_000 <= found.elapsed_ns < 1_200_000_000
+
+
+async def test_a_server_tells_how_much_later_its_replies_left(network: NetworkName, autojump_clock: MockClock) -> None:
+    """By its kernel, from the second reply on; a simulated one has no such stamps."""
+    async with serving(echo, host="127.0.0.1") as server, open_prober(*server.address) as prober:
+        found = await prober.run(Fixed(0.1), count=3)
+    assert found.reported is not None
+    if network in {"kernel", "portable"} and sys.platform == "linux":
+        assert found.reported.departure_lag_ns is not None
+    else:
+        assert found.reported.departure_lag_ns is None
 
 
 def test_what_comes_before_the_servers_last_word_is_received() -> None:

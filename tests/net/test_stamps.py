@@ -12,8 +12,9 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_udp._net import Address, StampingTransport, _ancillary, open_client_socket, open_transport
+from trio_udp._net import Address, StampingTransport, _ancillary, open_client_socket, open_server_socket, open_transport
 from trio_udp._net._ancillary import NOTHING, Departure, read_control, read_departure, read_stamped_control, read_time
+from trio_udp._net._batch import PortableTransport
 
 from ..networks import LOOPBACKS, address_of, installed, plain_socket
 
@@ -202,6 +203,53 @@ async def test_a_server_learns_when_datagrams_came_once_it_asks(network: str) ->
                 transport.close()
 
 
+@needs_linux
+@pytest.mark.parametrize("network", ["kernel", "portable"])
+@pytest.mark.parametrize("source", [None, "127.0.0.1"])
+async def test_a_server_learns_when_one_answer_left(network: str, source: str | None) -> None:
+    """Once it asks for times, and only of what it asks about; after an error, too."""
+    async with installed(network):  # type: ignore[arg-type]  # one of the names
+        with plain_socket() as sink:
+            peer = address_of(sink)
+            transport = open_transport(await open_server_socket(Address("127.0.0.1", 0)))
+            try:
+                assert await transport.send_stamped(b"too soon", peer, source) is None
+                transport.stamp_arrivals()
+                for data in (b"one", b"two"):
+                    await transport.send(b"not asked about", peer, source)
+                    before = time.time_ns()
+                    left = await transport.send_stamped(data, peer, source)
+                    assert left is not None
+                    assert before <= left <= time.time_ns()
+                with pytest.raises(OSError, match=r"(?i)too long"):
+                    await transport.send_stamped(bytes(70_000), peer, source)
+                assert await transport.send_stamped(b"three", peer, source) is not None
+                with trio.move_on_after(0.01) as scope:
+                    await transport.receive()
+                assert scope.cancelled_caught  # nothing is left that would wake it
+            finally:
+                transport.close()
+            with pytest.raises(trio.ClosedResourceError):
+                await transport.send_stamped(b"four", peer, source)
+            assert [sink.recv(100) for _ in range(6)] == [
+                b"too soon", b"not asked about", b"one", b"not asked about", b"two", b"three"
+            ]  # fmt: skip
+
+
+@needs_linux
+async def test_a_departure_that_is_told_late_is_nobody_elses() -> None:
+    """The kernel may say it when it likes: then it is not known."""
+    with plain_socket() as sink:
+        transport = open_transport(await open_server_socket(Address("127.0.0.1", 0)))
+        assert isinstance(transport, PortableTransport)
+        try:
+            transport.stamp_arrivals()
+            transport._stamped = 7  # as if seven others had not been told of yet
+            assert await transport.send_stamped(b"x", address_of(sink), None) is None
+        finally:
+            transport.close()
+
+
 def control_message(level: int, kind: int, data: bytes) -> bytes:
     """As the kernel lays it out."""
     return struct.pack("@Nii", 16 + len(data), level, kind) + data.ljust(-(-len(data) // 8) * 8, b"\0")
@@ -211,7 +259,8 @@ def control_message(level: int, kind: int, data: bytes) -> bytes:
 def test_a_time_in_front_of_other_control_messages_is_read(seconds: int, nanoseconds: int, has_ttl: bool) -> None:
     """And the rest is read as without it."""
     rest = control_message(socket.IPPROTO_IP, _ancillary.IP_TTL, struct.pack("=i", 64)) if has_ttl else b""
-    stamp = control_message(socket.SOL_SOCKET, _ancillary.SO_TIMESTAMPNS, TIMESPEC.pack(seconds, nanoseconds))
+    times = TIMESPEC.pack(seconds, nanoseconds) + bytes(32)
+    stamp = control_message(socket.SOL_SOCKET, _ancillary.SO_TIMESTAMPING, times)
     ancillary, size = read_control(rest)
     expected = ancillary._replace(arrived=seconds * 10**9 + nanoseconds or None)
     assert read_stamped_control(stamp + rest) == (expected, size)

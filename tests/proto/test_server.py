@@ -695,6 +695,26 @@ def test_probes_are_counted_and_the_reply_tells_of_them() -> None:
             assert (times.arrived, times.turnaround, times.by_kernel) == (began + 1000, 700, True)
 
 
+def test_a_reply_tells_how_much_later_those_before_it_left() -> None:
+    """Than it said; who measures from the same address under another id is not told."""
+    server = ServerProtocol(TU1())
+    server.begin(0)
+    lags = []
+    for sequence, key in ((1, KEY), (2, KEY), (1, bytes(16))):
+        question = server.receive_probe(
+            ask(server, TU1().encode_probe(b"", key, sequence)), PEER, arrived=1000, by_kernel=True
+        )
+        leaving = server.leaving(question, 1700)
+        _, datagram = server.reply(leaving, b"")
+        assert datagram is not None
+        found = TU1().decode_probe_answer_untrusted(datagram)
+        assert isinstance(found, TimedAnswer)
+        assert found.times is not None
+        lags.append(found.times.lag)
+        server.note_departure(leaving, PEER, 1730)
+    assert lags == [None, 30, None]
+
+
 def test_what_comes_without_a_key_adds_nothing_to_figures_that_a_key_vouches_for() -> None:
     """F1: not even from the same address with the same ids; so a report under a key is of that key's probes."""
     seal = blake2b_seal(1, bytes(range(32)))

@@ -43,6 +43,33 @@ def told(table: ProbeTable, sequence: int, now: int = BOOT, instance: bytes = IN
     return decode_times_untrusted(table.receive(PEER, instance, sequence, arrived=now))
 
 
+@given(st.lists(st.integers(-5, 10**7), max_size=20))
+def test_server_tells_how_much_later_its_replies_have_left(lags: list[int]) -> None:
+    """On average, of those of which its kernel has said so; a clock that was set meanwhile says nothing."""
+    table = ProbeTable(began=BOOT)
+    times = told(table, 1)
+    assert times is not None
+    assert times.lag is None
+    for lag in lags:
+        table.note_departure(PEER, INSTANCE, lag)
+        table.note_departure(PEER, bytes(8), 5)  # of one who is not counted
+    counted = [lag for lag in lags if lag >= 0]
+    times = told(table, 2)
+    assert times is not None
+    assert times.lag == (sum(counted) // len(counted) if counted else None)
+
+
+def test_a_lag_that_is_too_long_to_tell_is_not_known() -> None:
+    """More than 16 ms; and one that no reply can have is none."""
+    for lag, expected in ((2**24 - 3, 2**24 - 3), (2**24 - 2, None), (2**31, None), (2**32 - 1, None), (2**40, None)):
+        table = ProbeTable(began=BOOT)
+        told(table, 1)
+        table.note_departure(PEER, INSTANCE, lag)
+        times = told(table, 2)
+        assert times is not None
+        assert (times.lag, times.by_kernel) == (expected, False)
+
+
 @given(st.lists(st.integers(1, 200), min_size=1, max_size=100))
 def test_server_tells_what_came(sequences: list[int]) -> None:
     """Counts, and for each of the last 65 numbers whether it came."""

@@ -102,13 +102,18 @@ def report(host: str, found: Summary, *, verbose: bool = False) -> list[str]:
 
 def _verbose_lines(found: Summary) -> list[str]:
     """Where the time went, by whose stamps, and what the server says."""
-    parts = (found.client_queue.mean_ns, found.network.mean_ns, found.server.mean_ns, found.wake_up.mean_ns)
+    parts = found.mean_parts_ns
     shown = "/".join("-" if time is None else f"{time / 1e6:.3f}" for time in parts)
     lines = [f"avg client queue/network/server/wake-up = {shown} ms"] if any(parts) else []
     lines += (
         [f"stamps: {counted({str(stamps): count for stamps, count in found.stamps.items()})}"] if found.stamps else []
     )
-    return lines if found.reported is None else [*lines, reported_line(found.reported)]
+    if found.reported is None:
+        return lines
+    lag = found.reported.departure_lag_ns
+    if lag is not None:
+        lines.append(f"the server's replies left {lag / 1e6:.3f} ms after it handed them over, by its kernel's stamps")
+    return [*lines, reported_line(found.reported)]
 
 
 def reported_line(reported: Reported) -> str:

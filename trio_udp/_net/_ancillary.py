@@ -30,9 +30,14 @@ IPV6_PKTINFO: Final = 50
 IPV6_RECVHOPLIMIT: Final = 51
 IPV6_HOPLIMIT: Final = 52
 SO_RXQ_OVFL: Final = 40
-SO_TIMESTAMPNS: Final = 35
 SO_TIMESTAMPING: Final = 37
 PMTUDISC_PROBE: Final = 3
+# include/uapi/linux/net_tstamp.h
+TX_SOFTWARE: Final = 1 << 1
+RX_SOFTWARE: Final = 1 << 3
+SOFTWARE: Final = 1 << 4
+OPT_ID: Final = 1 << 7
+OPT_TSONLY: Final = 1 << 11
 # include/uapi/linux/udp.h; the level is IPPROTO_UDP
 UDP_SEGMENT: Final = 103
 UDP_GRO: Final = 104
@@ -45,6 +50,8 @@ _IN6_PKTINFO: Final = struct.Struct("=16sI")
 """struct in6_pktinfo: address, interface index."""
 _TIMESPEC: Final = struct.Struct("@qq")
 """struct timespec: seconds, nanoseconds."""
+_TIMESTAMPING_SIZE: Final = 3 * _TIMESPEC.size
+"""struct scm_timestamping: by the software, nothing, by the device."""
 _INT: Final = struct.Struct("=i")
 _UINT: Final = struct.Struct("=I")
 _UINT16: Final = struct.Struct("=H")
@@ -107,8 +114,8 @@ def read_stamped_control(control: bytes) -> tuple[Ancillary, int]:
 
     The kernel writes the time first of all.
     """
-    end = _CMSGHDR.size + _TIMESPEC.size
-    if len(control) < end or _CMSGHDR.unpack_from(control)[1:] != (socket.SOL_SOCKET, SO_TIMESTAMPNS):
+    end = _CMSGHDR.size + _TIMESTAMPING_SIZE
+    if len(control) < end or _CMSGHDR.unpack_from(control)[1:] != (socket.SOL_SOCKET, SO_TIMESTAMPING):
         return read_control(control)
     ancillary, size = read_control(control[end:])
     return ancillary._replace(arrived=read_time(control[_CMSGHDR.size : end])), size
@@ -175,7 +182,6 @@ def _unsigned(data: bytes) -> int:
 
 
 _READERS: Final[dict[tuple[int, int], tuple[str, Callable[[bytes], str | int | None]]]] = {
-    (socket.SOL_SOCKET, SO_TIMESTAMPNS): ("arrived", read_time),
     (socket.SOL_SOCKET, SO_TIMESTAMPING): ("arrived", read_time),
     (socket.IPPROTO_IP, IP_PKTINFO): ("local", _local_ipv4),
     (socket.IPPROTO_IPV6, IPV6_PKTINFO): ("local", _local_ipv6),
@@ -195,6 +201,10 @@ def source_ancillary(local: str) -> list[ControlMessage]:
     if address.version == 4:
         return [(socket.IPPROTO_IP, IP_PKTINFO, _IN_PKTINFO.pack(0, address.packed, bytes(4)))]
     return [(socket.IPPROTO_IPV6, IPV6_PKTINFO, _IN6_PKTINFO.pack(address.packed, int(scope or 0)))]
+
+
+STAMP_IT: Final[ControlMessage] = (socket.SOL_SOCKET, SO_TIMESTAMPING, _UINT.pack(TX_SOFTWARE))
+"""What to send a datagram with of which the kernel is to say when it leaves."""
 
 
 class Departure(NamedTuple):

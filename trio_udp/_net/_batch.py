@@ -20,10 +20,16 @@ from ._address import Address, SockAddr, normalise, to_sockaddr
 from ._ancillary import (
     IS_LINUX,
     NOTHING,
-    SO_TIMESTAMPNS,
+    OPT_ID,
+    OPT_TSONLY,
+    RX_SOFTWARE,
+    SO_TIMESTAMPING,
+    SOFTWARE,
+    STAMP_IT,
     Ancillary,
     Hint,
     read_ancillary,
+    read_departure,
     read_error_untrusted,
     source_ancillary,
 )
@@ -142,6 +148,12 @@ class Transport(Protocol):
     def stamp_arrivals(self) -> None:
         """Ask the kernel to say when each datagram came, from now on, where it can."""
 
+    async def send_stamped(self, data: bytes, peer: Address, source: str | None) -> int | None:
+        """As `send`, without waiting; and when it left, by the kernel's wall clock, if it says so at once.
+
+        It does only after `stamp_arrivals`.
+        """
+
     def take_departure(self, number: int) -> int | None:
         """When the datagram with this number left, by the kernel's wall clock; None if it has not said so, or twice."""
 
@@ -167,14 +179,22 @@ class PortableTransport:
         self._family = sock.family
         self._largest = _LARGEST
         self._blocked = trio.StrictFIFOLock()
+        self._is_stamped = False
+        """Whether the kernel says when datagrams come, and when one leaves, if it is asked to."""
+        self._stamped = 0
+        """How many it has been asked to."""
         self._was_full = False
         """Behind a full batch there mostly is another: to look at once costs less than to be told so."""
 
     def stamp_arrivals(self) -> None:
-        """See `Transport.stamp_arrivals`."""
-        if IS_LINUX:
-            with contextlib.suppress(OSError):
-                self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        """See `Transport.stamp_arrivals`. Of what leaves, it says so only where that is asked for with the datagram."""
+        self._is_stamped = False
+        self._stamped = 0
+        with contextlib.suppress(OSError):
+            if IS_LINUX:
+                for stamps in (0, RX_SOFTWARE | SOFTWARE | OPT_ID | OPT_TSONLY):  # from nothing on it counts from 0
+                    self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, stamps)
+                self._is_stamped = True
 
     def take_departure(self, number: int) -> int | None:
         """See `Transport.take_departure`: nobody has asked."""
@@ -256,6 +276,33 @@ class PortableTransport:
         else:
             self.socket.sendmsg([data], source_ancillary(source), 0, sockaddr)
 
+    async def send_stamped(self, data: bytes, peer: Address, source: str | None) -> int | None:
+        """See `Transport.send_stamped`."""
+        if not self._is_stamped:
+            await self.send(data, peer, source, may_wait=False)
+            return None
+        control = [STAMP_IT, *([] if source is None else source_ancillary(source))]
+        try:
+            self.socket.sendmsg([data], control, 0, to_sockaddr(peer, self._family))
+        except OSError as exc:
+            raise_if_closed(exc)
+            self.stamp_arrivals()  # it may have counted this one, or not
+            raise
+        self._stamped += 1
+        return self._read_departure()
+
+    def _read_departure(self) -> int | None:
+        """Of the datagram that was sent last. What is told of another one came too late."""
+        for _ in range(BATCH):
+            try:
+                _, control, _, _ = self.socket.recvmsg(0, ERROR_SPACE, _ERROR_QUEUE)
+            except OSError:
+                break
+            departure = read_departure(control)
+            if departure is not None and departure.number == self._stamped - 1:
+                return departure.at
+        return None
+
     async def send_batch(self, outgoing: Sequence[Outgoing], *, may_wait: bool = True) -> int:
         """See `Transport.send_batch`. One a call: an error of the second would have nobody to be told to."""
         await self.send(*outgoing[0], may_wait=may_wait)
@@ -297,6 +344,11 @@ class TrioTransport:
 
     def stamp_arrivals(self) -> None:
         """See `Transport.stamp_arrivals`: it cannot."""
+
+    async def send_stamped(self, data: bytes, peer: Address, source: str | None) -> int | None:
+        """See `Transport.send_stamped`: it cannot say when."""
+        await self.send(data, peer, source, may_wait=False)
+        return None
 
     def take_departure(self, number: int) -> int | None:
         """See `Transport.take_departure`: it cannot say."""

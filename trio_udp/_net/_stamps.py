@@ -11,17 +11,22 @@ import socket
 from typing import Final
 
 from ._address import SockAddr
-from ._ancillary import IS_LINUX, SO_TIMESTAMPING, Hint, read_departure, read_error_untrusted
+from ._ancillary import (
+    IS_LINUX,
+    OPT_ID,
+    OPT_TSONLY,
+    RX_SOFTWARE,
+    SO_TIMESTAMPING,
+    SOFTWARE,
+    TX_SOFTWARE,
+    Hint,
+    read_departure,
+    read_error_untrusted,
+)
 from ._batch import ERROR_SPACE, Batch, PortableTransport
 from ._mmsg import BATCH
 
-# include/uapi/linux/net_tstamp.h
-_TX_SOFTWARE: Final = 1 << 1
-_RX_SOFTWARE: Final = 1 << 3
-_SOFTWARE: Final = 1 << 4
-_OPT_ID: Final = 1 << 7
-_OPT_TSONLY: Final = 1 << 11
-_STAMPS: Final = _TX_SOFTWARE | _RX_SOFTWARE | _SOFTWARE | _OPT_ID | _OPT_TSONLY
+_STAMPS: Final = TX_SOFTWARE | RX_SOFTWARE | SOFTWARE | OPT_ID | OPT_TSONLY
 _KEPT: Final = 65_536
 """Departures that nobody has asked for yet."""
 _UNHEARD: Final = 1024

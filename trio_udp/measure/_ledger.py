@@ -288,6 +288,7 @@ class Ledger:
             is_final=self._directions.is_final,
             is_whole=self._directions.has_counted_all,
             is_authenticated=self._is_authenticated,
+            departure_lag_ns=latest.lag,
         )
 
     def _end(self, entry: Entry, fate: str) -> None:

@@ -240,6 +240,9 @@ class Reported(Record):
     """Whether it has counted from the first probe on. If not, it was started since, or had too many others to count."""
     is_authenticated: bool
     """Whether a key vouches for it. Without one, whoever can see a probe can forge these figures."""
+    departure_lag_ns: int | None = None
+    """How much later than they say its replies left, on average, by its kernel: a part of `ReplyRecord.network_ns` that
+    is the server's. None where its kernel has not said so, or for more than 16 ms."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -331,6 +334,20 @@ class Summary(Record):
     def loss(self) -> float:
         """Probes without a good reply in time, in percent: 0 to 100, and 0 when none was sent."""
         return 100 * (self.sent - self.received) / self.sent if self.sent else 0.0
+
+    @property
+    def mean_parts_ns(self) -> tuple[int | None, int | None, int | None, int | None]:
+        """What a round trip took on average: client queue, network, server, wake-up. None where that is not known.
+
+        What the server's kernel says that its replies took until they left is the server's here, and in `network` the
+        network's: it is known of all of them together only.
+        """
+        network, server = self.network.mean_ns, self.server.mean_ns
+        lag = None if self.reported is None else self.reported.departure_lag_ns
+        if lag is not None and network is not None and server is not None:
+            lag = min(lag, network)
+            network, server = network - lag, server + lag
+        return self.client_queue.mean_ns, network, server, self.wake_up.mean_ns
 
 
 Event: TypeAlias = (

@@ -35,7 +35,7 @@ from ._seal import (
     question_of_sealed,
     seal_answer,
 )
-from ._times import ProbeTable, decode_sequence_untrusted, with_turnaround
+from ._times import ProbeTable, decode_sequence_untrusted, left_at, with_turnaround
 from ._validation import Validation
 
 _REPLY: Final = AnswerKind.REPLY
@@ -248,13 +248,16 @@ class ServerProtocol:
         is counted by itself: whoever has none adds nothing to those figures, and has them forgotten no sooner.
         """
         sequence = decode_sequence_untrusted(question.times) or 0
-        instance = bytes([key_id_of(question)]) + question.key[:INSTANCE_ID_SIZE]
-        times = self.probes.receive(peer, instance, sequence, arrived=arrived, by_kernel=by_kernel)
+        times = self.probes.receive(peer, _prober_of(question), sequence, arrived=arrived, by_kernel=by_kernel)
         return question._replace(times=times)
 
     def leaving(self, question: Question, now: int) -> Question:
         """The same question, its reply's times as they are when it leaves now."""
         return question._replace(times=with_turnaround(question.times, now))
+
+    def note_departure(self, leaving: Question, peer: Peer, left: int) -> None:
+        """The kernel has said when the reply to this one left, nanoseconds of the wall clock: to tell with the next."""
+        self.probes.note_departure(peer, _prober_of(leaving), left - left_at(leaving.times))
 
     def reply(self, question: Question, payload: bytes) -> tuple[AnswerKind, bytes | None]:
         """The datagram to send for this reply, and what it is: a RETRY where the reply would be over budget.
@@ -364,3 +367,8 @@ class ServerProtocol:
         if question.extensions is not None and question.extensions.is_proven:
             budget = max(budget, PROVEN_BUDGET)
         return len(datagram) <= budget
+
+
+def _prober_of(question: Question) -> bytes:
+    """What tells those who measure from one address apart."""
+    return bytes([key_id_of(question)]) + question.key[:INSTANCE_ID_SIZE]

@@ -21,7 +21,9 @@ In a REPLY:
 | 8     | window     | bit n, counted from the lowest, is set if the sequence `highest` - 1 - n came                 |
 | 8     | arrived    | when this probe came, nanoseconds of the server's wall clock                                  |
 | 4     | turnaround | nanoseconds from then until the reply was handed to the kernel; the greatest: as long or more |
-| 4     | flags      | 1: `arrived` is the kernel's word; 2: this is a report                                        |
+| 3     | lag        | 1 + how many nanoseconds more the replies before this one took, on average and by the         |
+|       |            | kernel's word, until they left; 0: not known; the greatest: as long or more                   |
+| 1     | flags      | 1: `arrived` is the kernel's word; 2: this is a report                                        |
 
 What must hold: neither side takes a changed datagram for a good one, because a flipped bit in a number here would make
 every figure wrong. The check says so of accidents; against malice there are ids, and the tag. And `received` grows by
@@ -41,11 +43,11 @@ from ._exchanges import Peer
 
 # check, sequence
 _PROBE: Final = struct.Struct("!II")
-# check, state, memory, received, duplicates, reordered, highest, window, arrived, turnaround, flags
+# check, state, memory, received, duplicates, reordered, highest, window, arrived, turnaround, lag and flags
 _TIMES: Final = struct.Struct("!IIIIIIIQQII")
 _CHECK: Final = struct.Struct("!I")
 _SEQUENCE: Final = struct.Struct("!4xI")
-_ARRIVED: Final = struct.Struct("!36xQ")
+_LEAVING: Final = struct.Struct("!36xQI")
 _TURNAROUND: Final = struct.Struct("!I")
 _TURNAROUND_AT: Final = 44
 _PADDING: Final = bytes(TIMES_SIZE - _PROBE.size)
@@ -56,6 +58,7 @@ WINDOW: Final = 64
 _WINDOW_MASK: Final = 2**WINDOW - 1
 _MEMORY_UNIT: Final = 2**18
 _LONGEST: Final = 2**32 - 1
+_LONGEST_LAG: Final = 2**24 - 1
 _BY_KERNEL: Final = 1
 _IS_REPORT: Final = 2
 
@@ -81,6 +84,9 @@ class Times(NamedTuple):
     """Nanoseconds until the reply left; None if it took more than four seconds."""
     by_kernel: bool
     """Whether the kernel says when it came, and not the server's own clock later on."""
+    lag: int | None = None
+    """Nanoseconds that the replies before this one took longer until they left, on average, by the server's kernel;
+    None if that has not said so, or if it is more than 16 ms."""
 
     def has(self, sequence: int) -> bool | None:
         """Whether the probe with this number had come; None if this does not say."""
@@ -123,12 +129,14 @@ def decode_times_untrusted(times: bytes) -> Times | None:
     if len(times) != TIMES_SIZE:
         return None
     fields = _TIMES.unpack(times)
-    _, state, memory, received, duplicates, reordered, highest, window, arrived, turnaround, flags = fields
+    _, state, memory, received, duplicates, reordered, highest, window, arrived, turnaround, last = fields
+    lag = last >> 8
     if not highest or received <= duplicates + reordered:
         return None
     return Times(
         state, memory * _MEMORY_UNIT, received, duplicates, reordered, highest, window, arrived,
-        None if turnaround == _LONGEST else turnaround, bool(flags & _BY_KERNEL),
+        None if turnaround == _LONGEST else turnaround, bool(last & _BY_KERNEL),
+        lag - 1 if 0 < lag < _LONGEST_LAG else None,
     )  # fmt: skip
 
 
@@ -139,18 +147,28 @@ def asks_for_report(times: bytes) -> bool:
 
 def with_turnaround(times: bytes, now: int) -> bytes:
     """A reply's times, as they are when it leaves now, in nanoseconds of the server's wall clock."""
-    (arrived,) = _ARRIVED.unpack_from(times)
+    arrived, _ = _LEAVING.unpack_from(times)
     turnaround = _TURNAROUND.pack(min(max(now - arrived, 0), _LONGEST))
     return times[:_TURNAROUND_AT] + turnaround + times[_TURNAROUND_AT + _TURNAROUND.size :]
+
+
+def left_at(times: bytes) -> int:
+    """When a reply with these times was handed to the kernel: nanoseconds of the server's wall clock."""
+    arrived, turnaround = _LEAVING.unpack_from(times)
+    return int(arrived + turnaround)
 
 
 class _Client:
     """One that is counted."""
 
-    __slots__ = ("is_over", "probes", "state")
+    __slots__ = ("is_over", "lag", "left", "probes", "state")
 
     def __init__(self, state: int) -> None:
         self.state = state
+        self.left = 0
+        """Replies of which the kernel has said when they left."""
+        self.lag = 0
+        """Nanoseconds, of all of them."""
         self.probes = SequenceWindow()
         self.is_over = False
         """Whether it has asked for its report, and not sent a probe since."""
@@ -187,6 +205,8 @@ class ProbeTable:
         key = (peer, instance)
         client = self._count(key, sequence, arrived) if sequence else self._take_leave(key)
         flags = (_BY_KERNEL if by_kernel else 0) | (0 if sequence else _IS_REPORT)
+        if client is not None and client.left:
+            flags |= min(client.lag // client.left + 1, _LONGEST_LAG) << 8
         memory = min(max(arrived - self._complete_since, 0) // _MEMORY_UNIT, _LONGEST)
         if client is None:
             return _TIMES.pack(0, 0, memory, 0, 0, 0, 0, 0, arrived, 0, flags)
@@ -195,6 +215,13 @@ class ProbeTable:
             0, client.state, memory, probes.received % 2**32, probes.duplicates % 2**32, probes.reordered % 2**32,
             probes.highest, probes.bits >> 1 & _WINDOW_MASK, arrived, 0, flags,
         )  # fmt: skip
+
+    def note_departure(self, peer: Peer, instance: bytes, lag: int) -> None:
+        """The kernel has said that a reply left so many nanoseconds after it was handed over."""
+        client = self._clients.get((peer, instance))
+        if client is not None and 0 <= lag < _LONGEST:  # else a clock was set meanwhile
+            client.left += 1
+            client.lag += lag
 
     def _count(self, key: tuple[Peer, bytes], sequence: int, now: int) -> _Client:
         client = self._clients.get(key)
