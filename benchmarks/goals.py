@@ -86,6 +86,10 @@ GOALS: Final = (
         Goal("probes on time at 1 ms, beside other tools", tools.ON_TIME, probers.OURS, 1.0, other)
         for other in (probers.IRTT, probers.SOCKPERF, probers.PING, probers.FPING)
     ),
+    *(
+        Goal("the same of one that spins, beside others that do", tools.ON_TIME, probers.SPINNING, 1.0, other)
+        for other in (probers.SOCKPERF, probers.PING)
+    ),
     Goal("junk, server, µs each beyond the batch", junk.TITLE, junk.SERVER, 0.5, at_most=True),
     Goal("junk, client, µs each beyond the batch", junk.TITLE, junk.CLIENT, 0.5, at_most=True),
 )

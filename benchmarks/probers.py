@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 import children
 
 OURS: Final = "trio_udp `ping`"
+SPINNING: Final = "trio_udp `ping --spin`"
 IRTT: Final = "irtt"
 SOCKPERF: Final = "sockperf"
 PING: Final = "ping (iputils)"
@@ -75,6 +76,10 @@ def _ours(call: Call) -> children.Command:
     size = SIZE - _OUR_HEADER
     options = ("-c", call.probes, "-i", str(call.interval), "-s", str(size), "-W", "1", "-q", "--json")
     return (sys.executable, "-m", "trio_udp", "ping", call.address, "-p", str(call.port), *options)
+
+
+def _ours_spinning(call: Call) -> children.Command:
+    return (*_ours(call), "--spin")
 
 
 def _irtt(call: Call) -> children.Command:
@@ -146,15 +151,17 @@ def _of(times: list[float], errors: str) -> RoundTrip:
     return RoundTrip(statistics.median(times), percentile(times, 99))
 
 
+_OUR_TOOL: Final = Tool(
+    "",
+    _ours,
+    lambda address, port: (sys.executable, "-m", "trio_udp", "serve", address, "-p", str(port)),
+    read_ours,
+    slice(_UDP_HEADER + 8, _UDP_HEADER + 24),
+    "the network: by the kernel's stamps at both ends, less the time in the server",
+)
 TOOLS: Final[dict[str, Tool]] = {
-    OURS: Tool(
-        "",
-        _ours,
-        lambda address, port: (sys.executable, "-m", "trio_udp", "serve", address, "-p", str(port)),
-        read_ours,
-        slice(_UDP_HEADER + 8, _UDP_HEADER + 24),
-        "the network: by the kernel's stamps at both ends, less the time in the server",
-    ),
+    OURS: _OUR_TOOL,
+    SPINNING: _OUR_TOOL._replace(client=_ours_spinning, meaning="the same"),
     IRTT: Tool(
         "irtt",
         _irtt,

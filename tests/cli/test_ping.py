@@ -31,7 +31,7 @@ async def test_ping_without_a_host_pings_its_own_server() -> None:
     assert re.fullmatch(r"rtt min/avg/max/mdev = [\d.]+/[\d.]+/[\d.]+/[\d.]+ ms", out[7])
     four = r"[\d.]+/[\d.]+/[\d.]+/[\d.]+ ms"
     assert re.fullmatch(rf"percentiles p50/p90/p99/p99\.9 = {four}, corrected {four}", out[8])
-    assert len(out) == 9
+    assert all(line.startswith("missed slots: ") for line in out[9:])  # on a busy machine
 
 
 async def test_its_own_server_speaks_the_format_that_is_asked_for() -> None:

@@ -9,7 +9,7 @@ from trio.testing import MockClock
 
 from trio_udp._clock import runs_in_real_time
 from trio_udp.measure import _timer
-from trio_udp.measure._timer import KernelTimer, TrioTimer, open_timer
+from trio_udp.measure._timer import KernelTimer, SpinningTimer, TrioTimer, open_timer
 
 needs_timerfd = pytest.mark.skipif(_timer.find_library() is None, reason="this system has no timer descriptors")
 
@@ -38,6 +38,37 @@ async def test_on_the_systems_clock_the_kernel_waits() -> None:
             scope.cancel()
             await timer.sleep_until(0)
         assert scope.cancelled_caught
+
+
+async def test_one_who_spins_waits_as_long_and_lets_others_run() -> None:
+    """On the system's clock; on a virtual one time would stand still."""
+    passes = 0
+
+    async def count() -> None:
+        nonlocal passes
+        while True:
+            await trio.lowlevel.checkpoint()
+            passes += 1
+
+    with open_timer(spins=True) as timer:
+        assert isinstance(timer, SpinningTimer)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(count)
+            when = timer.now() + 3_000_000
+            await timer.sleep_until(when)
+            assert timer.now() >= when
+            nursery.cancel_scope.cancel()
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await timer.sleep_until(0)
+        assert scope.cancelled_caught
+    assert passes > 1
+
+
+async def test_nobody_spins_on_a_virtual_clock(autojump_clock: MockClock) -> None:
+    """It would never move."""
+    with open_timer(spins=True) as timer:
+        assert isinstance(timer, TrioTimer)
 
 
 @needs_timerfd

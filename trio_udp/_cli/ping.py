@@ -81,6 +81,11 @@ def add_to(commands: SubParsers) -> None:
     preload = "send so many probes at once to begin with (default: 1)"
     add("-l", "--preload", type=number(int, 1, 65_536), default=1, metavar="N", help=preload)
     add("--poisson", action="store_true", help="intervals at random around -i, exponentially distributed")
+    add(
+        "--spin",
+        action="store_true",
+        help="keep a core busy instead of sleeping, to be on time where one wakes up late",
+    )
     add("--noise", action="store_true", help="say first what this program and this host add by themselves")
     add("-q", "--quiet", action="store_true", help="only the first line and the summary")
     add("-v", "--verbose", action="store_true", help="say also which probes were lost, and why")
@@ -230,6 +235,7 @@ def _prober(
         key=keys[0] if keys else None,
         size=arguments.size,
         options=socket_options(arguments),
+        spins=arguments.spin,
     )
 
 
