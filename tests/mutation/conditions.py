@@ -28,6 +28,7 @@ ACCEPT_RULE: Final = (
     "ProbeProtocol._open_untrusted",
     "ProbeProtocol._decode",
     "TU1.decode_probe_answer_untrusted",
+    "_decode_timed_untrusted",
     "is_intact",
     "decode_times_untrusted",
 )

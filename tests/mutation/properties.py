@@ -20,7 +20,9 @@ _MEASURING_AND_KEYS: Final = (
     *("_seal.py", "_probes.py", "_times.py"),
     *("ClientProtocol._open_untrusted", "_unspoken", "TU1.decode_probe_answer_untrusted"),
 )
-NEAREST: Final = dict.fromkeys(_MEASURING_AND_KEYS, "test_measuring_and_keys.py")
+NEAREST: Final = dict.fromkeys(_MEASURING_AND_KEYS, "test_measuring_and_keys.py") | {
+    "_decode_timed_untrusted": "test_codec.py"
+}
 """Which of them comes first instead for conditions of that module, or of that function."""
 
 _NOTHING_FAILED: Final = 0

@@ -81,6 +81,7 @@ def test_decoding_undoes_encoding(message: Message) -> None:
 
 
 @given(datagrams() | messages().map(encode_message) | messages().map(with_a_good_check).map(encode_message))
+@example(bytes([9, 0x01, 9, 1, 0, 0, 0, 0]) + bytes(16 + 52))
 def test_a_server_reads_a_plain_request_as_it_reads_any(data: bytes) -> None:
     """The short cut for requests without flags takes nothing that the long way drops, and the other way round."""
     message = decode_message_untrusted(data)
@@ -104,6 +105,8 @@ def test_a_server_reads_a_plain_request_as_it_reads_any(data: bytes) -> None:
 
 
 @given(datagrams() | messages().map(encode_message) | messages().map(with_a_good_check).map(encode_message))
+@example(bytes([9, 0x81, 8, 1, 0, 0, 0xFF, 0xFF]) + bytes(16 + 52 + 0xFFFF))
+@example(bytes([9, 0x81, 9, 1, 0, 0, 0, 0]) + bytes(16 + 52))
 def test_who_measures_reads_a_reply_with_times_as_he_reads_any(data: bytes) -> None:
     """The same of the short cut for those."""
     message = decode_message_untrusted(data)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from trio_udp.proto import (
     MAX_DATAGRAM,
+    REPORT,
     TU1,
     AnswerKind,
     Book,
@@ -248,13 +249,13 @@ def test_more_than_a_datagram_carries_is_malformed(decode: Callable[[bytes], obj
 class Measured:
     """One who measures, a probe of it, and its server's answer."""
 
-    def __init__(self, payload: bytes, *, has_times: bool = True) -> None:
+    def __init__(self, payload: bytes, *, has_times: bool = True, sequence: int = 3) -> None:
         self.payload = payload
         self.protocol = ProbeProtocol(
             TU1(), SERVER, random=b"instance", size=len(payload) + (52 if has_times else 0), remembered=1
         )
         assert self.protocol.has_times is has_times
-        self.probe, self.datagram = self.protocol.open(3, payload, b"requests")
+        self.probe, self.datagram = self.protocol.open(sequence, payload, b"requests")
         server = ServerProtocol(TU1())
         self.server = server
         question = server.receive_datagram(self.datagram)
@@ -349,6 +350,27 @@ def test_one_flipped_bit_behind_the_header_of_a_timed_answer_takes_its_figures_a
     assert (probe, is_right, is_intact, times) == (scene.probe, place < 76, False, None)
     assert scene.heard(at(3, scene.answer, 2 + bit % 254))[2:] == (False, None)
     scene.assert_believes_the_answer(TOLD)
+
+
+@given(payload=payloads, lag=st.integers(0, 2**24 - 1))
+@example(payload=b"x", lag=0)
+@example(payload=b"x", lag=1)
+@example(payload=b"x", lag=2**24 - 1)
+def test_how_late_replies_left_is_known_if_that_can_be_said(payload: bytes, lag: int) -> None:
+    """Nothing at all is told apart from no time at all, and what is too long from what just fits."""
+    scene = Measured(payload)
+    times = scene.answer[TIMES][:-4] + (lag << 8 | 1).to_bytes(4, "big")
+    found = scene.heard(resaid(scene, Message(MessageType.REPLY, 1, b"instancerequests", payload, times=times)))[3]
+    assert found == TOLD._replace(lag=lag - 1 if 0 < lag < 2**24 - 1 else None)
+
+
+@given(bit=st.integers(0, 8 * 52 - 1))
+def test_one_flipped_bit_in_a_report_makes_it_none(bit: int) -> None:
+    """It is no answer to a probe that somebody would have to be told of; the right one is believed after it."""
+    scene = Measured(b"", sequence=REPORT)
+    place = 24 + bit // 8
+    assert scene.receive(at(place, scene.answer, scene.answer[place] ^ 1 << bit % 8)) is DropReason.CORRUPTED
+    scene.assert_believes_the_answer(None)
 
 
 @given(payload=payloads, received=st.integers(0, 5), duplicates=st.integers(0, 3), highest=st.integers(0, 3))
