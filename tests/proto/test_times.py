@@ -27,6 +27,7 @@ from trio_udp.proto._times import (
     decode_times_untrusted,
     encode_sequence,
     is_intact,
+    left_at,
     with_check,
     with_turnaround,
 )
@@ -57,6 +58,13 @@ def test_server_tells_how_much_later_its_replies_have_left(lags: list[int]) -> N
     times = told(table, 2)
     assert times is not None
     assert times.lag == (sum(counted) // len(counted) if counted else None)
+
+
+@given(st.integers(0, 2**62), st.integers(0, 2**32 - 1))
+def test_a_reply_says_when_it_was_handed_to_the_kernel(arrived: int, turnaround: int) -> None:
+    """What its lag is counted from."""
+    times = ProbeTable(began=BOOT).receive(PEER, INSTANCE, 1, arrived=arrived)
+    assert left_at(with_turnaround(times, arrived + turnaround)) == arrived + turnaround
 
 
 def test_a_lag_that_is_too_long_to_tell_is_not_known() -> None:
