@@ -163,7 +163,7 @@ async def test_without_the_kernels_help_there_are_no_times_and_all_else_works(
     sink: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another system."""
-    monkeypatch.setattr("trio_udp._net._stamps.IS_LINUX", False)
+    monkeypatch.setattr(_ancillary, "IS_LINUX", False)
     peer = address_of(sink)
     transport = await open_stamping(peer)
     try:

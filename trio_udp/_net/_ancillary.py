@@ -4,6 +4,7 @@ All of it is asked for when a socket is opened and read from control messages. P
 so Linux's numbers stand here; elsewhere the options are not set and nothing of this arrives.
 """
 
+import contextlib
 import errno
 import functools
 import ipaddress
@@ -33,11 +34,11 @@ SO_RXQ_OVFL: Final = 40
 SO_TIMESTAMPING: Final = 37
 PMTUDISC_PROBE: Final = 3
 # include/uapi/linux/net_tstamp.h
-TX_SOFTWARE: Final = 1 << 1
-RX_SOFTWARE: Final = 1 << 3
-SOFTWARE: Final = 1 << 4
-OPT_ID: Final = 1 << 7
-OPT_TSONLY: Final = 1 << 11
+_TX_SOFTWARE: Final = 1 << 1
+_RX_SOFTWARE: Final = 1 << 3
+_SOFTWARE: Final = 1 << 4
+_OPT_ID: Final = 1 << 7
+_OPT_TSONLY: Final = 1 << 11
 # include/uapi/linux/udp.h; the level is IPPROTO_UDP
 UDP_SEGMENT: Final = 103
 UDP_GRO: Final = 104
@@ -203,8 +204,22 @@ def source_ancillary(local: str) -> list[ControlMessage]:
     return [(socket.IPPROTO_IPV6, IPV6_PKTINFO, _IN6_PKTINFO.pack(address.packed, int(scope or 0)))]
 
 
-STAMP_IT: Final[ControlMessage] = (socket.SOL_SOCKET, SO_TIMESTAMPING, _UINT.pack(TX_SOFTWARE))
+STAMP_IT: Final[ControlMessage] = (socket.SOL_SOCKET, SO_TIMESTAMPING, _UINT.pack(_TX_SOFTWARE))
 """What to send a datagram with of which the kernel is to say when it leaves."""
+
+
+def ask_for_stamps(sock: socket.socket, *, departures: bool) -> bool:
+    """Have the kernel say when each datagram comes, and when each leaves, or else each that is sent with `STAMP_IT`.
+
+    Those that leave are counted from 0 anew. False where it does not do this at all.
+    """
+    stamps = _RX_SOFTWARE | _SOFTWARE | _OPT_ID | _OPT_TSONLY | (_TX_SOFTWARE if departures else 0)
+    with contextlib.suppress(OSError):
+        if IS_LINUX:
+            sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, 0)  # only from nothing on it counts from 0
+            sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, stamps)
+            return True
+    return False
 
 
 class Departure(NamedTuple):

@@ -7,7 +7,6 @@ flood keeps the task from yielding. `KernelTransport`, in a module of its own, d
 network say. The tests run the same bodies over all three.
 """
 
-import contextlib
 import errno
 import socket
 from collections.abc import Iterator, Sequence
@@ -18,16 +17,11 @@ import trio
 
 from ._address import Address, SockAddr, normalise, to_sockaddr
 from ._ancillary import (
-    IS_LINUX,
     NOTHING,
-    OPT_ID,
-    OPT_TSONLY,
-    RX_SOFTWARE,
-    SO_TIMESTAMPING,
-    SOFTWARE,
     STAMP_IT,
     Ancillary,
     Hint,
+    ask_for_stamps,
     read_ancillary,
     read_departure,
     read_error_untrusted,
@@ -188,13 +182,8 @@ class PortableTransport:
 
     def stamp_arrivals(self) -> None:
         """See `Transport.stamp_arrivals`. Of what leaves, it says so only where that is asked for with the datagram."""
-        self._is_stamped = False
+        self._is_stamped = ask_for_stamps(self.socket, departures=False)
         self._stamped = 0
-        with contextlib.suppress(OSError):
-            if IS_LINUX:
-                for stamps in (0, RX_SOFTWARE | SOFTWARE | OPT_ID | OPT_TSONLY):  # from nothing on it counts from 0
-                    self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, stamps)
-                self._is_stamped = True
 
     def take_departure(self, number: int) -> int | None:
         """See `Transport.take_departure`: nobody has asked."""

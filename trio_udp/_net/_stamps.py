@@ -6,27 +6,14 @@ to or to none. So after an error, which may have been counted or not, the count 
 checks that it lies between readings of his own.
 """
 
-import contextlib
 import socket
 from typing import Final
 
 from ._address import SockAddr
-from ._ancillary import (
-    IS_LINUX,
-    OPT_ID,
-    OPT_TSONLY,
-    RX_SOFTWARE,
-    SO_TIMESTAMPING,
-    SOFTWARE,
-    TX_SOFTWARE,
-    Hint,
-    read_departure,
-    read_error_untrusted,
-)
+from ._ancillary import Hint, ask_for_stamps, read_departure, read_error_untrusted
 from ._batch import ERROR_SPACE, Batch, PortableTransport
 from ._mmsg import BATCH
 
-_STAMPS: Final = TX_SOFTWARE | RX_SOFTWARE | SOFTWARE | OPT_ID | OPT_TSONLY
 _KEPT: Final = 65_536
 """Departures that nobody has asked for yet."""
 _UNHEARD: Final = 1024
@@ -58,12 +45,7 @@ class StampingTransport(PortableTransport):
     def _ask(self) -> bool:
         """Begin to count anew; whether the kernel does this at all."""
         self._first, self._untold = self.number, 0
-        with contextlib.suppress(OSError):
-            if IS_LINUX:
-                self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, 0)
-                self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, _STAMPS)
-                return True
-        return False
+        return ask_for_stamps(self.socket, departures=True)
 
     def take_departure(self, number: int) -> int | None:
         """See `Transport.take_departure`."""
