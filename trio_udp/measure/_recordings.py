@@ -29,9 +29,9 @@ from ._records import (
     Summary,
 )
 from ._sequences import Sequences
+from ._sums import PARTS
 
 _LOST: Final = "lost_"
-_PARTS: Final = ("total", "client_queue", "network", "server", "wake_up")
 
 
 class TakesEvents(Protocol):
@@ -109,7 +109,7 @@ class _Rebuilt:
         self._rtt = Collector()
         self._corrected = Collector()
         self._correction = Correction()
-        self._parts = {name: Collector() for name in _PARTS}
+        self._parts = {name: Collector() for name in PARTS}
         self._variation = DelayVariation()
         self._sent = self._changed = self._reordered = self._missed = 0
         self._began: int | None = None
