@@ -60,14 +60,8 @@ def add_to(commands: SubParsers) -> None:
     add("-i", "--interval", type=seconds(_LEAST_INTERVAL, _LONGEST_INTERVAL), metavar="SECONDS", help=between)
     wait = "wait at most this long for each reply (default: 10)"
     add("-W", "--wait", type=seconds(0.001, _LONGEST_WAIT), default=10.0, metavar="SECONDS", help=wait)
-    add(
-        "-w",
-        "--deadline",
-        type=seconds(0.001, _LONGEST_RUN),
-        default=math.inf,
-        metavar="SECONDS",
-        help="stop the run after this long",
-    )
+    length = "stop the run after this long"
+    add("-w", "--deadline", type=seconds(0.001, _LONGEST_RUN), default=math.inf, metavar="SECONDS", help=length)
     add(
         "-s", "--size", type=number(int, 0, MAX_PAYLOAD), default=56, metavar="SIZE", help="payload bytes (default: 56)"
     )
@@ -81,11 +75,8 @@ def add_to(commands: SubParsers) -> None:
     preload = "send so many probes at once to begin with (default: 1)"
     add("-l", "--preload", type=number(int, 1, 65_536), default=1, metavar="N", help=preload)
     add("--poisson", action="store_true", help="intervals at random around -i, exponentially distributed")
-    add(
-        "--spin",
-        action="store_true",
-        help="keep a core busy instead of sleeping, to be on time where one wakes up late",
-    )
+    spin = "keep a core busy instead of sleeping, to be on time where one wakes up late"
+    add("--spin", action="store_true", help=spin)
     add("--noise", action="store_true", help="say first what this program and this host add by themselves")
     add("-q", "--quiet", action="store_true", help="only the first line and the summary")
     add("-v", "--verbose", action="store_true", help="say also which probes were lost, and why")
