@@ -45,8 +45,7 @@ class Buckets:
         all_counts = self._counts
         for value in values:
             size = value if value >= 0 else -value
-            shift = size.bit_length() - _DIGITS
-            shift = max(shift, 0)
+            shift = max(size.bit_length() - _DIGITS, 0)
             counts = all_counts.get(shift if value >= 0 else ~shift)
             if counts is None:
                 self.add(value, 1)

@@ -92,10 +92,11 @@ class KernelTimer:
 @contextlib.contextmanager
 def open_timer(*, spins: bool = False) -> Iterator[Timer]:
     """The best timer there is, for the length of the block; or one that keeps a processor busy, if it may."""
-    if spins and runs_in_real_time():
+    is_real = runs_in_real_time()
+    if spins and is_real:
         yield SpinningTimer()
         return
-    library = find_library() if runs_in_real_time() else None
+    library = find_library() if is_real else None
     if library is None:
         yield TrioTimer()
         return
