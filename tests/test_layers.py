@@ -232,6 +232,8 @@ NOT_PRINTED: Final = {
     *("Forge", "RawSocketForbidden"),
     # Key files, which are what `keygen` writes
     *("create_key_file", "add_to_key_file", "free_id"),
+    # `^C`, which is quiet while all of this is imported
+    "raise_again",
     # Workers bind for themselves (decision 0019)
     "open_server_sockets",
 }

@@ -9,6 +9,11 @@ The protocol itself, without I/O, is `trio_udp.proto`. Who asks does not wait fo
 each side is imported when one of its names is first asked for.
 """
 
+from . import _interrupt
+
+if _interrupt.is_command():
+    _interrupt.end_at_once()
+
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 

@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import trio
@@ -9,7 +12,7 @@ import trio.testing
 
 from trio_udp._cli import _signals
 
-from .command import running
+from .command import MODULE, running
 
 
 @pytest.mark.parametrize(
@@ -47,3 +50,29 @@ async def test_what_is_left_of_a_signal_ends_nothing_and_afterwards_all_is_as_be
             await trio.testing.wait_all_tasks_blocked()
         os.kill(os.getpid(), signal.SIGINT)
     assert [signal.getsignal(number) for number in _signals.STOPPING] == before
+
+
+@pytest.mark.parametrize("imported", ["trio", "argparse"])
+@pytest.mark.parametrize("start", ["-m", "-mtrio_udp", "script"])
+def test_an_interrupt_while_it_is_imported_is_no_traceback(tmp_path: Path, start: str, imported: str) -> None:
+    """The modules that take long come early, and who types ^C then has typed a command."""
+    (tmp_path / f"{imported}.py").write_text("import signal; signal.raise_signal(signal.SIGINT)")
+    script = tmp_path / "trio-udp"
+    script.write_text("from trio_udp.__main__ import main\nmain()")
+    command = {"-m": MODULE, "script": [sys.executable, str(script)]}.get(start, [sys.executable, start])
+    assert _end_of(command, tmp_path) == (130, "")
+
+
+def test_a_program_that_imports_the_library_keeps_its_interrupts(tmp_path: Path) -> None:
+    """Only the command ends without a word; whoever runs another module, or catches the interrupt, is left alone."""
+    (tmp_path / "trio.py").write_text("import signal; signal.raise_signal(signal.SIGINT)")
+    (tmp_path / "program.py").write_text("try: import trio_udp\nexcept KeyboardInterrupt: raise SystemExit('caught')")
+    for command in ([str(tmp_path / "program.py")], ["-m", "program"], ["-m", "program", "trio_udp"]):
+        assert _end_of([sys.executable, *command], tmp_path) == (1, "caught\n")
+
+
+def _end_of(command: list[str], first: Path) -> tuple[int, str]:
+    """Exit code and standard error, with this directory before all others that modules come from."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(first), *filter(None, sys.path)])}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - ours
+    return done.returncode, done.stderr

@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Iterable, Sequence
 
+from .._interrupt import raise_again
 from .._version import __version__
 from ._arguments import BadInput, OneLineParser, first_of
 from ._commands import COMMANDS
@@ -39,6 +40,7 @@ def _run(argv: Sequence[str]) -> int:
     name = " ".join([_PROGRAM, *wanted]) if len(wanted) == 1 else _PROGRAM
     code = 0
     try:
+        raise_again()
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 # A stranger's text may not fit the terminal's encoding, nor do all of our signs.
