@@ -16,6 +16,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Se
 import trio
 
 from ._endpoint import Endpoint
+from ._given import check_given
 from ._keys import Key, seal_of
 from ._net import NO_OPTIONS, Address, SocketOptions, loopback_of, normalise, open_client_socket, resolve
 from ._pump import Pump
@@ -83,11 +84,15 @@ async def open_client(
 
     Raises:
         ValueError: an argument makes no sense, such as port 0, or a link-local address without a scope.
+        TypeError: an object is not of its kind, such as a class in place of a profile.
         socket.gaierror: a name has no address.
         OSError: no socket could be opened, or not with these options.
     """
     if max_in_flight < 1:
         raise ValueError(f"expected max_in_flight to be at least 1, got {max_in_flight}")
+    check_given("profile", profile, Profile | None)
+    check_given("policy", policy, RetryPolicy | None)
+    check_given("options", options, SocketOptions)
     profile = profile or TU1()
     seal = None if key is None else seal_of(key)
     if seal is not None:
@@ -252,7 +257,7 @@ class Client:
                 the request was first sent, or the request has been under way for more than 5 minutes.
             PayloadTooLarge: the payload is longer than `max_payload`; nothing was sent.
             ValueError: the profile cannot carry this payload, or not at most once; nothing was sent.
-            TypeError: the payload is not `bytes`.
+            TypeError: the payload is not `bytes`, or the policy no `RetryPolicy`.
             trio.ClosedResourceError: the client is closed, or was closed meanwhile.
         """
         self._pump.check_open()
@@ -266,7 +271,7 @@ class Client:
                 if waits:
                     self._pump.check_open()  # it may have been closed meanwhile
                 once = self._at_most_once if at_most_once is None else at_most_once
-                exchange = self._pump.open_exchange(payload, policy or self._policy, at_most_once=once)
+                exchange = self._pump.open_exchange(payload, self._policy_of(policy), at_most_once=once)
                 try:
                     if self._pump.reader is None:
                         await self._pump.read_backlog(exchange)
@@ -326,7 +331,7 @@ class Client:
             self._pump,
             source,
             counts=self._counts,
-            policy=policy or self._policy,
+            policy=self._policy_of(policy),
             at_most_once=self._at_most_once if at_most_once is None else at_most_once,
             max_in_flight=limit,
         )
@@ -337,6 +342,12 @@ class Client:
                 await stack.enter_async_context(source.fetching(nursery, results.interrupt))
             stack.callback(results.close)
             yield results
+
+    def _policy_of(self, policy: RetryPolicy | None) -> RetryPolicy:
+        if policy is None:
+            return self._policy
+        check_given("policy", policy, RetryPolicy)
+        return policy
 
     async def aclose(self) -> None:
         """Close the socket. Every request under way ends with `trio.ClosedResourceError`; closing twice is fine."""

@@ -12,6 +12,7 @@ import trio
 
 from ._answering import Answering
 from ._endpoint import Endpoint
+from ._given import check_given
 from ._handlers import Handler, Request
 from ._keys import Key, seals_of
 from ._net import Address, open_server_sockets, resolve
@@ -90,10 +91,13 @@ async def serve(
         handler_nursery: where async handlers run, in a task each from the start; the server's own nursery by default.
         task_status: for `nursery.start`, which returns the `Server`.
 
-    Raises `ValueError` for arguments that make no sense, `socket.gaierror` for a name without an address, and `OSError`
-    for an address that is taken, forbidden, or not this host's, or a port that this system cannot share. On
-    cancellation the sockets are closed and handlers in the server's own nursery are cancelled with it.
+    Raises `ValueError` for arguments that make no sense, `TypeError` for objects of another kind, `socket.gaierror` for
+    a name without an address, and `OSError` for an address that is taken, forbidden, or not this host's, or a port that
+    this system cannot share. On cancellation the sockets are closed and handlers in the server's own nursery are
+    cancelled with it.
     """
+    if not callable(handler):
+        raise TypeError(f"expected a handler to call, got {type(handler).__name__}")
     if max_handlers < 1:
         raise ValueError(f"expected max_handlers to be at least 1, got {max_handlers}")
     if max_payload is not None and max_payload < 0:
@@ -101,6 +105,8 @@ async def serve(
     for name, limit in (("max_clients", max_clients), ("max_reply_bytes", max_reply_bytes)):
         if limit < 0:
             raise ValueError(f"expected {name} to be at least 0, got {limit}")
+    check_given("profile", profile, Profile | None)
+    check_given("rate_limit", rate_limit, RateLimit | None)
     limiter = None if rate_limit is None else Limiter(rate_limit, random_source()(SECRET_SIZE))
     random = random_source()(VALIDATION_SIZE)
     validation = Validation(random, max_clients=max_clients, max_bytes=max_reply_bytes)

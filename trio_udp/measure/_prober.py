@@ -14,7 +14,8 @@ from typing import Final, cast
 import trio
 
 from .._endpoint import Endpoint
-from .._keys import Key
+from .._given import check_given
+from .._keys import Key, seal_of
 from .._net import (
     NO_OPTIONS,
     Address,
@@ -88,16 +89,19 @@ async def open_prober(
 
     Raises:
         ValueError: an argument makes no sense.
+        TypeError: an object is not of its kind, such as None in place of options.
         socket.gaierror: the name has no address.
         OSError: no socket could be opened, or not with these options.
     """
+    check_given("profile", profile, Profile | None)
+    check_given("options", options, SocketOptions)
     profile = profile or TU1()
     if not 1 <= port <= 65_535:
         raise ValueError(f"expected a port from 1 to 65535, got {port}")
     random_bytes = random_source()
     peer = loopback_of((await resolve(host, port, family))[0])
     protocol = ProbeProtocol(
-        profile, peer, random=random_bytes(INSTANCE_SIZE), size=size, seal=None if key is None else key.seal
+        profile, peer, random=random_bytes(INSTANCE_SIZE), size=size, seal=None if key is None else seal_of(key)
     )
     # Not connected, so that what strangers send is seen, counted and reported.
     endpoint = Endpoint(await open_client_socket([peer], connect=False, options=options), stamps=True)
@@ -208,6 +212,7 @@ class Prober:
 
         Raises:
             ValueError: an argument makes no sense.
+            TypeError: the schedule is none; an interval, say.
             RuntimeError: this prober has run before.
             OSError: `on_datagram` is given, and no route leads to the peer.
             trio.ClosedResourceError: it is closed, or was closed meanwhile.
@@ -217,6 +222,7 @@ class Prober:
         if self._schedule is not None:
             raise RuntimeError("a prober runs once")
         _check(count, wait, every)
+        check_given("schedule", schedule, Schedule | None)
         self._schedule = schedule or Fixed(1.0)
         self._ledger = Ledger(slot=self._schedule.slot, is_authenticated=self._protocol.is_sealed)
         self._wait = round(wait * _SECOND)

@@ -6,7 +6,7 @@ sent, because the process was stopped say, are missed and counted, and never cau
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 _SECOND = 1_000_000_000
 
@@ -26,6 +26,7 @@ class Progress(NamedTuple):
     """The last round trip."""
 
 
+@runtime_checkable
 class Schedule(Protocol):
     """Says when the next probe is due, and which slots are missed."""
 

@@ -82,6 +82,7 @@ A bare tuple, because an object of a class costs as much as reading the datagram
 """
 
 
+@runtime_checkable
 class Profile(Protocol):
     """One wire format, both sides. Stateless: one object serves any number of clients and servers."""
 

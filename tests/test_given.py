@@ -1,0 +1,74 @@
+"""What a caller gives in place of an object with options is refused at the call, in words."""
+
+from typing import Any, Final
+
+import pytest
+
+import trio_udp
+from trio_udp import TU1, RetryPolicy
+from trio_udp.measure import Fixed, open_prober
+
+BOTH: Final = {
+    "expected profile to be Profile or None, got the class TU1": {"profile": TU1},
+    "expected profile to be Profile or None, got str": {"profile": "tu1"},
+    "expected options to be SocketOptions, got NoneType": {"options": None},
+    "expected options to be SocketOptions, got dict": {"options": {"hop_limit": 1}},
+    "expected a Key, got str": {"key": "secret"},
+}
+POLICY: Final = "expected policy to be RetryPolicy or None, got int"
+SERVER: Final = {
+    "expected profile to be Profile or None, got the class TU1": {"profile": TU1},
+    "expected rate_limit to be RateLimit or None, got int": {"rate_limit": 100},
+}
+
+
+@pytest.mark.parametrize(("said", "given"), [*BOTH.items(), (POLICY, {"policy": 5})])
+async def test_a_client_refuses_what_is_no_such_object(said: str, given: dict[str, Any]) -> None:
+    """Before it opens anything."""
+    with pytest.raises(TypeError, match=f"^{said}$"):
+        async with trio_udp.open_client("127.0.0.1", 9, **given):
+            pass
+
+
+@pytest.mark.parametrize(("said", "given"), BOTH.items())
+async def test_a_prober_refuses_what_is_no_such_object(said: str, given: dict[str, Any]) -> None:
+    """With the same words."""
+    with pytest.raises(TypeError, match=f"^{said}$"):
+        async with open_prober("127.0.0.1", 9, **given):
+            pass
+
+
+@pytest.mark.parametrize(("said", "given"), SERVER.items())
+async def test_a_server_refuses_what_is_no_such_object(said: str, given: dict[str, Any]) -> None:
+    """Before it takes a port."""
+    with pytest.raises(TypeError, match=f"^{said}$"):
+        await trio_udp.serve(lambda request: request.payload, 0, host="127.0.0.1", **given)
+
+
+async def test_a_server_refuses_what_cannot_be_called() -> None:
+    """Or every request would be answered ERROR, with a traceback in the log."""
+    with pytest.raises(TypeError, match=r"^expected a handler to call, got bytes$"):
+        await trio_udp.serve(b"answer", 0, host="127.0.0.1")  # type: ignore[arg-type]
+
+
+async def test_a_request_refuses_what_is_no_policy() -> None:
+    """Alone and among many; and the client goes on."""
+    wrong: Any = 5
+    async with trio_udp.open_client("127.0.0.1", 9) as client:
+        with pytest.raises(TypeError, match=r"^expected policy to be RetryPolicy, got int$"):
+            await client.request(b"?", policy=wrong)
+        with pytest.raises(TypeError, match=r"^expected policy to be RetryPolicy, got int$"):
+            async with client.request_many([b"?"], policy=wrong):
+                pass
+        assert client.statistics().in_flight == 0
+        with pytest.raises(trio_udp.NoReply):
+            await client.request(b"?", policy=RetryPolicy(attempts=1, initial=0.01, adaptive=False))
+
+
+@pytest.mark.parametrize(("wrong", "got"), [(0.2, "float"), (Fixed, "the class Fixed")])
+async def test_a_run_refuses_what_is_no_schedule(wrong: Any, got: str) -> None:
+    """An interval is easily given in its place; the prober can still run with one."""
+    async with open_prober("127.0.0.1", 9) as prober:
+        with pytest.raises(TypeError, match=f"^expected schedule to be Schedule or None, got {got}$"):
+            await prober.run(wrong)
+        assert (await prober.run(Fixed(0.001), count=1, wait=0.01)).sent == 1
