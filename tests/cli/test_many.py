@@ -11,10 +11,10 @@ from trio.testing import MockClock
 
 import trio_udp
 from trio_udp._cli import ping
-from trio_udp._cli._table import table
 from trio_udp._cli._targets import targets_of
 from trio_udp._key_file import create_key_file
 from trio_udp.measure import Distribution, from_json, parse_condition
+from trio_udp.measure._table import table
 
 from ..measure.records import summary
 from ..networks import Names, serving

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_udp._cli._progress import clock_text, estimate, progress_line, share_done
+from trio_udp._cli._progress import estimate, progress_line, share_done
+from trio_udp._layout import clock_text
 
 seconds = st.floats(0, 1e6)
 

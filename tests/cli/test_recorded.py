@@ -8,8 +8,8 @@ import pytest
 
 from trio_udp import Address
 from trio_udp._cli import main
-from trio_udp._cli._ping_report import report
 from trio_udp.measure import Distribution, Event, Start, Summary, to_json
+from trio_udp.measure._text import report
 
 from ..measure.records import reply_record, summary
 from .command import run_command

@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 import trio
 
-from trio_udp._cli._arguments import counted
+from trio_udp._layout import counted
 
 from .figures import Truth
 from .runs import FAULTS, Fault, Run, ping, run_through, why_not

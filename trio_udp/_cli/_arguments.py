@@ -9,7 +9,7 @@ import errno
 import math
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, Final, NoReturn
 
 from .. import TU1, Book, Profile
@@ -141,11 +141,6 @@ def explain(exc: OSError, host: str | None, port: int) -> BadInput:
         errno.EAFNOSUPPORT: f"this host cannot use the address family of {host!r}",
     }
     return BadInput(reasons.get(exc.errno or 0, f"{host!r} port {port}: {os.strerror(exc.errno or 0)}"))
-
-
-def counted(counts: Mapping[Any, int]) -> str:
-    """`3 wrong_peer, 1 malformed`: counters as both reports print them."""
-    return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
 
 
 def printable(payload: bytes) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from .. import ServerStatistics
-from ._arguments import counted
+from .._layout import counted
 
 _NAMES: Final = ("requests", "replies", "retries", "busy", "errors", "unanswered")
 _RARE: Final = ("outcome_unknown", "absorbed")

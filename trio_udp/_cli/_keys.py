@@ -47,11 +47,6 @@ def first_key(arguments: argparse.Namespace) -> Key | None:
     return keys[0] if keys else None
 
 
-def authenticated(is_it: bool) -> str:
-    """As all commands say it (F8)."""
-    return f"authenticated: {str(is_it).lower()}"
-
-
 def names_of(keys: list[Key]) -> str:
     """What may be said about them."""
     return ", ".join(f"{key.id} ({key.algorithm})" for key in keys)

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import trio
 
 from ..measure import Event, Prober, ReplyRecord
+from ..measure._text import snapshot_line
 from ._output import is_for_programs
-from ._ping_report import snapshot_line
 from ._progress import ERASE, EVERY, is_wanted, progress_line
 
 if TYPE_CHECKING:

@@ -27,11 +27,11 @@ from ..measure import (
     Summary,
     flood,
 )
+from ..measure._text import headline, missing_line, reply_line, report
 from ._fingers import Fingers, Until
 from ._looks import Looks
 from ._objectives import Objectives
 from ._output import EventsOut, Tap, events_out
-from ._ping_report import headline, missing_line, reply_line, report
 
 DEFAULT_INTERVAL: Final = 1.0
 """Seconds."""

@@ -7,6 +7,8 @@ import math
 import sys
 from typing import Final
 
+from .._layout import clock_text
+
 EVERY: Final = 0.5
 """Seconds between two lines."""
 ERASE: Final = "\r\x1b[K"
@@ -33,13 +35,6 @@ def progress_line(elapsed: float, sent: int, count: int | None, deadline: float)
     left = estimate(elapsed, sent, count, deadline)
     eta = "" if left == math.inf else f", about {clock_text(math.ceil(left))} left"
     return f"{share:3d} %  {sent}{of} sent{eta}"
-
-
-def clock_text(seconds: float) -> str:
-    """`1:02:03`, or `2:03`."""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def is_wanted(count: int | None, deadline: float) -> bool:

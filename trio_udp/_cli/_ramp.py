@@ -8,10 +8,11 @@ from typing import Final, TextIO
 
 import trio
 
+from .._layout import milliseconds
 from ..measure import FIRST_RATE, Event, Knee, Prober, ReplyRecord, Start, Step, Strain, Summary, find_knee
+from ..measure._text import headline
 from ._arguments import BadInput
 from ._output import Tap, events_out, notes_out
-from ._ping_report import headline, milliseconds
 from ._signals import cancel_at_next_signal
 
 _WITHOUT: Final = {

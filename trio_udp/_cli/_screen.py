@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Final, TypeAlias
 
+from .._layout import clock_text, counted
 from ..measure import Direction
-from ._arguments import counted
-from ._progress import clock_text
 from ._scales import Counts, bars, percentiles, time_text
 from ._watch import LEVELS, Cell, Mark, View, scale_of, sign_of
 

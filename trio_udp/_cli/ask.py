@@ -8,6 +8,7 @@ import sys
 import trio
 
 from .. import Attempt, Client, NoReply, PayloadTooLarge, RemoteError, open_client
+from .._layout import authenticated, counted
 from ._arguments import (
     PROFILES,
     BadInput,
@@ -15,11 +16,10 @@ from ._arguments import (
     add_family,
     add_port,
     add_profile,
-    counted,
     explain,
     printable,
 )
-from ._keys import add_key_file, authenticated, first_key
+from ._keys import add_key_file, first_key
 
 
 def add_to(commands: SubParsers) -> None:

@@ -27,7 +27,6 @@ from ._looks import Looks, add_looks
 from ._metrics import add_metrics, showing_metrics
 from ._objectives import BROKEN, add_objectives
 from ._output import add_output, begin_output, is_for_programs, notes_out, open_tap, schema_text
-from ._ping_report import noise_line
 from ._ping_run import DEFAULT_INTERVAL, PingRun, Shared
 from ._signals import cancel_at_next_signal, stopping_signals
 from ._targets import Target, add_targets, spread, targets_of
@@ -108,6 +107,7 @@ async def _ping(arguments: argparse.Namespace) -> int:
     looks = Looks(arguments, len(targets) or arguments.ports or 1)
     if arguments.noise:
         from ..measure import noise_floor
+        from ..measure._text import noise_line
 
         print(noise_line(await noise_floor()), file=notes_out(arguments), flush=True)
     keys = keys_from(arguments)
@@ -163,7 +163,7 @@ def _end(runs: "Sequence[PingRun | Following]", arguments: argparse.Namespace) -
     rows = _rows(runs)
     if len(rows) > 1 and not is_for_programs(arguments):
         from ..measure import rank_paths
-        from ._table import table
+        from ..measure._table import table
 
         is_ranked = arguments.ports is not None
         order = rank_paths({index: found for index, (_, found) in enumerate(rows)}) if is_ranked else range(len(rows))

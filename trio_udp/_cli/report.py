@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from ..measure import Event, Recording, TakesEvents
+from ..measure._text import report
 from ._arguments import BadInput, SubParsers, printable
-from ._ping_report import report
 from ._recorded import read_probes, read_runs
 
 if TYPE_CHECKING:

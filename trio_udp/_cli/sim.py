@@ -8,7 +8,8 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, Final
 
-from ._arguments import SubParsers, counted, number
+from .._layout import counted
+from ._arguments import SubParsers, number
 
 if TYPE_CHECKING:
     from ..testing._world import Findings

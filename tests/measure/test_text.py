@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_udp import Address, DropReason
-from trio_udp._cli._ping_report import headline, milliseconds, missing_line, noise_line, reply_line, report
+from trio_udp._layout import milliseconds
 from trio_udp.measure import (
     Corrupted,
     Direction,
@@ -23,8 +23,9 @@ from trio_udp.measure import (
     Summary,
 )
 from trio_udp.measure._distribution import Collector
+from trio_udp.measure._text import headline, missing_line, noise_line, reply_line, report
 
-from ..measure.records import reply_record, start, summary
+from .records import reply_record, start, summary
 
 HERE = Address("127.0.0.1", 1060)
 

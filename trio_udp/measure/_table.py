@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Final
 
-from ..measure import Summary
-from ._ping_report import milliseconds
+from .._layout import milliseconds
+from ._records import Summary
 
 _HEAD: Final = ("", "sent", "received", "loss", "up/down/unknown", "p50 ms", "p99 ms", "max ms")
 

@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from typing import Final
 
-from .. import Address, DropReason
-from ..measure import Corrupted, Distribution, Lost, Refused, ReplyRecord, Reported, Start, Summary
-from ..proto import Refusal
-from ._arguments import counted
-from ._keys import authenticated
+from .._layout import authenticated, counted, milliseconds
+from .._net import Address
+from ..proto import DropReason, Refusal
+from ._records import Corrupted, Distribution, Lost, Refused, ReplyRecord, Reported, Start, Summary
 
 _IP_HEADERS = {4: 20, 6: 40}
 _UDP_HEADER = 8
@@ -38,13 +37,6 @@ def missing_line(event: Lost | Refused, wait: float) -> str:
         return f"no reply to icmp_seq={event.sequence}: {said}"
     hint = f" ({event.hint})" if event.hint else ""
     return f"no reply to icmp_seq={event.sequence} within {min(wait, event.waited_ns / 1e9):g} s{hint}"
-
-
-def milliseconds(seconds: float) -> str:
-    """A round-trip time with four digits or so, as iputils rounds it."""
-    value = seconds * 1000
-    decimals = next((decimals for limit, decimals in ((1, 3), (10, 2), (100, 1)) if value < limit), 0)
-    return f"{value:.{decimals}f}"
 
 
 def noise_line(found: Summary) -> str:
