@@ -244,7 +244,7 @@ ONLY_PRINTED: Final = {
     *("Findings", "run_world"),
     # Layouts of lines
     *("counted", "authenticated", "clock_text", "milliseconds"),
-    *("headline", "reply_line", "missing_line", "report", "noise_line", "snapshot_line", "table"),
+    *("headline", "reply_line", "missing_line", "report", "noise_line", "snapshot_line", "table", "progress_line"),
 }
 """What it prints that is not public, or not yet."""
 

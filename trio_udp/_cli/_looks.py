@@ -6,26 +6,30 @@ All of it follows the events of the runs, and changes nothing about them.
 import argparse
 import contextlib
 import functools
+import math
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
 
 from ..measure import Event, Prober, ReplyRecord
+from ..measure._progress import progress_line
 from ..measure._text import snapshot_line
 from ._output import is_for_programs
-from ._progress import ERASE, EVERY, is_wanted, progress_line
 
 if TYPE_CHECKING:
     from ._live import Live
     from ._series import Series
     from ._watch import View, Watch
 
-_SMOOTHING = 8
+_EVERY: Final = 0.5
+"""Seconds between two lines of progress."""
+_ERASE: Final = "\r\x1b[K"
+_SMOOTHING: Final = 8
 """Each round trip changes the moving average by an eighth of the difference, as in iputils ping and RFC 6298."""
 
 
@@ -81,6 +85,11 @@ def _series(title: str, before: int) -> "Series | None":
     return Series(title) if before < MOST_RUNS else None
 
 
+def _is_progress_wanted(count: int | None, deadline: float) -> bool:
+    """Whether there is an end to wait for, and somebody who sees nothing else: who sees the replies sees that."""
+    return (count is not None or deadline < math.inf) and sys.stderr.isatty() and not sys.stdout.isatty()
+
+
 class Looks:
     """Everything that somebody wants to see, for all hosts of one command."""
 
@@ -120,7 +129,7 @@ class Looks:
 
                 self._live = Live(self._views)
                 nursery.start_soon(self._live.run)
-            elif is_wanted(self._count, self._deadline):
+            elif _is_progress_wanted(self._count, self._deadline):
                 nursery.start_soon(self._show_progress)
             nursery.start_soon(self._answer_quits)
             yield
@@ -169,7 +178,7 @@ class Looks:
                 count = None if self._count is None else self._count * self._paths
                 sent = sum(one.prober.sent for one in self._followed)
                 line = progress_line(elapsed, sent, count, self._deadline)
-                print(f"{ERASE}{line}", end="", file=sys.stderr, flush=True)
-                await trio.sleep(EVERY)
+                print(f"{_ERASE}{line}", end="", file=sys.stderr, flush=True)
+                await trio.sleep(_EVERY)
         finally:
-            print(ERASE, end="", file=sys.stderr, flush=True)
+            print(_ERASE, end="", file=sys.stderr, flush=True)

@@ -1,17 +1,8 @@
-"""How far a run with an end is, and how long it will take: one line on a terminal that is overwritten, and then erased.
-
-It goes to standard error, and only if that is a terminal and standard output is none: who sees the replies sees that.
-"""
+"""How far a run with an end is, and how long it will take."""
 
 import math
-import sys
-from typing import Final
 
 from .._layout import clock_text
-
-EVERY: Final = 0.5
-"""Seconds between two lines."""
-ERASE: Final = "\r\x1b[K"
 
 
 def estimate(elapsed: float, sent: int, count: int | None, deadline: float) -> float:
@@ -35,8 +26,3 @@ def progress_line(elapsed: float, sent: int, count: int | None, deadline: float)
     left = estimate(elapsed, sent, count, deadline)
     eta = "" if left == math.inf else f", about {clock_text(math.ceil(left))} left"
     return f"{share:3d} %  {sent}{of} sent{eta}"
-
-
-def is_wanted(count: int | None, deadline: float) -> bool:
-    """Whether there is an end to wait for, and somebody who sees nothing else."""
-    return (count is not None or deadline < math.inf) and sys.stderr.isatty() and not sys.stdout.isatty()
