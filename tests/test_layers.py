@@ -243,8 +243,7 @@ ONLY_PRINTED: Final = {
     # Of `sim`: a world to look at, which is no API (decision 0015)
     *("Findings", "run_world"),
     # Layouts of lines
-    *("counted", "authenticated", "clock_text", "milliseconds"),
-    *("headline", "reply_line", "missing_line", "report", "noise_line", "snapshot_line", "table", "progress_line"),
+    *("counted", "authenticated", "clock_text"),
 }
 """What it prints that is not public, or not yet."""
 

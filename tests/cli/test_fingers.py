@@ -7,14 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from trio_udp import Address, SocketOptions
+from trio_udp import SocketOptions
 from trio_udp._cli import _parser
 from trio_udp._cli._arguments import BadInput, seconds_in
-from trio_udp._cli._fingers import Fingers, Until, socket_options
+from trio_udp._cli._fingers import Until, socket_options
 from trio_udp._cli._ping_run import _schedule
 from trio_udp.measure import Adaptive, Fixed, Progress
 
-from ..measure.records import reply_record
 from .command import run_command
 from .test_objectives import echo, every_other
 from .test_ping import ping_code
@@ -112,35 +111,6 @@ async def test_what_cannot_be_is_one_line_and_exit_code_2(words: list[str], said
     code, out, err = await run_command("ping", "-c", "1", *words, "127.0.0.1")
     assert (code, out, len(err)) == (2, [], 1)
     assert said in err[0]
-
-
-def shown(*words: str, sequences: tuple[int, ...] = (1,), due: tuple[int, ...] = ()) -> str:
-    """What is written when probes are due after so many were sent, and then replies come."""
-    written: list[str] = []
-    fingers = Fingers(typed(*words), Fixed(1.0), written.append, lambda: 5_000_000_000)
-    for number in due:
-        fingers.schedule.next_due(Progress(number, 0, 0, None, None))
-        fingers.schedule.skip(0, 0)
-    for sequence in sequences:
-        fingers.show_reply("LINE", reply_record(sequence=sequence, received_at_ns=1_234_567_890_123))
-    return "".join(written)
-
-
-def test_letters_dress_the_lines() -> None:
-    """The time before, the bell behind."""
-    assert shown() == "LINE\n"
-    assert shown("-D") == "[1234.567890] LINE\n"
-    assert shown("-a") == "LINE\a\n"
-    assert shown("-f", due=(0, 1), sequences=(1,)) == "..\b \b"
-    assert shown("-O", due=(0, 1)) == "no answer yet for icmp_seq=1\nLINE\n"
-    assert shown("-O", "-D", due=(1,), sequences=()) == "[5.000000] no answer yet for icmp_seq=1\n"
-
-
-def test_numeric_shows_no_names() -> None:
-    """The address instead."""
-    peer = Address("127.0.0.1", 1)
-    assert Fingers(typed("-n"), Fixed(1.0), print, int).name("localhost", peer) == "127.0.0.1"
-    assert Fingers(typed(), Fixed(1.0), print, int).name("localhost", peer) == "localhost"
 
 
 async def test_outstanding_probes_are_told_when_the_next_is_sent(

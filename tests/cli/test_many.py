@@ -13,8 +13,7 @@ import trio_udp
 from trio_udp._cli import ping
 from trio_udp._cli._targets import targets_of
 from trio_udp._key_file import create_key_file
-from trio_udp.measure import Distribution, from_json, parse_condition
-from trio_udp.measure._table import table
+from trio_udp.measure import Distribution, from_json, parse_condition, table_lines
 
 from ..measure.records import summary
 from ..networks import Names, serving
@@ -238,7 +237,7 @@ def test_a_table_has_a_line_for_each() -> None:
         ("one", summary(sent=3, received=2, lost_upstream=1, rtt=rtt)),
         ("the other", summary(sent=1000, lost_unknown=1000)),
     ]
-    assert table(rows) == [
+    assert table_lines(rows) == [
         "           sent  received    loss  up/down/unknown  p50 ms  p99 ms  max ms",
         "one           3         2  33.33%            1/0/0    1.50    20.0     123",
         "the other  1000         0    100%         0/0/1000       -       -       -",

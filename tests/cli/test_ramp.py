@@ -5,8 +5,7 @@ import re
 
 import pytest
 
-from trio_udp._cli._ramp import knee_line, step_line
-from trio_udp.measure import Distribution, Knee, Step, Strain
+from trio_udp.measure import Distribution, Knee, Step, Strain, knee_line, step_line
 
 from ..measure.records import summary
 from .command import run_command, running, serving

@@ -8,8 +8,7 @@ import pytest
 
 from trio_udp import Address
 from trio_udp._cli import main
-from trio_udp.measure import Distribution, Event, Start, Summary, to_json
-from trio_udp.measure._text import report
+from trio_udp.measure import Distribution, Event, Start, Summary, summary_lines, to_json
 
 from ..measure.records import reply_record, summary
 from .command import run_command
@@ -38,7 +37,7 @@ def test_report_prints_what_ping_printed(tmp_path: Path, capsys: pytest.CaptureF
     """The same words from the same sums."""
     assert main(["report", write(tmp_path / "run", reply_record(), told())]) == 0
     out, err = capsys.readouterr()
-    assert out.splitlines() == report("h", told())
+    assert out.splitlines() == summary_lines("h", told())
     assert "rtt min/avg/max/mdev = 1.000/1.000/1.000/0.000 ms" in out
     assert err == ""
 

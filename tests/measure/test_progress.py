@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_udp._layout import clock_text
-from trio_udp.measure._progress import estimate, progress_line, share_done
+from trio_udp.measure import progress_line
+from trio_udp.measure._progress import estimate, share_done
 
 seconds = st.floats(0, 1e6)
 

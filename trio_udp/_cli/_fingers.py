@@ -10,8 +10,8 @@ import os
 from collections.abc import Callable
 from typing import Final
 
-from .. import Address, SocketOptions
-from ..measure import Corrupted, Progress, ReplyRecord, Schedule
+from .. import SocketOptions
+from ..measure import Progress, Schedule
 from ._arguments import BadInput, number
 
 _CODE_POINTS: Final = {
@@ -132,57 +132,3 @@ class Watched:
         """See `Schedule.skip`."""
         self._on_due(self._number)
         return self._behind.skip(due, now)
-
-
-class Fingers:
-    """How one run is paced and shown."""
-
-    def __init__(
-        self,
-        arguments: argparse.Namespace,
-        schedule: Schedule,
-        write: Callable[[str], object],
-        wall_clock: Callable[[], int],
-    ) -> None:
-        """Write text, and line ends where there are any, by `write`; `wall_clock` says what time it is."""
-        self._write = write
-        self._wall_clock = wall_clock
-        self._flood: bool = arguments.flood
-        self._stamped: bool = arguments.timestamps
-        self._outstanding: bool = arguments.outstanding
-        self._bell = "\a" if arguments.audible else ""
-        self._numeric: bool = arguments.numeric
-        self._answered: set[int] = set()
-        """Which probes, from the last that was sent."""
-        watches = not arguments.quiet and (self._flood or self._outstanding)
-        self.schedule: Final[Schedule] = Watched(schedule, self._due) if watches else schedule
-
-    def name(self, host: str, peer: Address) -> str:
-        """What to call the host in its replies."""
-        return peer.host if self._numeric else host
-
-    def show_reply(self, line: str, reply: ReplyRecord | Corrupted) -> None:
-        """One reply: its line, or one dot less when flooding."""
-        if self._outstanding:
-            self._answered.add(reply.sequence)
-        if self._flood:
-            self._write("\b \b" if isinstance(reply, ReplyRecord) else "\bC")
-            return
-        self._write(f"{self._stamp(reply)}{line}{self._bell}\n")
-
-    def show(self, line: str) -> None:
-        """Any other line about a probe."""
-        self._write(f"{self._stamp(None)}{line}\n")
-
-    def _stamp(self, reply: ReplyRecord | Corrupted | None) -> str:
-        if not self._stamped:
-            return ""
-        at = reply.received_at_ns if isinstance(reply, ReplyRecord) else self._wall_clock()
-        return f"[{at // 1_000_000_000}.{at // 1000 % 1_000_000:06d}] "
-
-    def _due(self, sent: int) -> None:
-        if self._flood:
-            self._write(".")
-        elif sent and sent not in self._answered:
-            self.show(f"no answer yet for icmp_seq={sent}")
-        self._answered = {sequence for sequence in self._answered if sequence > sent}

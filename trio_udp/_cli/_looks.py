@@ -16,9 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from ..measure import Event, Prober, ReplyRecord
-from ..measure._progress import progress_line
-from ..measure._text import snapshot_line
+from ..measure import Event, Prober, Snapshot, progress_line
 from ._output import is_for_programs
 
 if TYPE_CHECKING:
@@ -29,8 +27,6 @@ if TYPE_CHECKING:
 _EVERY: Final = 0.5
 """Seconds between two lines of progress."""
 _ERASE: Final = "\r\x1b[K"
-_SMOOTHING: Final = 8
-"""Each round trip changes the moving average by an eighth of the difference, as in iputils ping and RFC 6298."""
 
 
 def add_looks(parser: argparse.ArgumentParser) -> None:
@@ -48,13 +44,11 @@ class _Followed:
     prober: Prober
     watch: "Watch | None"
     series: "Series | None"
-    smoothed: float = 0.0
-    """Moving average of the round-trip times, in nanoseconds; 0 before the first."""
+    snapshot: Snapshot
 
     def take(self, event: Event) -> None:
         """Something happened."""
-        if isinstance(event, ReplyRecord):
-            self.smoothed += (event.rtt_ns - self.smoothed) / (_SMOOTHING if self.smoothed else 1)
+        self.snapshot.take(event)
         if self.watch is not None:
             self.watch.take(event)
         if self.series is not None:
@@ -116,7 +110,7 @@ class Looks:
         """
         watch = _watch(host) if self.is_live else None
         series = None if self._plot is None else _series(f"{host} ({prober.peer})", len(self._followed))
-        self._followed.append(_Followed(host, prober, watch, series))
+        self._followed.append(_Followed(host, prober, watch, series, Snapshot()))
         return self._followed[-1].take
 
     @contextlib.asynccontextmanager
@@ -143,7 +137,7 @@ class Looks:
                 self._say_snapshot()
 
     def _say_snapshot(self) -> None:
-        lines = [snapshot_line(one.prober.summary(), one.smoothed) for one in self._followed]
+        lines = [one.snapshot.line(one.prober.summary()) for one in self._followed]
         if len(lines) > 1:
             lines = [f"{one.host}: {line}" for one, line in zip(self._followed, lines, strict=True)]
         self.say(lines)

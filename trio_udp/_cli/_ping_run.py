@@ -7,6 +7,7 @@ a line for people, or not at all.
 import argparse
 import math
 import random
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import trio
@@ -14,21 +15,16 @@ import trio
 from .. import Address, Key
 from ..measure import (
     Adaptive,
-    Corrupted,
     Event,
     Fixed,
-    Lost,
     Poisson,
     Prober,
-    Refused,
-    ReplyRecord,
     Schedule,
-    Start,
     Summary,
+    TextWriter,
     flood,
 )
-from ..measure._text import headline, missing_line, reply_line, report
-from ._fingers import Fingers, Until
+from ._fingers import Until, Watched
 from ._looks import Looks
 from ._objectives import Objectives
 from ._output import EventsOut, Tap, events_out
@@ -51,11 +47,23 @@ class Shared(NamedTuple):
 
 
 def _write(text: str) -> None:
-    print(text, end="", flush=True)
+    if text:
+        print(text, end="", flush=True)
 
 
-def _leave_out(text: str) -> None:
-    """Where there are no lines, there are no dots either."""
+def _text_writer(host: str, arguments: argparse.Namespace, wall_clock: Callable[[], int]) -> TextWriter:
+    """What makes the lines for people, as the letters want them."""
+    return TextWriter(
+        host,
+        verbose=arguments.verbose,
+        quiet=arguments.quiet,
+        outstanding=arguments.outstanding,
+        flood=arguments.flood,
+        numeric=arguments.numeric,
+        bell=arguments.audible,
+        wait=arguments.wait,
+        wall_clock=wall_clock if arguments.timestamps else None,
+    )
 
 
 def _schedule(arguments: argparse.Namespace) -> Schedule:
@@ -90,18 +98,17 @@ class PingRun:
         self._look = shared.looks.follow(host, prober)
         self._out: EventsOut | None = events_out(host, arguments)
         self._has_lines = self._out is None and not is_silent and not shared.looks.is_live
-        write = _write if self._has_lines else _leave_out
-        schedule = _schedule(arguments)
+        self._text = _text_writer(host, arguments, prober.wall_clock)
+        self._schedule = _schedule(arguments)
         if arguments.deadline < math.inf:
-            schedule = Until(schedule, arguments.deadline - delay)
-        self._fingers = Fingers(arguments, schedule, write, prober.wall_clock)
+            self._schedule = Until(self._schedule, arguments.deadline - delay)
+        if self._has_lines and (arguments.flood or arguments.outstanding):
+            self._schedule = Watched(self._schedule, lambda sent: _write(self._text.due(sent)))
         self._tap = shared.tap
         self._every: float | None = arguments.every
         self._count: int | None = arguments.count
         self._wait: float = arguments.wait
         self._deadline: float = arguments.deadline
-        self._quiet: bool = arguments.quiet
-        self._verbose: bool = arguments.verbose
         self._objectives = Objectives(arguments)
         self._delay = delay
         self._is_silent = is_silent
@@ -142,7 +149,7 @@ class PingRun:
                 nursery.start_soon(self._stop_when_reached)
             await trio.sleep(self._delay)
             await self._prober.run(
-                self._fingers.schedule,
+                self._schedule,
                 count=self._count,
                 wait=self._wait,
                 every=self._every,
@@ -168,31 +175,15 @@ class PingRun:
         self._objectives.note()
         if self._out is not None:
             self._out.tell(event)
-        elif self._has_lines:
-            self._print(event)
-
-    def _print(self, event: Event) -> None:
-        if isinstance(event, Start):
-            print(headline(self._host, event), flush=True)
-        elif not self._quiet:
-            self._show(event)
-
-    def _show(self, event: Event) -> None:
-        match event:
-            case ReplyRecord() | Corrupted():
-                name = self._fingers.name(self._host, self._prober.peer)
-                self._fingers.show_reply(reply_line(name, self._prober.peer, event), event)
-            case Lost() | Refused() if self._verbose:
-                self._fingers.show(missing_line(event, self._wait))
-            case _:
-                pass
+        elif self._has_lines and not isinstance(event, Summary):  # which stands below the lines of all hosts
+            _write(self._text.text(event))
 
     def end(self) -> None:
         """Write what stands at the end."""
         if self._out is not None:
             self._out.end(self.sums)
         elif not self._is_silent:
-            print("\n".join(report(self._host, self.sums, verbose=self._verbose)), flush=True)
+            _write(self._text.text(self.sums))
 
     def tell_broken(self) -> bool:
         """Say which objectives are broken; whether any is."""

@@ -1,16 +1,25 @@
 """`ping --ramp`: a line for each rate that is tried, and at the end where the path no longer keeps up."""
 
 import argparse
-import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Final, TextIO
 
 import trio
 
-from .._layout import milliseconds
-from ..measure import FIRST_RATE, Event, Knee, Prober, ReplyRecord, Start, Step, Strain, Summary, find_knee
-from ..measure._text import headline
+from ..measure import (
+    FIRST_RATE,
+    Event,
+    Knee,
+    Prober,
+    ReplyRecord,
+    Start,
+    Step,
+    TextWriter,
+    find_knee,
+    knee_line,
+    step_line,
+)
 from ._arguments import BadInput
 from ._output import Tap, events_out, notes_out
 from ._signals import cancel_at_next_signal
@@ -21,11 +30,6 @@ _WITHOUT: Final = {
     "--wait-for": "wait_for", "--every": "every",
 }  # fmt: skip
 """What has no meaning where there is a run for each rate."""
-_BECAUSE: Final = {
-    Strain.LOSS: "more is lost than by chance",
-    Strain.QUEUE: "probes wait in a queue",
-    Strain.HOST: "this host sends too late, so that nothing is known about the path",
-}
 
 
 def check_ramp(arguments: argparse.Namespace, targets: int) -> None:
@@ -79,7 +83,7 @@ class _Ramp:
         if self._out is not None:
             self._out.tell(event)
         elif isinstance(event, Start) and not self._is_begun:
-            print(headline(self._host, event), flush=True)
+            print(TextWriter(self._host).text(event), end="", flush=True)
         self._is_begun = True
         self._is_answered |= isinstance(event, ReplyRecord)
 
@@ -97,29 +101,3 @@ class _Ramp:
         if not self._is_over:
             print(f"knee of {self._host}: not found before the end", file=self._notes, flush=True)
         return 0 if self._is_answered else 1
-
-
-def step_line(step: Step) -> str:
-    """`   1000/s  1000 sent, 1000 received, 0% packet loss, p50 0.123 ms, p99 0.4 ms`."""
-    found: Summary = step.found
-    times = {"p50": found.rtt.p50_ns, "p99": found.rtt.p99_ns}
-    shown = [f"{name} {milliseconds(time / 1e9)} ms" for name, time in times.items() if time is not None]
-    missed = [f"{found.missed_slots} slots missed"] if found.missed_slots else []
-    figures = [f"{found.sent} sent", f"{found.received} received", f"{found.loss:.3g}% packet loss", *shown, *missed]
-    mark = "" if step.strain is Strain.NONE else f"  <- {step.strain}"
-    return f"{step.rate:7.0f}/s  {', '.join(figures)}{mark}"
-
-
-def knee_line(host: str, knee: Knee) -> str:
-    """The result in words."""
-    rate, limit = knee
-    because = "" if limit is None else f"at {limit.rate:.0f}/s {_because(limit)}"
-    if rate is None:
-        return f"knee of {host}: below the first rate; {because}"
-    if limit is None:
-        return f"knee of {host}: none up to {rate:.0f}/s"
-    return f"knee of {host}: {math.floor(rate)}/s, an interval of {1e6 / rate:.0f} us; {because}"
-
-
-def _because(limit: Step) -> str:
-    return _BECAUSE[limit.strain] if limit.found.received else "nothing comes back"

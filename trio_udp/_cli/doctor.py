@@ -6,7 +6,7 @@ import json
 
 import trio
 
-from ..measure import Finding, examine
+from ..measure import Finding, examine, finding_line
 from ._arguments import SubParsers
 
 
@@ -24,14 +24,9 @@ def add_to(commands: SubParsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """0, whatever is found: it is no examination that one can fail."""
     findings = trio.run(examine)
-    print("\n".join(map(_as_json if arguments.json else _as_text, findings)), flush=True)
+    print("\n".join(map(_as_json if arguments.json else finding_line, findings)), flush=True)
     return 0
 
 
 def _as_json(finding: Finding) -> str:
     return json.dumps(dataclasses.asdict(finding))
-
-
-def _as_text(finding: Finding) -> str:
-    parts = (f"{finding.name}: {finding.what}", finding.meaning, finding.advice)
-    return f"{finding.state:<8}" + " — ".join(part for part in parts if part)

@@ -106,8 +106,7 @@ async def _ping(arguments: argparse.Namespace) -> int:
     targets = await targets_of(arguments)
     looks = Looks(arguments, len(targets) or arguments.ports or 1)
     if arguments.noise:
-        from ..measure import noise_floor
-        from ..measure._text import noise_line
+        from ..measure import noise_floor, noise_line
 
         print(noise_line(await noise_floor()), file=notes_out(arguments), flush=True)
     keys = keys_from(arguments)
@@ -162,12 +161,11 @@ def _end(runs: "Sequence[PingRun | Following]", arguments: argparse.Namespace) -
         one.end()
     rows = _rows(runs)
     if len(rows) > 1 and not is_for_programs(arguments):
-        from ..measure import rank_paths
-        from ..measure._table import table
+        from ..measure import rank_paths, table_lines
 
         is_ranked = arguments.ports is not None
         order = rank_paths({index: found for index, (_, found) in enumerate(rows)}) if is_ranked else range(len(rows))
-        print("\n".join(["", *table([rows[index] for index in order])]), flush=True)
+        print("\n".join(["", *table_lines([rows[index] for index in order])]), flush=True)
 
 
 def _rows(runs: "Sequence[PingRun | Following]") -> list[tuple[str, Summary]]:

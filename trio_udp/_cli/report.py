@@ -6,8 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from ..measure import Event, Recording, TakesEvents
-from ..measure._text import report
+from ..measure import Event, Recording, TakesEvents, summary_lines
 from ._arguments import BadInput, SubParsers, printable
 from ._recorded import read_probes, read_runs
 
@@ -54,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _print_summary(file: str, one: Recording) -> None:
     if not one.is_complete:
         print(f"{file}: a run has no end; {_REBUILT}", file=sys.stderr, flush=True)
-    print("\n".join(map(_safe, report(one.host, one.summary()))), flush=True)
+    print("\n".join(map(_safe, summary_lines(one.host, one.summary()))), flush=True)
 
 
 def _safe(text: str) -> str:

@@ -39,19 +39,32 @@ from ._schedules import Adaptive, Fixed, Poisson, Progress, Schedule, flood
 
 if TYPE_CHECKING:
     from ._calibrate import noise_floor
-    from ._compare import CONFIDENCE, Between, Comparison, Figure, Sample, compare, percentile, proportion
+    from ._compare import (
+        CONFIDENCE,
+        Between,
+        Comparison,
+        Figure,
+        Sample,
+        compare,
+        comparison_lines,
+        percentile,
+        proportion,
+    )
     from ._corrected import Correction
     from ._csv import CSV_COLUMNS, CsvWriter
     from ._distribution import Buckets
-    from ._doctor import Finding, State
+    from ._doctor import Finding, State, finding_line
     from ._examine import examine
     from ._irtt import IrttRun
-    from ._knee import Knee, KneeSearch, Step, Strain
+    from ._knee import Knee, KneeSearch, Step, Strain, knee_line, step_line
     from ._ndjson import STREAM_VERSION, BadLine, Line, Lines, from_json, json_schema, to_json
     from ._objectives import METRICS, Condition, parse_condition
+    from ._progress import progress_line
     from ._ramp import FIRST_RATE, MOST_RATE, find_knee
     from ._ranking import rank_paths
     from ._recordings import Recording, TakesEvents, runs_of
+    from ._table import table_lines
+    from ._text import Snapshot, TextWriter, noise_line, summary_lines
 
 __all__ = [
     "CONFIDENCE",
@@ -101,6 +114,7 @@ __all__ = [
     "Sample",
     "Schedule",
     "Skipped",
+    "Snapshot",
     "Stamps",
     "Start",
     "State",
@@ -108,40 +122,62 @@ __all__ = [
     "Strain",
     "Summary",
     "TakesEvents",
+    "TextWriter",
     "Variation",
     "compare",
+    "comparison_lines",
     "examine",
     "find_knee",
+    "finding_line",
     "flood",
     "from_json",
     "json_schema",
+    "knee_line",
     "noise_floor",
+    "noise_line",
     "open_prober",
     "parse_condition",
     "pcapng_header",
     "pcapng_packet",
     "percentile",
+    "progress_line",
     "proportion",
     "rank_paths",
     "runs_of",
+    "step_line",
+    "summary_lines",
+    "table_lines",
     "to_json",
 ]
 
 _LATE: Final = {
     "_calibrate": ("noise_floor",),
-    "_compare": ("CONFIDENCE", "Between", "Comparison", "Figure", "Sample", "compare", "percentile", "proportion"),
+    "_compare": (
+        "CONFIDENCE",
+        "Between",
+        "Comparison",
+        "Figure",
+        "Sample",
+        "compare",
+        "comparison_lines",
+        "percentile",
+        "proportion",
+    ),
     "_corrected": ("Correction",),
     "_csv": ("CSV_COLUMNS", "CsvWriter"),
     "_distribution": ("Buckets",),
-    "_doctor": ("Finding", "State"),
+    "_doctor": ("Finding", "State", "finding_line"),
     "_examine": ("examine",),
     "_irtt": ("IrttRun",),
-    "_knee": ("Knee", "KneeSearch", "Step", "Strain"),
+    "_knee": ("Knee", "KneeSearch", "Step", "Strain", "knee_line", "step_line"),
     "_ndjson": ("STREAM_VERSION", "BadLine", "Line", "Lines", "from_json", "json_schema", "to_json"),
     "_objectives": ("METRICS", "Condition", "parse_condition"),
+    "_progress": ("progress_line",),
     "_ramp": ("FIRST_RATE", "MOST_RATE", "find_knee"),
     "_ranking": ("rank_paths",),
     "_recordings": ("Recording", "TakesEvents", "runs_of"),
+    "_table": ("table_lines",),
+    "_text": ("Snapshot", "TextWriter", "noise_line", "summary_lines"),
 }
 """What is imported when it is asked for: the names of each module."""
 _WHERE: Final = {name: module for module, names in _LATE.items() for name in names}

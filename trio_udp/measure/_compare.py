@@ -145,3 +145,44 @@ def _term(count: int, share: float, number: int) -> float:
     """How likely exactly so many are."""
     ways = math.lgamma(count + 1) - math.lgamma(number + 1) - math.lgamma(count - number + 1)
     return math.exp(ways + number * math.log(share) + (count - number) * math.log1p(-share))
+
+
+# In words
+
+_MILLISECOND: Final = 1e6
+_PERCENT: Final = 0.01
+
+
+def comparison_lines(first: Sample, second: Sample, *, confidence: float = CONFIDENCE) -> list[str]:
+    """What `compare` finds, in words: A is the first run, and B the second. Raises what `compare` raises."""
+    found = compare(first, second, confidence=confidence)
+    sums = [sample.summary() for sample in (first, second)]
+    counts = (f"{name}: {one.sent} sent, {one.received} received" for name, one in zip("AB", sums, strict=True))
+    return [
+        "; ".join(counts),
+        f"{100 * confidence:g}% confidence intervals in brackets",
+        _line("p50", found.p50, _MILLISECOND, "ms", ("slower", "faster")),
+        _line("p99", found.p99, _MILLISECOND, "ms", ("slower", "faster")),
+        _line("loss", found.loss, _PERCENT, "%", ("higher", "lower")),
+    ]
+
+
+def _line(name: str, figure: Figure, unit: float, symbol: str, words: tuple[str, str]) -> str:
+    first, second, difference = figure
+    if first is None or second is None or difference is None:
+        return f"{name}: nothing to compare"
+    verdict = "could be chance"
+    if difference.excludes_zero:
+        verdict = f"B is {words[difference.high < 0]}"
+    elif math.isinf(difference.low) or math.isinf(difference.high):
+        verdict = "too few replies to say"
+    return (
+        f"{name}: A {_shown(first, unit)} {symbol}, B {_shown(second, unit)} {symbol}, "
+        f"difference {_shown(difference, unit, sign='+')} {symbol}: {verdict}"
+    )
+
+
+def _shown(figure: Between, unit: float, *, sign: str = "") -> str:
+    value, low, high = (each / unit for each in figure)
+    limits = " to ".join("?" if math.isinf(each) else f"{each:{sign}.3f}" for each in (low, high))
+    return f"{value:{sign}.3f} [{limits}]"

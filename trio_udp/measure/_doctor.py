@@ -42,6 +42,12 @@ class Finding:
     """What to do; empty if nothing is to be done."""
 
 
+def finding_line(finding: Finding) -> str:
+    """How it is, and behind that all that is to be said, in one line."""
+    parts = (f"{finding.name}: {finding.what}", finding.meaning, finding.advice)
+    return f"{finding.state:<8}" + " — ".join(part for part in parts if part)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What was found out."""

@@ -8,6 +8,7 @@ import enum
 import math
 from typing import Final, NamedTuple
 
+from .._layout import milliseconds
 from ._compare import proportion
 from ._records import Summary
 
@@ -129,3 +130,36 @@ class KneeSearch:
             return False
         now = proportion(found.sent - found.received, found.sent)
         return now.low > proportion(self._missing, self._sent).high
+
+
+_BECAUSE: Final = {
+    Strain.LOSS: "more is lost than by chance",
+    Strain.QUEUE: "probes wait in a queue",
+    Strain.HOST: "this host sends too late, so that nothing is known about the path",
+}
+
+
+def step_line(step: Step) -> str:
+    """A rate that was tried: `   1000/s  1000 sent, 1000 received, 0% packet loss, p50 0.123 ms, p99 0.4 ms`."""
+    found = step.found
+    times = {"p50": found.rtt.p50_ns, "p99": found.rtt.p99_ns}
+    shown = [f"{name} {milliseconds(time / 1e9)} ms" for name, time in times.items() if time is not None]
+    missed = [f"{found.missed_slots} slots missed"] if found.missed_slots else []
+    figures = [f"{found.sent} sent", f"{found.received} received", f"{found.loss:.3g}% packet loss", *shown, *missed]
+    mark = "" if step.strain is Strain.NONE else f"  <- {step.strain}"
+    return f"{step.rate:7.0f}/s  {', '.join(figures)}{mark}"
+
+
+def knee_line(host: str, knee: Knee) -> str:
+    """What a search on the way to this host found, in words."""
+    rate, limit = knee
+    because = "" if limit is None else f"at {limit.rate:.0f}/s {_because(limit)}"
+    if rate is None:
+        return f"knee of {host}: below the first rate; {because}"
+    if limit is None:
+        return f"knee of {host}: none up to {rate:.0f}/s"
+    return f"knee of {host}: {math.floor(rate)}/s, an interval of {1e6 / rate:.0f} us; {because}"
+
+
+def _because(limit: Step) -> str:
+    return _BECAUSE[limit.strain] if limit.found.received else "nothing comes back"

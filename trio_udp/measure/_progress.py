@@ -20,7 +20,14 @@ def share_done(elapsed: float, sent: int, count: int | None, deadline: float) ->
 
 
 def progress_line(elapsed: float, sent: int, count: int | None, deadline: float) -> str:
-    """`  42 %  420 of 1000 sent, about 0:58 left`."""
+    """`  42 %  420 of 1000 sent, about 0:58 left`.
+
+    Args:
+        elapsed: seconds since the beginning.
+        sent: probes so far.
+        count: probes to be sent in all; None without such an end.
+        deadline: seconds that the run lasts at most; infinite without such an end.
+    """
     share = math.floor(100 * share_done(elapsed, sent, count, deadline))
     of = "" if count is None else f" of {count}"
     left = estimate(elapsed, sent, count, deadline)

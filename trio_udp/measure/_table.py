@@ -9,8 +9,8 @@ from ._records import Summary
 _HEAD: Final = ("", "sent", "received", "loss", "up/down/unknown", "p50 ms", "p99 ms", "max ms")
 
 
-def table(rows: Sequence[tuple[str, Summary]]) -> list[str]:
-    """The lines, with a head; names to the left and figures to the right."""
+def table_lines(rows: Sequence[tuple[str, Summary]]) -> list[str]:
+    """Several runs by their names, a line each below a head: names to the left, figures to the right."""
     cells = [_HEAD, *((name, *_cells(found)) for name, found in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return [_line(row, widths) for row in cells]
