@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 
 import trio_udp
-from trio_udp import measure, proto
+from trio_udp import measure, proto, testing
 
 COMMANDS_ONLY: Final = frozenset(
     [
@@ -40,7 +40,7 @@ NOT_FOR_PING: Final = frozenset(
     ]
 )
 """What `ping -c 1` leaves out, which asks for none of it."""
-PACKAGES: Final = (trio_udp, proto, measure)
+PACKAGES: Final = (trio_udp, proto, measure, testing)
 """Those that import some of their names late."""
 
 
@@ -74,6 +74,12 @@ def test_a_ping_imports_nothing_that_its_other_options_need() -> None:
     found = loaded("from trio_udp._cli import main\nassert main(['ping', '-c', '1', '-q']) == 0")
     assert "trio_udp.measure._ledger" in found
     assert found & (NOT_FOR_PING | ASKING) == set()
+
+
+def test_a_simulated_network_imports_no_protocol() -> None:
+    """It is for any UDP code; only a world of our own has clients and servers in it."""
+    assert loaded("from trio_udp.testing import simulate") & (ASKING | ANSWERING) == set()
+    assert loaded("from trio_udp.testing import run_world") >= ASKING | ANSWERING
 
 
 @pytest.mark.parametrize("package", PACKAGES)

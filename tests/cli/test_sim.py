@@ -1,20 +1,22 @@
 """`sim`: one world from one seed."""
 
+import math
 import os
 import re
 import subprocess
 import sys
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_udp import TU1, DropReason
+from trio_udp import TU1, DropReason, testing
 from trio_udp._cli import main
 from trio_udp.proto import Answer
-from trio_udp.testing import _world
-from trio_udp.testing._world import draw_plan, run_world
+from trio_udp.testing import run_world
+from trio_udp.testing._world import draw_plan
 
 from .command import MODULE, run_command
 
@@ -64,10 +66,10 @@ def test_equal_seeds_are_equal_worlds_in_every_process() -> None:
 def test_an_hour_of_a_hundred_clients_breaks_no_promise() -> None:
     """20 % loss, duplication, reordering and a forger of every kind: each of them is dropped for its reason."""
     findings = run_world(2, clients=100, seconds=3600.0, loss=0.2)
-    assert (findings.said, findings.violations, findings.wrong) == ([], 0, 0)
+    assert (findings.said, findings.violations, findings.wrong) == ((), 0, 0)
     assert findings.requests == findings.replies + findings.given_up + findings.cancelled
     assert findings.requests > 500
-    assert findings.thrown > 500
+    assert findings.forged > 500
     kinds = {"WRONG_PEER", "UNKNOWN_REQUEST", "MALFORMED", "WRONG_VERSION", "WRONG_DIRECTION", "DUPLICATE"}
     assert {DropReason[kind] for kind in kinds} <= set(findings.dropped)
 
@@ -78,7 +80,7 @@ def test_a_server_that_lost_power_twice_comes_back() -> None:
     (first, second) = sorted(findings.plan.crashes)
     assert first.which == second.which
     assert first.begins < second.begins < first.begins + first.lasts
-    assert findings.said == []
+    assert findings.said == ()
 
 
 @given(random=st.randoms(use_true_random=False), seconds=st.floats(6, 86_400))
@@ -119,12 +121,27 @@ def test_an_exception_is_a_failure_that_can_be_repeated(
     def fail(*args: object, **kwargs: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(_world, "run_world", fail)
+    monkeypatch.setattr(testing, "run_world", fail)
     assert main(["sim", "--seed", "3"]) == 1
     printed = capsys.readouterr()
     assert printed.out == ""
     assert "RuntimeError: a bug\n" in printed.err
     assert printed.err.endswith("repeat it: python -m trio_udp sim --seed 3 --minutes 10 --clients 50\n")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"clients": 0}, "expected 1 client or more, got 0"),
+        ({"seconds": 0.0}, "expected more than 0 seconds, and an end, got 0.0"),
+        ({"seconds": math.inf}, "got inf"),
+        ({"loss": 1.5}, "expected a share of losses from 0 to 1, got 1.5"),
+    ],
+)
+def test_a_world_that_cannot_be_is_refused(changes: dict[str, Any], said: str) -> None:
+    """Before anything is simulated, with what was expected."""
+    with pytest.raises(ValueError, match=re.escape(said)):
+        run_world(1, **{"clients": 1, "seconds": 1.0, **changes})
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from .._layout import counted
 from ._arguments import SubParsers, number
 
 if TYPE_CHECKING:
-    from ..testing._world import Findings
+    from ..testing import WorldReport
 
 _MINUTE: Final = 60.0
 _SHOWN: Final = 5
@@ -42,36 +42,36 @@ def add_to(commands: SubParsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """0 if all that must hold held, 1 if not."""
-    from ..testing._world import run_world  # the other commands do not pay for it
+    from ..testing import run_world  # the other commands do not pay for it
 
     seed, clients = arguments.seed, arguments.clients
     try:
-        findings = run_world(seed, clients=clients, seconds=_MINUTE * arguments.minutes, loss=arguments.loss)
+        found = run_world(seed, clients=clients, seconds=_MINUTE * arguments.minutes, loss=arguments.loss)
     except Exception:  # whatever it was, no seed may lead to it
         traceback.print_exc()
         print(f"repeat it: {_command(arguments)}", file=sys.stderr, flush=True)
         return 1
-    print("\n".join(report(findings, arguments)), flush=True)
-    return int(findings.violations > 0)
+    print("\n".join(lines(found, arguments)), flush=True)
+    return int(found.violations > 0)
 
 
-def report(findings: "Findings", arguments: argparse.Namespace) -> list[str]:
+def lines(found: "WorldReport", arguments: argparse.Namespace) -> list[str]:
     """The lines of the verdict."""
-    plan = findings.plan
-    lines = [
+    plan = found.plan
+    verdict = [
         f"seed {arguments.seed}, {arguments.minutes:g} min: clients {plan.clients}, servers {plan.servers}, "
         f"partitions {len(plan.partitions)}, crashes {len(plan.crashes)}, NAT rebindings {len(plan.rebindings)}",
         f"network: {plan.conditions!r}",
-        f"requests {findings.requests}: replies {findings.replies}, given up {findings.given_up}, "
-        f"cancelled {findings.cancelled}, wrong answers {findings.wrong}",
-        f"packets {findings.packets}, {findings.thrown} of them forged",
-        f"dropped: {counted(dict(sorted(findings.dropped.items())))}",
-        *(f"violation: {what}" for what in findings.said[:_SHOWN]),
-        f"violations {findings.violations}",
+        f"requests {found.requests}: replies {found.replies}, given up {found.given_up}, "
+        f"cancelled {found.cancelled}, wrong answers {found.wrong}",
+        f"packets {found.packets}, {found.forged} of them forged",
+        f"dropped: {counted(dict(sorted(found.dropped.items())))}",
+        *(f"violation: {what}" for what in found.said[:_SHOWN]),
+        f"violations {found.violations}",
     ]
-    if findings.violations:
-        lines.append(f"repeat it: {_command(arguments)}")
-    return [*lines, f"digest {findings.digest}"]
+    if found.violations:
+        verdict.append(f"repeat it: {_command(arguments)}")
+    return [*verdict, f"digest {found.digest}"]
 
 
 def _command(arguments: argparse.Namespace) -> str:

@@ -6,8 +6,12 @@
 
     simulate(main, seed=1)
 
-For testing any UDP code written on `trio.socket`; nothing here needs the rest of trio_udp to be used.
+For testing any UDP code written on `trio.socket`; nothing here needs the rest of trio_udp to be used, but for
+`run_world`, which simulates its own clients and servers and is imported when it is asked for.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
 
 from .._chaos import (
     DROP,
@@ -62,6 +66,10 @@ from ._simulate import NotDeterministic, simulate, simulated
 from ._socket import SimSocket
 from ._trace import Fate, Record, Trace
 
+if TYPE_CHECKING:
+    from ._world import run_world
+    from ._world_report import Outage, WorldPlan, WorldReport
+
 __all__ = [
     "DROP",
     "FORGERIES",
@@ -94,6 +102,7 @@ __all__ = [
     "NotSimulated",
     "OffPath",
     "OnPath",
+    "Outage",
     "Packet",
     "Passage",
     "Plan",
@@ -111,6 +120,8 @@ __all__ = [
     "Trace",
     "Truncate",
     "Verdict",
+    "WorldPlan",
+    "WorldReport",
     "any_of",
     "any_port",
     "by_number",
@@ -128,7 +139,24 @@ __all__ = [
     "reject",
     "relay",
     "replace",
+    "run_world",
     "simulate",
     "simulated",
     "temporary_failure",
 ]
+
+_LATE: Final = {"_world": ("run_world",), "_world_report": ("Outage", "WorldPlan", "WorldReport")}
+"""What is imported when it is asked for: the names of each module."""
+_WHERE: Final = {name: module for module, names in _LATE.items() for name in names}
+
+if not TYPE_CHECKING:  # a checker that saw it would believe every misspelt name
+
+    def __getattr__(name: str) -> object:
+        """Import the module that this is a name of (decision 0042)."""
+        if name not in _WHERE:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = found = getattr(import_module(f".{_WHERE[name]}", __name__), name)
+        return found
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -1,9 +1,9 @@
 """One world from one seed: real clients and servers on a simulated network where all goes wrong that can.
 
-`python -m trio_udp sim` runs it. What is drawn from the seed: losses, duplicates, reordering, delays; when the network
-is cut in two, when a server loses power and comes back, when address translators forget; how often who asks, and when
-one loses patience. Beside every request that passes stands a forger, who sees it and throws replies that are right in
-all but one thing.
+`python -m trio_udp sim` prints what it comes to. What is drawn from the seed: losses, duplicates, reordering, delays;
+when the network is cut in two, when a server loses power and comes back, when address translators forget; how often who
+asks, and when one loses patience. Beside every request that passes stands a forger, who sees it and throws replies that
+are right in all but one thing.
 
 What must hold, whatever the seed: a reply is what the server that it came from has said to this request, and nothing
 else; a server is asked nothing that nobody asked (A1, A8); a request ends without a reply when its schedule does, and
@@ -17,7 +17,7 @@ import socket
 from collections import Counter
 from functools import partial
 from random import Random
-from typing import Final, NamedTuple
+from typing import Final
 
 import trio
 
@@ -31,6 +31,8 @@ from ._forger import Forger
 from ._hosts import Host
 from ._simnet import SimNet
 from ._simulate import simulate
+from ._trace import Trace
+from ._world_report import Outage, WorldPlan, WorldReport
 
 _PORT: Final = 1060
 _MOST_SERVERS: Final = 3
@@ -48,35 +50,7 @@ _REPORTED: Final = 100
 """Violations whose sentences are kept."""
 
 
-class Outage(NamedTuple):
-    """Something is down for a while."""
-
-    begins: float
-    lasts: float
-    which: int
-    """The number of the server."""
-
-
-class Plan(NamedTuple):
-    """What the seed has decided before the world begins. Times are seconds, shares from 0 to 1."""
-
-    clients: int
-    seconds: float
-    servers: int
-    conditions: Conditions
-    behind_nat: float
-    """Share of the clients."""
-    impatient: float
-    """Share of the requests that are cancelled early."""
-    forged: float
-    """Forgeries thrown for each transmission that passes, on average."""
-    partitions: tuple[Outage, ...]
-    crashes: tuple[Outage, ...]
-    rebindings: tuple[float, ...]
-    """When address translators forget."""
-
-
-def draw_plan(random: Random, *, clients: int, seconds: float, loss: float | None = None) -> Plan:
+def draw_plan(random: Random, *, clients: int, seconds: float, loss: float | None = None) -> WorldPlan:
     """A world of this size; `loss` instead of a share of losses that is drawn."""
 
     def between(least: float, most: float) -> float:
@@ -99,7 +73,7 @@ def draw_plan(random: Random, *, clients: int, seconds: float, loss: float | Non
         reorder=round(between(0.02, 0.2), 3),
         reorder_by=round(between(0.02, 0.8), 3),
     )
-    return Plan(
+    return WorldPlan(
         clients,
         seconds,
         servers,
@@ -113,26 +87,46 @@ def draw_plan(random: Random, *, clients: int, seconds: float, loss: float | Non
     )
 
 
-class Findings:
-    """What a world has come to. The counters are of all clients and all servers together."""
+def run_world(seed: int, *, clients: int, seconds: float, loss: float | None = None) -> WorldReport:
+    """Live through the world of this seed, in virtual time. Equal arguments give equal reports, on every machine.
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        self.requests = 0
-        self.replies = 0
-        self.given_up = 0
-        self.cancelled = 0
-        self.wrong = 0
-        """Replies that are not what the server said."""
-        self.thrown = 0
-        """Forgeries, at clients and at servers."""
+    It runs Trio by itself, so it is not for async functions, and no cancel scope reaches into it.
+
+    Args:
+        seed: decides everything that is left to chance.
+        clients: how many there are.
+        seconds: how long they ask, of virtual time.
+        loss: share of the packets that are lost each way, from 0 to 1; drawn from the seed by default.
+
+    Raises:
+        ValueError: an argument makes no sense.
+
+    Whatever else comes out is a bug, with the last packets of the world as a note.
+    """
+    _check(clients, seconds, loss)
+    net = SimNet(seed=seed, trace_limit=_TRACED)
+    plan = draw_plan(net.random, clients=clients, seconds=seconds, loss=loss)
+    world = _World(net, plan)
+    simulate(world.live, net=net, seed=seed, time_limit=seconds + _AFTERWARDS)
+    return world.findings.report(plan, net.trace)
+
+
+def _check(clients: int, seconds: float, loss: float | None) -> None:
+    if clients < 1:
+        raise ValueError(f"expected 1 client or more, got {clients}")
+    if not 0 < seconds < math.inf:
+        raise ValueError(f"expected more than 0 seconds, and an end, got {seconds}")
+    if loss is not None and not 0 <= loss <= 1:
+        raise ValueError(f"expected a share of losses from 0 to 1, got {loss}")
+
+
+class _Findings:
+    """A report that is being written."""
+
+    def __init__(self) -> None:
+        self.requests = self.replies = self.given_up = self.cancelled = self.wrong = self.forged = self.violations = 0
         self.dropped: Counter[DropReason] = Counter()
-        """Datagrams that were not believed; by the sockets themselves some more."""
-        self.packets = 0
-        self.digest = ""
-        self.violations = 0
         self.said: list[str] = []
-        """The first violations, a sentence each."""
 
     def violation(self, what: str) -> None:
         """Note that something did not hold."""
@@ -140,23 +134,30 @@ class Findings:
         if len(self.said) < _REPORTED:
             self.said.append(what)
 
-
-def run_world(seed: int, *, clients: int, seconds: float, loss: float | None = None) -> Findings:
-    """Live through the world of this seed. Equal arguments give equal findings, on every machine."""
-    net = SimNet(seed=seed, trace_limit=_TRACED)
-    plan = draw_plan(net.random, clients=clients, seconds=seconds, loss=loss)
-    world = _World(net, plan)
-    simulate(world.live, net=net, seed=seed, time_limit=seconds + _AFTERWARDS)
-    world.findings.packets, world.findings.digest = net.trace.count, net.trace.digest
-    return world.findings
+    def report(self, plan: WorldPlan, trace: Trace) -> WorldReport:
+        """What it has come to."""
+        return WorldReport(
+            plan=plan,
+            requests=self.requests,
+            replies=self.replies,
+            given_up=self.given_up,
+            cancelled=self.cancelled,
+            wrong=self.wrong,
+            packets=trace.count,
+            forged=self.forged,
+            dropped=dict(self.dropped),
+            violations=self.violations,
+            said=tuple(self.said),
+            digest=trace.digest,
+        )
 
 
 class _World:
     """The hosts, the programs on them, and what happens to them."""
 
-    def __init__(self, net: SimNet, plan: Plan) -> None:
+    def __init__(self, net: SimNet, plan: WorldPlan) -> None:
         self.net, self.plan = net, plan
-        self.findings = Findings(plan)
+        self.findings = _Findings()
         self._random = net.random
         self._asked: set[bytes] = set()
         self._running: list[Server] = []
@@ -184,7 +185,7 @@ class _World:
                         programs.start_soon(host.run, self._ask_now_and_then, number)
             await self._ask_everybody_once_more()
             nursery.cancel_scope.cancel()
-        self.findings.thrown = self._forger.thrown
+        self.findings.forged = self._forger.thrown
         self._check_servers()
 
     def _settle(self, number: int) -> Host:
@@ -310,7 +311,7 @@ def _said(number: int, question: bytes) -> bytes:
 class _Schedule:
     """When one request was sent, held against when it should have been."""
 
-    def __init__(self, policy: RetryPolicy, findings: Findings) -> None:
+    def __init__(self, policy: RetryPolicy, findings: _Findings) -> None:
         self._policy = policy
         self._findings = findings
         self._turns: dict[Address, tuple[int, float]] = {}
