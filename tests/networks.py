@@ -281,6 +281,27 @@ class Names(trio.abc.HostnameResolver):
         raise AssertionError("trio_udp never asks for names")
 
 
+class MovingName(Names):
+    """A name service whose answers a test may change."""
+
+    def __init__(self, *addresses: str) -> None:
+        self.addresses = list(addresses)
+        super().__init__({"server.test": self.addresses})
+
+    async def getaddrinfo(self, *args: Any, **kwargs: Any) -> Any:
+        """See `Names`; a name without an address is unknown."""
+        if not self.addresses:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return await super().getaddrinfo(*args, **kwargs)
+
+
+def moving_name(*addresses: str) -> MovingName:
+    """The name service of this run: it knows server.test."""
+    names = MovingName(*addresses)
+    trio.socket.set_custom_hostname_resolver(names)
+    return names
+
+
 class AtStep(trio.abc.Instrument):
     """Does something just before the run's task step with this number, and counts the steps."""
 

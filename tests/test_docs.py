@@ -291,7 +291,7 @@ MEASURE: Final = TEXTS[ROOT / "docs/reference_measure.md"]
 RUNNING: Final = (
     *(measure.CsvWriter, measure.IrttRun, measure.Lines, measure.Prober, measure.Recording, measure.Sample),
     *(measure.Schedule, measure.TakesEvents, measure.Buckets, measure.Correction, measure.KneeSearch),
-    *(measure.TextWriter, measure.Snapshot),
+    *(measure.TextWriter, measure.Snapshot, measure.Follower, measure.Followed),
 )
 """Classes of which the methods and properties are to be there."""
 

@@ -77,7 +77,8 @@ RULES: Final = {
         (*IMPURE, PACKAGE),
         allowed=tuple(f"{PACKAGE}.{name}" for name in ("measure", "proto", "_net", "_record", "_layout")),
         exempt=tuple(
-            f"{PACKAGE}.measure.{name}" for name in ("_prober", "_events", "_ramp", "_timer", "_calibrate", "_examine")
+            f"{PACKAGE}.measure.{name}"
+            for name in ("_prober", "_events", "_ramp", "_follow", "_timer", "_calibrate", "_examine")
         ),
     ),
     "nothing but the command needs to measure": Rule(
@@ -227,7 +228,7 @@ PUBLIC: Final = {name for module in (trio_udp, measure, proto, testing) for name
 COMMAND: Final = f"{PACKAGE}._cli"
 NOT_PRINTED: Final = {
     # Where a name leads, before anything is sent
-    *("resolve", "loopback_of", "normalise"),
+    "normalise",
     # Options: what they accept, and what they are unless given
     *("parse_keys", "read_share", "write_share", "ALGORITHMS", "BLAKE2B", "IDLE", "MOST_FLOWS"),
     # What a relay is given to forge with, and what it says where it may not

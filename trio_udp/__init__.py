@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 from ._errors import NoReply, OutcomeUnknown, PayloadTooLarge, ProtocolError, RemoteError, ServerBusy, UDPError
 from ._key_file import load_keys
 from ._keys import Key
-from ._net import Address, SocketOptions
+from ._net import Address, SocketOptions, resolve
 from ._statistics import ClientStatistics, EndpointStatistics, ServerStatistics
 from ._version import __version__
 from .proto import BOOK, COAP, PRESETS, STUN, TU1, Book, DropReason, Profile, RetryPolicy
@@ -66,6 +66,7 @@ __all__ = [
     "__version__",
     "load_keys",
     "open_client",
+    "resolve",
     "serve",
 ]
 

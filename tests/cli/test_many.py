@@ -1,9 +1,7 @@
 """`ping` for many: files of hosts, all addresses, names that move, and many ports."""
 
 import io
-import socket
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trio
@@ -16,7 +14,7 @@ from trio_udp._key_file import create_key_file
 from trio_udp.measure import Distribution, from_json, parse_condition, table_lines
 
 from ..measure.records import summary
-from ..networks import Names, serving
+from ..networks import MovingName, moving_name, serving
 from .command import run_command
 from .test_objectives import echo, silent
 from .test_ping import arguments, ping_code
@@ -94,32 +92,11 @@ async def test_too_many_paths_are_one_line_and_exit_code_2() -> None:
     assert (code, err) == (2, ["trio_udp ping: expected at most 1024 paths to measure, got 1200"])
 
 
-class MovingName(Names):
-    """A name service whose answers a test may change."""
-
-    def __init__(self, *addresses: str) -> None:
-        self.addresses = list(addresses)
-        super().__init__({"server.test": self.addresses})
-
-    async def getaddrinfo(self, *args: Any, **kwargs: Any) -> Any:
-        """See `Names`; a name without an address is unknown."""
-        if not self.addresses:
-            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        return await super().getaddrinfo(*args, **kwargs)
-
-
-def installed(*addresses: str) -> MovingName:
-    """The name service of this run: it knows server.test."""
-    names = MovingName(*addresses)
-    trio.socket.set_custom_hostname_resolver(names)
-    return names
-
-
 async def test_all_addresses_of_a_name_are_measured(
     autojump_clock: MockClock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each as a host of its own, under both names."""
-    installed("127.0.0.2", "127.0.0.3")
+    moving_name("127.0.0.2", "127.0.0.3")
     async with serving(echo, host="0.0.0.0") as server:  # noqa: S104 - all of 127.0.0.0/8
         port = server.address.port
         found = arguments(port=port, hosts=["server.test", "127.0.0.1"], all_addresses=True, count=1, quiet=True)
@@ -130,7 +107,7 @@ async def test_all_addresses_of_a_name_are_measured(
 
 async def test_a_name_that_moves_is_followed(autojump_clock: MockClock, capsys: pytest.CaptureFixture[str]) -> None:
     """A run for each address, and no probe more than asked for."""
-    names = installed("127.0.0.2")
+    names = moving_name("127.0.0.2")
     asked = []
 
     def note(request: trio_udp.Request) -> bytes:
@@ -155,7 +132,7 @@ async def test_a_name_that_vanishes_is_no_reason_to_stop(
     autojump_clock: MockClock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Its last address is asked on, and it is said once."""
-    names = installed("127.0.0.1")
+    names = moving_name("127.0.0.1")
     async with serving(echo, host="127.0.0.1") as server, trio.open_nursery() as nursery:
         nursery.start_soon(vanish, names)
         found = arguments(port=server.address.port, hosts=["server.test"], resolve_every=0.5, count=6, quiet=True)
@@ -175,7 +152,7 @@ async def test_a_name_without_an_address_is_waited_for(
     autojump_clock: MockClock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Until it has one, or until the deadline."""
-    names = installed()
+    names = moving_name()
 
     async def appear() -> None:
         await trio.sleep(2.2)

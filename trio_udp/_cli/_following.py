@@ -1,7 +1,6 @@
-"""A name whose addresses change: `ping` follows it, a run for each address.
+"""`ping --resolve-every`: a name whose addresses change is followed, and each of its runs has its lines.
 
-What must hold: whatever the name service says or does not say, nothing ends but the run whose address is not the name's
-any more; and what is counted for one address is not mixed with what is counted for another.
+Whom to ask and when is the business of `trio_udp.measure.Follower`.
 """
 
 import argparse
@@ -12,8 +11,8 @@ from typing import Protocol
 
 import trio
 
-from .._net import Address, loopback_of, resolve
-from ..measure import Summary
+from .. import Address
+from ..measure import Follower, Summary
 
 
 class Run(Protocol):
@@ -22,6 +21,10 @@ class Run(Protocol):
     @property
     def peer(self) -> Address:
         """Whom it asks."""
+
+    @property
+    def sent(self) -> int:
+        """Probes so far."""
 
     @property
     def sums(self) -> Summary:
@@ -65,12 +68,16 @@ class Following:
         self._arguments = arguments
         self._run_at = run_at
         self._has_text = text
-        self._say_now = say
-        self._every: float = arguments.resolve_every
+        self._say = say
         self._runs: list[Run] = []
-        self._scope = trio.CancelScope()
-        self._is_over = False
-        self._said = ""
+        self._follower = Follower(
+            host,
+            arguments.port,
+            every=arguments.resolve_every,
+            family=arguments.family,
+            count=arguments.count,
+            on_news=lambda news: say([str(news)]),
+        )
 
     @property
     def is_good(self) -> bool:
@@ -87,19 +94,18 @@ class Following:
 
     async def ping(self) -> None:
         """Follow the name until all is sent, the deadline has come, or somebody stops it."""
-        self._began = trio.current_time()
-        while not self._is_over:
-            address = await self._find()
-            if address is not None:
-                self._is_over = True  # unless the run ends because the name has moved
-                await self._run_at(address, self._left(), self._follow)
+        self._ends = trio.current_time() + self._arguments.deadline
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._stop_in_time)
+            async for address in self._follower:
+                left = self._left()
+                if left.deadline > 0:
+                    await self._run_at(address, left, self._watch)
+            nursery.cancel_scope.cancel()
 
     def stop(self) -> None:
         """Come to the end."""
-        self._is_over = True
-        self._scope.cancel()
-        if self._runs:
-            self._runs[-1].stop()
+        self._follower.stop()
 
     def end(self) -> None:
         """Write what stands at the end of each run; or that there was none."""
@@ -112,60 +118,22 @@ class Following:
     def tell_broken(self) -> bool:
         """Say which objectives are broken; whether any is. What cannot be told is broken, so no run at all is."""
         if not self._runs and self._arguments.fail_if:
-            self._say(f"{self._host}: broken objectives: there was no address to send to")
+            self._say([f"{self._host}: broken objectives: there was no address to send to"])
             return True
         return bool(sum(run.tell_broken() for run in self._runs))
 
     def _left(self) -> argparse.Namespace:
+        """The arguments of the next run."""
         left = copy.copy(self._arguments)
-        if left.count is not None:
-            left.count -= sum(run.sums.sent for run in self._runs)
-        left.deadline -= trio.current_time() - self._began
+        left.count = self._follower.left
+        left.deadline = self._ends - trio.current_time()
         return left
 
-    async def _find(self) -> Address | None:
-        """The name's first address, as soon as it has one; None if it is all over before."""
-        left = self._left()
-        if (left.count is not None and left.count <= 0) or left.deadline <= 0:
-            self._is_over = True
-            return None
-        with trio.move_on_after(left.deadline) as self._scope:
-            while True:
-                addresses = await self._resolve()
-                if addresses:
-                    return addresses[0]
-                await trio.sleep(self._every)
-        self._is_over = True
-        return None
-
-    async def _follow(self, run: Run) -> None:
-        self._runs.append(run)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._watch, run)
-            await run.ping()
-            nursery.cancel_scope.cancel()
+    async def _stop_in_time(self) -> None:
+        await trio.sleep_until(self._ends)
+        self._follower.stop()
 
     async def _watch(self, run: Run) -> None:
-        while True:
-            await trio.sleep(self._every)
-            addresses = await self._resolve()
-            if addresses and run.peer not in addresses:
-                self._say(f"{self._host}: is now {addresses[0].host}, and no more {run.peer.host}")
-                self._is_over = False
-                run.stop()
-                return
-
-    async def _resolve(self) -> list[Address]:
-        """All addresses, or none: that is said, once, and is no reason to stop."""
-        try:
-            found = await resolve(self._host, self._arguments.port, self._arguments.family)
-        except (OSError, ValueError) as exc:
-            self._say(f"{self._host}: cannot be resolved: {getattr(exc, 'strerror', None) or exc}")
-            return []
-        self._said = ""
-        return [loopback_of(address) for address in found]
-
-    def _say(self, line: str) -> None:
-        if line != self._said:
-            self._say_now([line])
-        self._said = line
+        self._runs.append(run)
+        async with self._follower.watching(run):
+            await run.ping()

@@ -119,6 +119,11 @@ class PingRun:
         return self._prober.peer
 
     @property
+    def sent(self) -> int:
+        """Probes so far."""
+        return self._prober.sent
+
+    @property
     def sums(self) -> Summary:
         """What it counted so far."""
         return self._prober.summary()

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple, TextIO
 
-from .._net import resolve
+from .. import resolve
 from ._arguments import BadInput, explain, number, seconds_in
 
 MOST_TARGETS: Final = 1024

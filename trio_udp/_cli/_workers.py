@@ -21,8 +21,8 @@ from typing import Final, NamedTuple, Protocol
 
 import trio
 
-from .. import Key
-from .._net import Address, normalise, open_server_sockets, resolve
+from .. import Address, Key, resolve
+from .._net import normalise, open_server_sockets
 from ._arguments import BadInput, explain
 from ._figures import Figures, figures_from_json, total
 from ._figures_out import figures_in

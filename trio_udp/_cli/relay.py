@@ -15,9 +15,9 @@ from typing import Final, TextIO
 
 import trio
 
+from .. import resolve
 from .._direction import Passage
 from .._forging import UNREACHABLE, Forge, forge_at_random
-from .._net import resolve
 from .._net._icmp import RawSocketForbidden
 from .._relay import IDLE, MOST_FLOWS, Relay, relay
 from .._words import read_share

@@ -12,7 +12,7 @@ async def resolve(host: str | None, port: int, family: socket.AddressFamily = so
 
     Raises `ValueError` for a port that is none and for a link-local address without a scope, which the kernel can do
     nothing with, and `socket.gaierror` for a name that has no address. Beside other addresses of a name, such a one is
-    left out.
+    left out. When it is cancelled, what the system has begun goes on in its thread, and nobody waits for it.
     """
     if not 0 <= port <= 65_535:
         raise ValueError(f"expected a port from 0 to 65535, got {port}")

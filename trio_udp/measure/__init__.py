@@ -4,8 +4,8 @@
         summary = await prober.run(Fixed(0.001), count=1000)
     print(summary.lost_upstream, summary.rtt.p99_ns)
 
-The command `ping` is a thin layer over this. All but `_prober`, `_ramp`, `_timer`, `_calibrate` and `_examine` is
-arithmetic. What a run by itself does not need is imported when any of it is first asked for.
+The command `ping` is a thin layer over this. All but `_prober`, `_events`, `_ramp`, `_follow`, `_timer`, `_calibrate`
+and `_examine` is arithmetic. What a run by itself does not need is imported when any of it is first asked for.
 """
 
 from importlib import import_module
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from ._distribution import Buckets
     from ._doctor import Finding, State, finding_line
     from ._examine import examine
+    from ._follow import Followed, Follower, Moved, News, Unresolved
     from ._irtt import IrttRun
     from ._knee import Knee, KneeSearch, Step, Strain, knee_line, step_line
     from ._ndjson import STREAM_VERSION, BadLine, Line, Lines, from_json, json_schema, to_json
@@ -93,6 +94,8 @@ __all__ = [
     "Figure",
     "Finding",
     "Fixed",
+    "Followed",
+    "Follower",
     "Interval",
     "IrttRun",
     "Knee",
@@ -102,6 +105,8 @@ __all__ = [
     "Lines",
     "Lost",
     "Missed",
+    "Moved",
+    "News",
     "Poisson",
     "Prober",
     "Progress",
@@ -123,6 +128,7 @@ __all__ = [
     "Summary",
     "TakesEvents",
     "TextWriter",
+    "Unresolved",
     "Variation",
     "compare",
     "comparison_lines",
@@ -168,6 +174,7 @@ _LATE: Final = {
     "_distribution": ("Buckets",),
     "_doctor": ("Finding", "State", "finding_line"),
     "_examine": ("examine",),
+    "_follow": ("Followed", "Follower", "Moved", "News", "Unresolved"),
     "_irtt": ("IrttRun",),
     "_knee": ("Knee", "KneeSearch", "Step", "Strain", "knee_line", "step_line"),
     "_ndjson": ("STREAM_VERSION", "BadLine", "Line", "Lines", "from_json", "json_schema", "to_json"),
