@@ -68,6 +68,20 @@ def test_bad_arguments_are_one_line_and_exit_code_2(
     assert said in printed.err
 
 
+@pytest.mark.parametrize("option", [["-p", "99"], ["-6"], ["--all-addresses"], ["--resolve-every", "1"]])
+def test_what_is_about_a_host_is_refused_without_one(option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """The server that `ping` starts then is where it is: an option that does nothing looks as if it had."""
+    assert main(["ping", "-c", "1", *option]) == 2
+    assert capsys.readouterr().err == f"trio_udp ping: argument {option[0]}: expected a HOST with it, got none\n"
+
+
+def test_addresses_are_not_resolved_again(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each of `--all-addresses` is an address, and no name that `--resolve-every` could follow."""
+    assert main(["ping", "-c", "1", "--all-addresses", "--resolve-every", "1", "localhost"]) == 2
+    said = "argument --resolve-every: expected no --all-addresses with it: addresses do not move"
+    assert capsys.readouterr().err == f"trio_udp ping: {said}\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

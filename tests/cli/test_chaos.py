@@ -95,6 +95,34 @@ def test_what_would_do_nothing_or_is_no_number_is_refused(
     assert (ended.value.code, capsys.readouterr().err) == (2, f"trio_udp ping: argument {said} (see --help)\n")
 
 
+@pytest.mark.parametrize(
+    ("command", "wanted"),
+    [
+        (["ping"], "--chaos"),
+        (["serve", "-p", "0"], "--chaos or --drop"),
+        (["relay", "127.0.0.1:0", "127.0.0.1:9"], "--chaos or --forge or --forge-icmp"),
+    ],
+)
+def test_a_seed_that_would_decide_nothing_is_refused(
+    command: list[str], wanted: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who gives one believes that there are faults."""
+    assert main([*command, "--seed", "7"]) == 2
+    said = f"trio_udp {command[0]}: argument --seed: expected {wanted} with it, got neither\n"
+    assert capsys.readouterr().err == said
+
+
+async def test_a_seed_goes_with_no_losses_where_that_was_asked_for() -> None:
+    """Whoever tries one share after the other may begin with none."""
+    async with serving("--drop", "0", "--seed", "7") as (server, _):
+        server.interrupt()
+        assert await server.end() == 0
+    async with running("relay", "127.0.0.1:0", "127.0.0.1:9", "--forge", "0", "--seed", "7") as relay:
+        await relay.line()
+        relay.interrupt()
+        assert await relay.end() == 0
+
+
 @pytest.mark.parametrize("command", ["serve", "ping"])
 @pytest.mark.parametrize("option", ["--chaos", "--chaos-up", "--chaos-down"])
 def test_faults_that_cannot_be_read_are_refused(command: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:

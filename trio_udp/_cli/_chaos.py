@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import trio
 
-from ._arguments import number
+from ._arguments import BadInput, number
 
 if TYPE_CHECKING:
     from .._chaos import Conditions, Rule
@@ -79,7 +79,7 @@ def _forgeries(arguments: argparse.Namespace) -> str:
     """As the options say it."""
     from .._words import write_share
 
-    forged = {name.replace("_", "-"): share for name, share in _forged(arguments).items() if share}
+    forged = {name.replace("_", "-"): share for name, share in _shares(arguments).items() if share and name != "drop"}
     return "".join(f", {name} {write_share(share)}" for name, share in forged.items())
 
 
@@ -94,17 +94,27 @@ def chaos_of(arguments: argparse.Namespace) -> Chaos:
 
 def is_asked_for(arguments: argparse.Namespace) -> bool:
     """Whether anything is to be left to chance."""
-    return any((arguments.chaos, arguments.chaos_up, arguments.chaos_down, *_forged(arguments).values()))
+    shares = _shares(arguments)
+    return any((arguments.chaos, arguments.chaos_up, arguments.chaos_down, shares["forge"], shares["forge_icmp"]))
 
 
-def _forged(arguments: argparse.Namespace) -> dict[str, float]:
-    """Shares, of the commands that forge."""
-    return {name: getattr(arguments, name, 0.0) for name in ("forge", "forge_icmp")}
+def _shares(arguments: argparse.Namespace) -> dict[str, float | None]:
+    """Of the commands that have more than `--chaos`; None where nothing was said, which is not the same as 0."""
+    return {name: getattr(arguments, name, None) for name in ("drop", "forge", "forge_icmp")}
+
+
+def _check_seed(arguments: argparse.Namespace) -> None:
+    """`BadInput` for a seed where nothing is left to chance. A share of 0 is something: one of several to be tried."""
+    said = (arguments.chaos, arguments.chaos_up, arguments.chaos_down, *_shares(arguments).values())
+    if arguments.seed is not None and all(one is None for one in said):
+        wanted = [f"--{name.replace('_', '-')}" for name in _shares(arguments) if hasattr(arguments, name)]
+        raise BadInput(f"argument --seed: expected {' or '.join(['--chaos', *wanted])} with it, got neither")
 
 
 def announce(arguments: argparse.Namespace, say: Callable[[str], None] | None = None) -> None:
     """If there are to be faults, draw a seed unless one was given, and say which faults, and how to have them again, on
-    standard error or by `say`."""
+    standard error or by `say`. `BadInput` for a seed that would decide nothing."""
+    _check_seed(arguments)
     if is_asked_for(arguments):
         if arguments.seed is None:
             arguments.seed = SystemRandom().getrandbits(_SEED_BITS)

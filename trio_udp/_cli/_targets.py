@@ -47,6 +47,8 @@ def add_targets(parser: argparse.ArgumentParser) -> None:
 
 async def targets_of(arguments: argparse.Namespace) -> list[Target]:
     """All of them, in order; empty if none is named. `BadInput` if there are too many, or a file is none of hosts."""
+    if arguments.all_addresses and arguments.resolve_every is not None:
+        raise BadInput("argument --resolve-every: expected no --all-addresses with it: addresses do not move")
     hosts = [*arguments.hosts]
     for name in arguments.files:
         hosts += _read_file(name)

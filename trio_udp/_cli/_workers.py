@@ -107,7 +107,7 @@ def _command(arguments: argparse.Namespace, port: int, number: int) -> list[str]
     safe = [] if {"", os.getcwd()} & set(sys.path) else ["-P"]
     family = {socket.AF_INET: ["-4"], socket.AF_INET6: ["-6"]}.get(arguments.family, [])
     logs = ["--log-format", arguments.log_format]
-    losses = ["--drop", repr(arguments.drop)]
+    losses = [] if arguments.drop is None else ["--drop", repr(arguments.drop)]
     for option, said in (("", arguments.chaos), ("-up", arguments.chaos_up), ("-down", arguments.chaos_down)):
         losses += [] if said is None else [f"--chaos{option}={said}"]
     if arguments.seed is not None:

@@ -9,6 +9,7 @@ import contextlib
 import functools
 import math
 import operator
+import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Final
@@ -18,7 +19,18 @@ import trio
 from .. import Address, Key
 from ..measure import Prober, Summary, open_prober
 from ..proto import MAX_PAYLOAD, MAX_SEQUENCE
-from ._arguments import PROFILES, BadInput, SubParsers, add_family, add_port, add_profile, explain, number, seconds_in
+from ._arguments import (
+    DEFAULT_PORT,
+    PROFILES,
+    BadInput,
+    SubParsers,
+    add_family,
+    add_port,
+    add_profile,
+    explain,
+    number,
+    seconds_in,
+)
 from ._chaos import add_chaos, add_seed, announce, faults_on_sockets
 from ._figures_out import ping_figures
 from ._fingers import add_fingers, explain_interface, socket_options
@@ -42,6 +54,13 @@ _LONGEST_RUN: Final = 1e9
 """Thirty years; and nanoseconds until then fit wherever they have to."""
 _MOST_RATE: Final = round(1 / _LEAST_INTERVAL)
 _EMBEDDED_HOST: Final = "127.0.0.1"
+_WANTS_HOST: Final = {
+    "-p": ("port", DEFAULT_PORT),
+    "-6": ("family", socket.AF_UNSPEC, socket.AF_INET),
+    "--all-addresses": ("all_addresses", False),
+    "--resolve-every": ("resolve_every", None),
+}
+"""What says which host or where, and so nothing about a server of our own: its name, and the values that are not it."""
 
 
 def add_to(commands: SubParsers) -> None:
@@ -113,6 +132,7 @@ async def _ping(arguments: argparse.Namespace) -> int:
     about_chaos: list[str] = []
     async with contextlib.AsyncExitStack() as stack:
         if not targets:
+            _check_without_host(arguments)
             server = await stack.enter_async_context(_embedded_server(arguments.profile, keys))
             targets = spread([Target("localhost", *server.address)], arguments.ports)
         await stack.enter_async_context(faults_on_sockets(arguments, sending="up", say=about_chaos.append))
@@ -226,6 +246,12 @@ def _prober(
         options=socket_options(arguments),
         spins=arguments.spin,
     )
+
+
+def _check_without_host(arguments: argparse.Namespace) -> None:
+    for option, (name, *usual) in _WANTS_HOST.items():
+        if getattr(arguments, name) not in usual:
+            raise BadInput(f"argument {option}: expected a HOST with it, got none")
 
 
 @contextlib.asynccontextmanager

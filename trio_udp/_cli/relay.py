@@ -43,9 +43,9 @@ def add_to(commands: SubParsers) -> None:
     add("listen", type=_place, metavar="LISTEN", help="where clients send to: HOST:PORT, [ADDRESS]:PORT, or :PORT")
     add("upstream", type=_place, metavar="UPSTREAM", help="the server: HOST:PORT or [ADDRESS]:PORT")
     add_chaos(parser)
-    add("--forge", type=_share, default=0.0, metavar="SHARE", help="forge a reply before this share of the requests")
+    add("--forge", type=_share, metavar="SHARE", help="forge a reply before this share of the requests")
     icmp = 'forge an ICMP "unreachable" about this share of them; takes root or CAP_NET_RAW'
-    add("--forge-icmp", type=_share, default=0.0, metavar="SHARE", help=icmp)
+    add("--forge-icmp", type=_share, metavar="SHARE", help=icmp)
     add_seed(parser, "all of that")
     add("--json", metavar="FILE", help="write what became of each datagram, a JSON object a line; - is standard output")
     add("-c", "--count", type=number(int, 1), default=math.inf, metavar="N", help="stop after N datagrams, up and down")
@@ -162,7 +162,7 @@ async def _relay(arguments: argparse.Namespace, chaos: Chaos, file: TextIO | Non
             if arguments.json != "-":
                 for address in running.addresses:
                     print(f"relaying from {address} to {running.upstream}", flush=True)
-            truth.start(running, chaos, forge=arguments.forge, forge_icmp=arguments.forge_icmp)
+            truth.start(running, chaos, forge=arguments.forge or 0.0, forge_icmp=arguments.forge_icmp or 0.0)
             nursery.cancel_scope.deadline = trio.current_time() + arguments.duration
             await cancel_at_next_signal(signals, nursery.cancel_scope)
     truth.end(running)
@@ -198,7 +198,7 @@ async def _start(nursery: trio.Nursery, arguments: argparse.Namespace, chaos: Ch
     return running
 
 
-def _forge_icmp(share: float, chaos: Chaos) -> Forge | None:
+def _forge_icmp(share: float | None, chaos: Chaos) -> Forge | None:
     """Only where it is asked for: it takes a privilege."""
     return forge_at_random(share, chaos.random("forge icmp"), UNREACHABLE) if share else None
 

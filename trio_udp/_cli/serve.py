@@ -62,7 +62,6 @@ def add_to(commands: SubParsers) -> None:
     parser.add_argument(
         "--drop",
         type=number(float, 0, 1),
-        default=0.0,
         metavar="FRACTION",
         help="pretend to lose this share of the requests, 0 to 1",
     )
@@ -184,7 +183,7 @@ async def _serve(
     open_orders: Callable[..., contextlib.AbstractAsyncContextManager[Orders]],
 ) -> None:
     keys = keys_from(arguments)
-    losses = Conditions(loss=arguments.drop).rule(random.Random(arguments.seed))  # noqa: S311 - losses, not secrets
+    losses = Conditions(loss=arguments.drop or 0.0).rule(random.Random(arguments.seed))  # noqa: S311 - losses, not secrets
     start = functools.partial(
         serve,
         make_handler(arguments.profile, losses if arguments.drop else None, voice.say),
