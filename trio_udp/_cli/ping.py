@@ -54,11 +54,11 @@ _LONGEST_RUN: Final = 1e9
 """Thirty years; and nanoseconds until then fit wherever they have to."""
 _MOST_RATE: Final = round(1 / _LEAST_INTERVAL)
 _EMBEDDED_HOST: Final = "127.0.0.1"
-_WANTS_HOST: Final = {
-    "-p": ("port", DEFAULT_PORT),
-    "-6": ("family", socket.AF_UNSPEC, socket.AF_INET),
-    "--all-addresses": ("all_addresses", False),
-    "--resolve-every": ("resolve_every", None),
+_WANTS_HOST: Final[dict[str, tuple[str, tuple[object, ...]]]] = {
+    "-p": ("port", (DEFAULT_PORT,)),
+    "-6": ("family", (socket.AF_UNSPEC, socket.AF_INET)),
+    "--all-addresses": ("all_addresses", (False,)),
+    "--resolve-every": ("resolve_every", (None,)),
 }
 """What says which host or where, and so nothing about a server of our own: its name, and the values that are not it."""
 
@@ -249,7 +249,7 @@ def _prober(
 
 
 def _check_without_host(arguments: argparse.Namespace) -> None:
-    for option, (name, *usual) in _WANTS_HOST.items():
+    for option, (name, usual) in _WANTS_HOST.items():
         if getattr(arguments, name) not in usual:
             raise BadInput(f"argument {option}: expected a HOST with it, got none")
 
