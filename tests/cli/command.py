@@ -3,7 +3,7 @@
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -57,9 +57,9 @@ class Running:
 
 
 @asynccontextmanager
-async def running(*arguments: str) -> AsyncIterator[Running]:
+async def running(*arguments: str, program: Sequence[str] = MODULE) -> AsyncIterator[Running]:
     """Start the command; it is killed at the end of the block if it still runs."""
-    process = await trio.lowlevel.open_process([*MODULE, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process = await trio.lowlevel.open_process([*program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     running_one = Running(process)
     try:
         yield running_one

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import stat
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -265,6 +266,44 @@ async def test_a_server_reads_its_keys_again_on_sighup(tmp_path: Path, workers: 
             f"trio_udp serve: the keys stay as they are: key file '{path}', line 1: "
             "expected a secret in base64 at the end, got something else"
         )
+        assert await asks(port, new)
+        server.interrupt()
+        assert await server.end() == 0
+
+
+EARLY = """
+import pathlib, signal, sys
+from trio_udp._cli import {module} as command, main
+
+async def early(*args, **kwargs):
+    pathlib.Path({draft!r}).replace({path!r})
+    signal.raise_signal(signal.SIGHUP)
+    return await really(*args, **kwargs)
+
+really, command.{name} = command.{name}, early
+sys.exit(main({arguments!r}))
+"""
+"""`serve`, but new keys and the order to read them come just before its sockets are there."""
+
+
+@pytest.mark.parametrize(
+    ("workers", "module", "name"),
+    [([], "serve", "serve"), (["--workers", "2"], "_workers", "open_server_sockets")],
+    ids=["one process", "workers"],
+)
+async def test_sighup_before_there_are_sockets_waits_until_there_are(
+    tmp_path: Path, workers: list[str], module: str, name: str
+) -> None:
+    """F5: who rotates keys need not know that the server is just being started; it died of it."""
+    old, new = Key.generate(1), Key.generate(2)
+    path, draft = key_file(tmp_path / "keys", old), key_file(tmp_path / "new", old, new)
+    arguments = ["serve", "127.0.0.1", "-p", "0", "--key-file", path, *workers]
+    script = EARLY.format(module=module, name=name, draft=draft, path=path, arguments=arguments)
+    async with running(program=[sys.executable, "-c", script]) as server:
+        lines = [await server.line()]
+        while not all(any(word in line for line in lines) for word in ("listening", "2 (blake2b-128)")):
+            lines.append(await server.line())
+        port = next(line for line in lines if line.startswith("listening")).rpartition(":")[2]
         assert await asks(port, new)
         server.interrupt()
         assert await server.end() == 0

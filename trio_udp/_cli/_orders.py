@@ -61,24 +61,27 @@ class Orders:
 
 
 @contextlib.asynccontextmanager
-async def orders_from_user(*, reloads: bool = False) -> AsyncIterator[Orders]:
-    """Signals are orders for the length of the block; SIGHUP only where there is something to read again."""
-    orders = Orders()
+async def orders_from_user(orders: Orders) -> AsyncIterator[None]:
+    """Signals that stop are orders for the length of the block."""
     with stopping_signals() as signals:
-        async with reloading(orders, on=reloads), trio.open_nursery() as nursery:
+        async with trio.open_nursery() as nursery:
             nursery.start_soon(orders.take_from_user, signals)
-            yield orders
+            yield
             nursery.cancel_scope.cancel()
 
 
 @contextlib.asynccontextmanager
-async def reloading(orders: Orders, *, on: bool) -> AsyncIterator[None]:
-    """SIGHUP is the order to read the keys again, for the length of the block; or what it always is, if that is off."""
+async def reloading(*, on: bool) -> AsyncIterator[Orders]:
+    """SIGHUP is the order to read the keys again, for the length of the block; or what it always is, if that is off.
+
+    Opened before the keys are read for the first time, so that the order is as good before there are sockets: it waits.
+    """
+    orders = Orders()
     if not on:
-        yield
+        yield orders
         return
     with trio.open_signal_receiver(*RELOADING) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(orders.reload.ring_at, signals)
-            yield
+            yield orders
             nursery.cancel_scope.cancel()

@@ -20,7 +20,7 @@ import trio
 from .. import ServerStatistics
 from ._figures import figures_of
 from ._figures_out import server_figures
-from ._orders import Bell, Orders, reloading
+from ._orders import Bell, Orders
 from ._signals import stopping_signals
 
 DRAIN = b"drain\n"
@@ -105,22 +105,19 @@ def message_of(line: bytes) -> dict[str, object]:
 
 
 @contextlib.asynccontextmanager
-async def orders_from_parent(*, reloads: bool = False) -> AsyncIterator[Orders]:
+async def orders_from_parent(orders: Orders) -> AsyncIterator[None]:
     """Standard input is orders for the length of the block.
 
-    SIGHUP, where there is something to read again, is that order. Other signals are the order to drain, however many
-    come: a service manager sends them to parent and workers alike.
+    Signals are the order to drain, however many come: a service manager sends them to parent and workers alike.
     """
-    orders = Orders()
     with stopping_signals() as signals:
         async with (
             trio.lowlevel.FdStream(os.dup(sys.stdin.fileno())) as stdin,
-            reloading(orders, on=reloads),
             trio.open_nursery() as nursery,
         ):
             nursery.start_soon(_take_from_parent, orders, stdin)
             nursery.start_soon(_take_from_signals, orders, signals)
-            yield orders
+            yield
             nursery.cancel_scope.cancel()
 
 

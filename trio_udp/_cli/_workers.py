@@ -29,7 +29,7 @@ from ._figures_out import figures_in
 from ._keys import keys_from, reload_keys
 from ._logs import Log
 from ._metrics import showing_metrics
-from ._orders import Orders, orders_from_user
+from ._orders import Orders, orders_from_user, reloading
 from ._pipe import DRAIN, RELOAD_KEYS, Post, messages
 from ._restarts import MOST_QUICK_ENDS, Restarts
 from ._watched import Watched
@@ -55,12 +55,17 @@ class Voice(Protocol):
 
 async def supervise(arguments: argparse.Namespace, voice: Voice, log: Log) -> None:
     """Serve until told to stop, and print the report."""
+    async with reloading(on=arguments.key_file is not None) as orders:
+        await _supervise(arguments, voice, log, orders)
+
+
+async def _supervise(arguments: argparse.Namespace, voice: Voice, log: Log, orders: Orders) -> None:
     keys = keys_from(arguments)  # each worker reads them again: what is wrong with them is said once
     with contextlib.ExitStack() as claim:
         addresses = await _claim_port(arguments, claim)
         commands = [_command(arguments, addresses[0].port, number) for number in range(1, arguments.workers + 1)]
         # From here on; a name that takes long to resolve is interrupted as any program is.
-        async with orders_from_user(reloads=arguments.key_file is not None) as orders, trio.open_nursery() as nursery:
+        async with orders_from_user(orders), trio.open_nursery() as nursery:
 
             def all_ready() -> None:
                 voice.accepting(keys)
@@ -68,7 +73,9 @@ async def supervise(arguments: argparse.Namespace, voice: Voice, log: Log) -> No
 
             crew = Crew(commands, orders, first_ready=claim.close, all_ready=all_ready, log=log)
 
-            def use(keys: list[Key]) -> None:
+            def use(found: list[Key]) -> None:
+                nonlocal keys
+                keys = found
                 crew.watched.tell_all(RELOAD_KEYS)
                 voice.accepting(keys)
 

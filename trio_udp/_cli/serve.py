@@ -30,7 +30,7 @@ from ._figures_out import server_figures
 from ._keys import add_key_file, keys_from, names_of, reload_keys
 from ._logs import Log, add_log_format
 from ._metrics import add_metrics, showing_metrics
-from ._orders import Orders, orders_from_user
+from ._orders import Orders, orders_from_user, reloading
 from ._pipe import ToParent, orders_from_parent
 from ._workers import MOST_WORKERS, supervise
 
@@ -169,18 +169,22 @@ async def _serve_as_asked(
     arguments: argparse.Namespace,
     voice: ToUser | ToParent,
     log: Log,
-    open_orders: Callable[[], contextlib.AbstractAsyncContextManager[Orders]],
+    take_orders: Callable[[Orders], contextlib.AbstractAsyncContextManager[None]],
 ) -> None:
     """With faults on what goes through the sockets, if that is asked for."""
-    async with faults_on_sockets(arguments, sending="down", say=functools.partial(voice.say, "chaos")):
-        await _serve(arguments, voice, log, open_orders)
+    async with (
+        reloading(on=arguments.key_file is not None) as orders,
+        faults_on_sockets(arguments, sending="down", say=functools.partial(voice.say, "chaos")),
+    ):
+        await _serve(arguments, voice, log, orders, take_orders)
 
 
 async def _serve(
     arguments: argparse.Namespace,
     voice: ToUser | ToParent,
     log: Log,
-    open_orders: Callable[..., contextlib.AbstractAsyncContextManager[Orders]],
+    orders: Orders,
+    take_orders: Callable[[Orders], contextlib.AbstractAsyncContextManager[None]],
 ) -> None:
     keys = keys_from(arguments)
     losses = Conditions(loss=arguments.drop or 0.0).rule(random.Random(arguments.seed))  # noqa: S311 - losses, not secrets
@@ -203,8 +207,7 @@ async def _serve(
         except ValueError as exc:  # keys for a format that has no room for their tags
             raise BadInput(str(exc)) from None
         # From here on; a name that takes long to resolve is interrupted as any program is.
-        reloads = arguments.key_file is not None
-        async with open_orders(reloads=reloads) as orders, _showing_metrics(server, arguments, log):
+        async with take_orders(orders), _showing_metrics(server, arguments, log):
             nursery.start_soon(_reload_keys, server, orders, arguments, voice, log)
             nursery.start_soon(_tell, server, orders, voice)
             voice.accepting(keys)
