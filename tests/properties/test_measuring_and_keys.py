@@ -352,16 +352,17 @@ def test_one_flipped_bit_behind_the_header_of_a_timed_answer_takes_its_figures_a
     scene.assert_believes_the_answer(TOLD)
 
 
-@given(payload=payloads, lag=st.integers(0, 2**24 - 1))
-@example(payload=b"x", lag=0)
-@example(payload=b"x", lag=1)
-@example(payload=b"x", lag=2**24 - 1)
-def test_how_late_replies_left_is_known_if_that_can_be_said(payload: bytes, lag: int) -> None:
-    """Nothing at all is told apart from no time at all, and what is too long from what just fits."""
+@given(payload=payloads, lag=st.integers(0, 2**24 - 1), is_of_one=st.booleans())
+@example(payload=b"x", lag=0, is_of_one=True)
+@example(payload=b"x", lag=1, is_of_one=True)
+@example(payload=b"x", lag=2, is_of_one=False)
+@example(payload=b"x", lag=2**24 - 1, is_of_one=True)
+def test_how_late_replies_left_is_known_if_that_can_be_said(payload: bytes, lag: int, is_of_one: bool) -> None:
+    """Nothing at all is told apart from no time at all, what is too long from what just fits, and one from a mean."""
     scene = Measured(payload)
-    times = scene.answer[TIMES][:-4] + (lag << 8 | 1).to_bytes(4, "big")
+    times = scene.answer[TIMES][:-4] + (lag << 8 | is_of_one << 2 | 1).to_bytes(4, "big")
     found = scene.heard(resaid(scene, Message(MessageType.REPLY, 1, b"instancerequests", payload, times=times)))[3]
-    assert found == TOLD._replace(lag=lag - 1 if 0 < lag < 2**24 - 1 else None)
+    assert found == TOLD._replace(lag=lag - 1 if is_of_one and 0 < lag < 2**24 - 1 else None)
 
 
 @given(bit=st.integers(0, 8 * 52 - 1))

@@ -695,8 +695,8 @@ def test_probes_are_counted_and_the_reply_tells_of_them() -> None:
             assert (times.arrived, times.turnaround, times.by_kernel) == (began + 1000, 700, True)
 
 
-def test_a_reply_tells_how_much_later_those_before_it_left() -> None:
-    """Than it said; who measures from the same address under another id is not told."""
+def test_a_reply_tells_how_much_later_the_one_before_it_left() -> None:
+    """Than that one said; who measures from the same address under another id is not told."""
     server = ServerProtocol(TU1())
     server.begin(0)
     lags = []

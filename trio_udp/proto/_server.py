@@ -35,7 +35,7 @@ from ._seal import (
     question_of_sealed,
     seal_answer,
 )
-from ._times import ProbeTable, decode_sequence_untrusted, left_at, with_turnaround
+from ._times import ProbeTable, decode_sequence_untrusted, with_turnaround
 from ._validation import Validation
 
 _REPLY: Final = AnswerKind.REPLY
@@ -257,7 +257,7 @@ class ServerProtocol:
 
     def note_departure(self, leaving: Question, peer: Peer, left: int) -> None:
         """The kernel has said when the reply to this one left, nanoseconds of the wall clock: to tell with the next."""
-        self.probes.note_departure(peer, _prober_of(leaving), left - left_at(leaving.times))
+        self.probes.note_departure(peer, _prober_of(leaving), leaving.times, left)
 
     def reply(self, question: Question, payload: bytes) -> tuple[AnswerKind, bytes | None]:
         """The datagram to send for this reply, and what it is: a RETRY where the reply would be over budget.

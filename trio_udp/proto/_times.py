@@ -21,13 +21,16 @@ In a REPLY:
 | 8     | window     | bit n, counted from the lowest, is set if the sequence `highest` - 1 - n came                 |
 | 8     | arrived    | when this probe came, nanoseconds of the server's wall clock                                  |
 | 4     | turnaround | nanoseconds from then until the reply was handed to the kernel; the greatest: as long or more |
-| 3     | lag        | 1 + how many nanoseconds more the replies before this one took, on average and by the         |
-|       |            | kernel's word, until they left; 0: not known; the greatest: as long or more                   |
-| 1     | flags      | 1: `arrived` is the kernel's word; 2: this is a report                                        |
+| 3     | lag        | 1 + how many nanoseconds more the reply before this one took, by the kernel's word, until it  |
+|       |            | left; 0: not known; the greatest: as long or more                                             |
+| 1     | flags      | 1: `arrived` is the kernel's word; 2: this is a report; 4: `lag` is of that one reply         |
 
 What must hold: neither side takes a changed datagram for a good one, because a flipped bit in a number here would make
 every figure wrong. The check says so of accidents; against malice there are ids, and the tag. And `received` grows by
-one with every probe, so it numbers the replies: that is how a reply that came twice is told from a probe that did.
+one with every probe, so it numbers the replies: that is how a reply that came twice is told from a probe that did, and
+how it is known whose lag a reply tells. That is the one with the number before its own; and since a report has no
+number of its own, it tells the lag of the last reply, whose number it has. A lag without its flag is of yesterday's
+servers, a mean of all replies before, and is read as not known.
 
 A server that only sets the direction bit and sends the rest back, as simple reflectors do, says "nothing is known".
 """
@@ -47,7 +50,9 @@ _PROBE: Final = struct.Struct("!II")
 _TIMES: Final = struct.Struct("!IIIIIIIQQII")
 _CHECK: Final = struct.Struct("!I")
 _SEQUENCE: Final = struct.Struct("!4xI")
-_LEAVING: Final = struct.Struct("!36xQI")
+_ARRIVED: Final = struct.Struct("!36xQ")
+# state, received, arrived, turnaround
+_LEFT: Final = struct.Struct("!4xI4xI20xQI")
 _TURNAROUND: Final = struct.Struct("!I")
 _TURNAROUND_AT: Final = 44
 _PADDING: Final = bytes(TIMES_SIZE - _PROBE.size)
@@ -61,6 +66,7 @@ _LONGEST: Final = 2**32 - 1
 _LONGEST_LAG: Final = 2**24 - 1
 _BY_KERNEL: Final = 1
 _IS_REPORT: Final = 2
+_IS_OF_ONE: Final = 4
 
 MAX_PROBING: Final = 1024
 """Clients that are counted at a time, some 700 bytes each (E2); a new one replaces one that has had its report, or else
@@ -85,8 +91,8 @@ class Times(NamedTuple):
     by_kernel: bool
     """Whether the kernel says when it came, and not the server's own clock later on."""
     lag: int | None = None
-    """Nanoseconds that the replies before this one took longer until they left, on average, by the server's kernel;
-    None if that has not said so, or if it is more than 16 ms."""
+    """Nanoseconds that the reply numbered before this one, by `received`, took longer until it left, by the server's
+    kernel; in a report the reply with this number. None if that has not said so, or if it is more than 16 ms."""
 
     def has(self, sequence: int) -> bool | None:
         """Whether the probe with this number had come; None if this does not say."""
@@ -130,7 +136,7 @@ def decode_times_untrusted(times: bytes) -> Times | None:
         return None
     fields = _TIMES.unpack(times)
     _, state, memory, received, duplicates, reordered, highest, window, arrived, turnaround, last = fields
-    lag = last >> 8
+    lag = last >> 8 if last & _IS_OF_ONE else 0
     if not highest or received <= duplicates + reordered:
         return None
     return Times(
@@ -147,15 +153,9 @@ def asks_for_report(times: bytes) -> bool:
 
 def with_turnaround(times: bytes, now: int) -> bytes:
     """A reply's times, as they are when it leaves now, in nanoseconds of the server's wall clock."""
-    arrived, _ = _LEAVING.unpack_from(times)
+    (arrived,) = _ARRIVED.unpack_from(times)
     turnaround = _TURNAROUND.pack(min(max(now - arrived, 0), _LONGEST))
     return times[:_TURNAROUND_AT] + turnaround + times[_TURNAROUND_AT + _TURNAROUND.size :]
-
-
-def left_at(times: bytes) -> int:
-    """When a reply with these times was handed to the kernel: nanoseconds of the server's wall clock."""
-    arrived, turnaround = _LEAVING.unpack_from(times)
-    return int(arrived + turnaround)
 
 
 class _Client:
@@ -165,10 +165,10 @@ class _Client:
 
     def __init__(self, state: int) -> None:
         self.state = state
-        self.left = 0
-        """Replies of which the kernel has said when they left."""
+        self.left: tuple[int, int] | None = None
+        """State and number of the last reply of which the kernel has said when it left."""
         self.lag = 0
-        """Nanoseconds, of all of them."""
+        """Nanoseconds that it took."""
         self.probes = SequenceWindow()
         self.is_over = False
         """Whether it has asked for its report, and not sent a probe since."""
@@ -205,23 +205,25 @@ class ProbeTable:
         key = (peer, instance)
         client = self._count(key, sequence, arrived) if sequence else self._take_leave(key)
         flags = (_BY_KERNEL if by_kernel else 0) | (0 if sequence else _IS_REPORT)
-        if client is not None and client.left:
-            flags |= min(client.lag // client.left + 1, _LONGEST_LAG) << 8
         memory = min(max(arrived - self._complete_since, 0) // _MEMORY_UNIT, _LONGEST)
         if client is None:
             return _TIMES.pack(0, 0, memory, 0, 0, 0, 0, 0, arrived, 0, flags)
         probes = client.probes
+        number = probes.received % 2**32
+        if client.left == (client.state, number - 1 if sequence else number):
+            flags |= min(client.lag + 1, _LONGEST_LAG) << 8 | _IS_OF_ONE
         return _TIMES.pack(
-            0, client.state, memory, probes.received % 2**32, probes.duplicates % 2**32, probes.reordered % 2**32,
+            0, client.state, memory, number, probes.duplicates % 2**32, probes.reordered % 2**32,
             probes.highest, probes.bits >> 1 & _WINDOW_MASK, arrived, 0, flags,
         )  # fmt: skip
 
-    def note_departure(self, peer: Peer, instance: bytes, lag: int) -> None:
-        """The kernel has said that a reply left so many nanoseconds after it was handed over."""
+    def note_departure(self, peer: Peer, instance: bytes, times: bytes, left: int) -> None:
+        """The kernel has said when a reply with these times left, nanoseconds of the wall clock."""
         client = self._clients.get((peer, instance))
-        if client is not None and 0 <= lag < _LONGEST:  # else a clock was set meanwhile
-            client.left += 1
-            client.lag += lag
+        state, number, arrived, turnaround = _LEFT.unpack_from(times)
+        lag = left - arrived - turnaround
+        if client is not None and lag >= 0 and not asks_for_report(times):  # else a clock was set, or it has no number
+            client.left, client.lag = (state, number), lag
 
     def _count(self, key: tuple[Peer, bytes], sequence: int, now: int) -> _Client:
         client = self._clients.get(key)
