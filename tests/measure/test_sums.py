@@ -17,14 +17,31 @@ SLOT = 1000
 
 nanoseconds = st.integers(0, 10**7)
 parts = st.none() | nanoseconds
-timings = st.builds(
-    Timing, st.sampled_from(Stamps), nanoseconds, nanoseconds, parts, parts, parts, parts, nanoseconds, nanoseconds
-)
+
+
+def timings(network: st.SearchStrategy[int | None]) -> st.SearchStrategy[Timing]:
+    """Any, with such times on the network."""
+    return st.builds(
+        Timing,
+        st.sampled_from(Stamps),
+        nanoseconds,
+        nanoseconds,
+        parts,
+        parts,
+        parts,
+        network,
+        nanoseconds,
+        nanoseconds,
+    )
+
+
 words = st.builds(
     Times, st.just(1), st.just(0), st.just(1), st.just(0), st.just(0), st.just(1), st.just(0),
     nanoseconds, parts, st.booleans(),
 )  # fmt: skip
-replies = st.builds(Measured, st.integers(1, 30), nanoseconds, st.integers(0, 3), timings, st.none() | words)
+replies = st.builds(Measured, st.integers(1, 30), nanoseconds, st.integers(0, 3), timings(parts), words) | st.builds(
+    Measured, st.integers(1, 30), nanoseconds, st.integers(0, 3), timings(st.none()), st.none()
+)  # without the server's word nobody knows what was the network's
 
 
 def of(*values: int | None) -> Distribution:
@@ -61,8 +78,9 @@ def test_the_sums_are_of_all_replies_however_they_were_added(bursts: list[list[M
     every = [*itertools.chain.from_iterable(bursts)]
     assert sums.stamps.total() == len(every)
     assert sums.rtt.result() == of(*(each.timing.rtt for each in every))
+    found = {name: part.result() for name, part in sums.parts.items()} | {"network": sums.network.result().times}
     for name in PARTS:
-        assert sums.parts[name].result() == of(*(getattr(each.timing, name) for each in every))
+        assert found[name] == of(*(getattr(each.timing, name) for each in every))
     from_due = [(each.timing.rtt + each.late, each) for each in every]
     corrected = [
         waited

@@ -264,7 +264,7 @@ def test_summary_says_where_the_time_went_and_whose_stamps_say_so_if_that_is_wan
 
 
 def test_what_the_servers_kernel_took_is_the_servers() -> None:
-    """If that has said so."""
+    """If that has said so: of all replies as in older streams, or of some, whose network times are without it."""
     reported = Reported(
         received=2, duplicates=0, reordered=0, highest=2, is_final=True, is_whole=True, is_authenticated=False,
         departure_lag_ns=1_500_000,
@@ -273,6 +273,13 @@ def test_what_the_servers_kernel_took_is_the_servers() -> None:
     assert summary_lines("h", found, verbose=True)[-3:-1] == [
         "avg client queue/network/server/wake-up = -/2.500/2.000/- ms",
         "the server's replies left 1.500 ms after it handed them over, by its kernel's stamps",
+    ]
+    once = summary(
+        sent=2, network=distribution(0.004, 0.002), server=distribution(0.0005), reported=reported, lags_known=1
+    )
+    assert summary_lines("h", once, verbose=True)[-3:-1] == [
+        "avg client queue/network/server/wake-up = -/2.250/2.000/- ms",
+        "the server's replies left 1.500 ms after it handed them over, by its kernel's stamps of 1 of 2",
     ]
     longer = summary(sent=2, network=distribution(0.001), server=distribution(0.0005), reported=reported)
     assert longer.mean_parts_ns == (None, 0, 1_500_000, None)

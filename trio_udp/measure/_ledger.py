@@ -141,6 +141,8 @@ class Ledger:
             arrival = self._directions.tell(
                 heard.times, readings.received - first, answers=heard.probe.sequence, is_report=is_report
             )
+            if is_report or entry.fate or not heard.is_right:
+                self._sums.tell(heard.times, is_report=is_report)
         if is_report:
             if heard.times is None and heard.kind is AnswerKind.REPLY:
                 self._directions.doubt()  # it has forgotten us
@@ -213,6 +215,7 @@ class Ledger:
         """The sums so far."""
         sums, fates = self._sums, self._fates
         sums.complete()
+        network = sums.network.result()
         answered = sum(fates[fate] for fate in (*_ANSWERED, "corrupted"))
         pending = self.sent - answered - fates["lost"]
         settled = None if pending else self._directions.settled(self.sent, answered)
@@ -247,16 +250,17 @@ class Ledger:
             rtt_corrected=sums.corrected.result(),
             total=sums.parts["total"].result(),
             client_queue=sums.parts["client_queue"].result(),
-            network=sums.parts["network"].result(),
+            network=network.times,
             server=sums.parts["server"].result(),
             wake_up=sums.parts["wake_up"].result(),
             round_trip=sums.variations["round_trip"].result(),
             upstream=sums.variations["upstream"].result(),
             downstream=sums.variations["downstream"].result(),
             clock=sums.clock.result(),
-            reported=self._reported(),
+            reported=self._reported(network.lag_ns),
             refusals=dict(self._refusals),
             limits=dict(self._limits),
+            lags_known=network.lags_known,
         )
 
     # Small parts
@@ -276,7 +280,7 @@ class Ledger:
             limit=limit or None,
         )
 
-    def _reported(self) -> Reported | None:
+    def _reported(self, lag: int | None) -> Reported | None:
         latest = self._directions.latest
         if latest is None:
             return None
@@ -288,7 +292,7 @@ class Ledger:
             is_final=self._directions.is_final,
             is_whole=self._directions.has_counted_all,
             is_authenticated=self._is_authenticated,
-            departure_lag_ns=latest.lag,
+            departure_lag_ns=lag,
         )
 
     def _end(self, entry: Entry, fate: str) -> None:

@@ -241,8 +241,8 @@ class Reported(Record):
     is_authenticated: bool
     """Whether a key vouches for it. Without one, whoever can see a probe can forge these figures."""
     departure_lag_ns: int | None = None
-    """How much later than they say its replies left, on average, by its kernel: a part of `ReplyRecord.network_ns` that
-    is the server's. None where its kernel has not said so, or for more than 16 ms."""
+    """How much later than they say its replies left, on average of those `Summary.lags_known`, by its kernel: a part of
+    `ReplyRecord.network_ns` that is the server's. None where its kernel has not said so of any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -312,6 +312,7 @@ class Summary(Record):
     total: Distribution
     client_queue: Distribution
     network: Distribution
+    """Without what the server's kernel took until a reply left, where the next reply has told that: `lags_known`."""
     server: Distribution
     wake_up: Distribution
     round_trip: Variation
@@ -324,6 +325,9 @@ class Summary(Record):
     """Those of the probes `refused` of which the server has said because of which limit."""
     limits: Mapping[RefusalReason, int] = field(default_factory=dict)
     """How much those limits are, as `Refused.limit`; those that the server has told, as it told them last."""
+    lags_known: int = 0
+    """Replies in `network` of which the server has told how long its kernel took until they left. That is in the times
+    of the others only. 0 in streams that are older than this field."""
 
     @property
     def lost(self) -> int:
@@ -339,14 +343,15 @@ class Summary(Record):
     def mean_parts_ns(self) -> tuple[int | None, int | None, int | None, int | None]:
         """What a round trip took on average: client queue, network, server, wake-up. None where that is not known.
 
-        What the server's kernel says that its replies took until they left is the server's here, and in `network` the
-        network's: it is known of all of them together only.
+        What the server's kernel says that its replies took until they left is the server's here; so it is of the
+        replies of which that is not known, as much as the others took.
         """
         network, server = self.network.mean_ns, self.server.mean_ns
         lag = None if self.reported is None else self.reported.departure_lag_ns
         if lag is not None and network is not None and server is not None:
-            lag = min(lag, network)
-            network, server = network - lag, server + lag
+            known, count = self.lags_known, self.network.count
+            left = min(lag * (count - known) // count, network)
+            network, server = network - left, server + left + lag * known // count
         return self.client_queue.mean_ns, network, server, self.wake_up.mean_ns
 
 

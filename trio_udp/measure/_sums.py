@@ -14,6 +14,7 @@ from ..proto import Times
 from ._corrected import imagined
 from ._delays import DelayVariation, OffsetEstimator
 from ._distribution import Collector
+from ._lags import NetworkTimes
 from ._records import Distribution, Stamps
 from ._timing import Timing
 
@@ -53,7 +54,8 @@ class Sums:
         self.stamps: Counter[Stamps] = Counter()
         self.rtt = Collector()
         self.corrected = Collector()
-        self.parts = {name: Collector() for name in PARTS}
+        self.parts = {name: Collector() for name in PARTS if name != "network"}
+        self.network = NetworkTimes()
         self.variations = {way: DelayVariation() for way in ("round_trip", "upstream", "downstream")}
         self.clock = OffsetEstimator()
         self._turns = self._take_turns()
@@ -63,6 +65,12 @@ class Sums:
         self._waiting.append(measured)
         if len(self._waiting) >= _KEPT:
             self.complete()
+
+    def tell(self, times: Times, *, is_report: bool) -> None:
+        """A reply came that is not added up, or a report: it may have the lag of one that is."""
+        if is_report:
+            self.complete()  # the run is over, and no probe is due
+        self.network.tell(times.state, times.received - (not is_report), times.lag)
 
     def catch_up(self) -> None:
         """Add some, if there are enough: little enough for the time between two probes.
@@ -98,6 +106,7 @@ class Sums:
         self._since_corrected.extend(corrected)
         for name, collector in self.parts.items():
             collector.extend([part for timing in timings if (part := getattr(timing, name)) is not None])
+        self.network.extend([(each.timing.network, each.times) for each in some if each.times is not None])
         for each in some:
             if each.missed:
                 self._imagine(each)
@@ -128,4 +137,4 @@ class Sums:
     def _take_turns(self) -> Iterator[Collector]:
         """The collections whose turn it is to be settled, for ever."""
         variations = [one for variation in self.variations.values() for one in variation.collectors]
-        return itertools.cycle([self.rtt, self.corrected, *self.parts.values(), *variations])
+        return itertools.cycle([self.rtt, self.corrected, self.network.settled, *self.parts.values(), *variations])

@@ -208,8 +208,14 @@ def _verbose_lines(found: Summary) -> list[str]:
         return lines
     lag = found.reported.departure_lag_ns
     if lag is not None:
-        lines.append(f"the server's replies left {lag / 1e6:.3f} ms after it handed them over, by its kernel's stamps")
+        lines.append(f"the server's replies left {lag / 1e6:.3f} ms after it handed them over, {_known(found)}")
     return [*lines, _reported_line(found.reported)]
+
+
+def _known(found: Summary) -> str:
+    """By whose stamps, and of how many replies; older streams do not say the latter."""
+    known = found.lags_known
+    return "by its kernel's stamps" + (f" of {known} of {found.network.count}" if known else "")
 
 
 def _reported_line(reported: Reported) -> str:
