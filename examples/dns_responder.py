@@ -3,10 +3,16 @@
 An answer is truncated after 512 bytes (RFC 1035): a forged source is not worth much. dnspython knows the messages.
 """
 
+import sys
 from functools import partial
 
 import trio
-from dns import asyncquery, exception, flags, message, rdataclass, rdatatype, rrset
+
+try:
+    from dns import asyncquery, exception, flags, message, rdataclass, rdatatype, rrset
+except ImportError:
+    print("expected the package dnspython to be installed, and it is not: pip install dnspython", file=sys.stderr)
+    sys.exit(2)
 
 import trio_udp
 from trio_udp.proto import AnswerKind, Book, DropReason, Question

@@ -1,6 +1,9 @@
 """`examples/dns_responder.py`: whatever comes, it answers in DNS or not at all, and briefly."""
 
 import importlib.util
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,6 +42,17 @@ def ask(kind: AnswerKind, payload: bytes) -> Any:
     """The message that answers the query with this."""
     answer = example.DNS().encode_answer(Question(QUERY[:2], QUERY, 0, len(QUERY)), kind, payload)
     return dns_message.from_wire(answer)
+
+
+def test_without_dnspython_it_says_what_is_missing(tmp_path: Path) -> None:
+    """One line and exit code 2, as the command does it for its extras."""
+    (tmp_path / "dns.py").write_text("raise ImportError('as if it were not there')")
+    path = Path(__file__).parent.parent / "examples" / "dns_responder.py"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])}
+    command = [sys.executable, str(path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - ours
+    said = "expected the package dnspython to be installed, and it is not: pip install dnspython\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
 
 
 @given(st.binary(max_size=100) | damaged)

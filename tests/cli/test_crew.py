@@ -118,7 +118,7 @@ async def test_a_killed_workers_words_are_not_trusted(words: str) -> None:
     killed = program(READY, DRAINED, words, "os.kill(os.getpid(), signal.SIGKILL)")
     async with working([program(READY, DRAINED, REPORT), killed]) as (crew, orders):
         orders.drain.set()
-    assert report_of(crew) == printed(1, "workers that ended without a report, not counted: 1")
+    assert report_of(crew) == printed(1, "workers that ended without a report, counted as far as they had told: 1")
 
 
 async def test_a_worker_that_does_not_obey_is_killed(autojump_clock: MockClock) -> None:
@@ -127,7 +127,7 @@ async def test_a_worker_that_does_not_obey_is_killed(autojump_clock: MockClock) 
         began = trio.current_time()
         orders.give_stop()
     assert trio.current_time() - began == pytest.approx(5)
-    assert report_of(crew) == printed(0, "workers that ended without a report, not counted: 1")
+    assert report_of(crew) == printed(0, "workers that ended without a report, counted as far as they had told: 1")
 
 
 async def test_a_cancelled_crew_leaves_no_process() -> None:
@@ -234,6 +234,13 @@ def tell(*figures: Figure) -> str:
     return f"print({json.dumps({'counted': figures})!r}, flush=True)"
 
 
+def tell_all(count: int) -> str:
+    """The same, with what stands in the report."""
+    so_far = Figures(ended=dict.fromkeys(NAMES, count), dropped={}, kernel_drops=count)
+    message = {"counted": [counter(count)], "so_far": dataclasses.asdict(so_far)}
+    return f"print({json.dumps(message)!r}, flush=True)"
+
+
 def told(*figures: Figure) -> str:
     """The same when it is ordered."""
     return f"sys.stdin.readline(); {tell(*figures)}"
@@ -258,6 +265,12 @@ def about_workers(running: int, silent: int, ended: int) -> list[Figure]:
     ]
 
 
+def report_step(count: int) -> str:
+    """A worker's step: its report."""
+    figures = Figures(ended=dict.fromkeys(NAMES, count), dropped={}, kernel_drops=count)
+    return f"print({json.dumps({'figures': dataclasses.asdict(figures)})!r}, flush=True)"
+
+
 async def test_a_crew_tells_the_sum_of_what_its_workers_have_counted() -> None:
     """By asking them; what one had counted that has ended stays counted, and what it held is held no more."""
     one = program(READY, told(counter(3), gauge(1)), DRAINED, REPORT)
@@ -271,6 +284,17 @@ async def test_a_crew_tells_the_sum_of_what_its_workers_have_counted() -> None:
             while crew.watched.figures()[-1].value != 2:
                 await trio.sleep(0.01)
     assert crew.watched.figures() == [counter(3 + 9), *about_workers(0, 0, 2)]
+
+
+async def test_what_a_killed_worker_had_told_stands_in_the_report_as_it_does_in_what_is_watched() -> None:
+    """The last that it told, once; one that reports is counted by that alone."""
+    killed = program(READY, tell_all(2), tell_all(3), DRAINED, "os.kill(os.getpid(), signal.SIGKILL)")
+    other = program(READY, tell_all(1), DRAINED, tell_all(4), report_step(4))
+    async with working([killed, other]) as (crew, orders):
+        orders.drain.set()
+    assert crew.watched.figures()[0] == counter(3 + 4)
+    assert crew.figures == Figures(ended=dict.fromkeys(NAMES, 3 + 4), dropped={}, kernel_drops=3 + 4)
+    assert crew.missing == 1
 
 
 async def test_a_worker_that_does_not_tell_is_waited_for_a_second(autojump_clock: MockClock) -> None:

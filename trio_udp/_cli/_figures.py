@@ -55,7 +55,7 @@ def figures_from_json(value: object) -> Figures | None:
 
 
 def report(figures: Figures, missing: int = 0) -> list[str]:
-    """The lines, an empty one first; and of how many workers the figures are missing."""
+    """The lines, an empty one first; and of how many workers the last word is missing."""
     shown = [*_NAMES, *(name for name in _RARE if figures.ended[name])]
     lines = ["", "--- server statistics ---", ", ".join(f"{name} {figures.ended[name]}" for name in shown)]
     if figures.dropped:
@@ -63,5 +63,5 @@ def report(figures: Figures, missing: int = 0) -> list[str]:
     if figures.kernel_drops:
         lines.append(f"lost in a full receive buffer: {figures.kernel_drops}")
     if missing:
-        lines.append(f"workers that ended without a report, not counted: {missing}")
+        lines.append(f"workers that ended without a report, counted as far as they had told: {missing}")
     return lines

@@ -51,12 +51,16 @@ class ToParent:
 
     def tell(self, statistics: ServerStatistics) -> None:
         """What was counted so far, for who watches."""
-        _write(counted=server_figures(statistics))
+        _write(counted=server_figures(statistics), so_far=_printed(statistics))
 
     def report(self, statistics: ServerStatistics) -> None:
         """What was counted, at the end."""
         self.tell(statistics)
-        _write(figures=dataclasses.asdict(figures_of(statistics)))
+        _write(figures=_printed(statistics))
+
+
+def _printed(statistics: ServerStatistics) -> dict[str, object]:
+    return dataclasses.asdict(figures_of(statistics))
 
 
 def _write(**message: object) -> None:

@@ -169,7 +169,7 @@ class Crew:
         self._ready: set[int] = set()
         """Workers that have been ready, if not for long."""
         self.figures = total([])
-        """What those have reported that have ended."""
+        """What those have reported that have ended, or had told before they were killed."""
         self.missing = 0
         """Processes that ended without a report."""
         self.failure: str | None = None
@@ -214,6 +214,7 @@ class Crew:
     async def _live(self, number: int, command: Sequence[str]) -> str:
         """One process from its start to its end; how it ended."""
         failure: str | None = None
+        so_far: Figures | None = None
         reported = False
         try:
             worker = await _start(command)
@@ -232,12 +233,15 @@ class Crew:
                         pass
                     case {"counted": value} if (counted := figures_in(value)) is not None:
                         mate.take(counted)
+                        so_far = figures_from_json(message.get("so_far")) or so_far
                     case {"figures": value} if (figures := figures_from_json(value)) is not None:
                         self.figures = total([self.figures, figures])
                         reported = True
             code = await worker.process.wait()
             self.watched.end(mate)
             nursery.cancel_scope.cancel()
+        if not reported and so_far is not None:  # as those who watch have it
+            self.figures = total([self.figures, so_far])
         self.missing += not reported and failure is None
         return failure or f"process {worker.process.pid} {_ending(code)}"
 
