@@ -167,11 +167,11 @@ def test_what_never_left_is_lost_upstream() -> None:
     """The kernel refused it. If an answer comes all the same, so be it."""
     ledger = Ledger(slot=SLOT)
     one = sent(ledger)
-    one.never_left = True
+    ledger.refuse_to_send(one, "ENETUNREACH")
     lost = ledger.expire(one, 500, is_over=False)
     assert lost is not None
-    assert lost.direction is Direction.UPSTREAM
-    assert sums(ledger).lost_upstream == 1
+    assert (lost.direction, lost.hint) == (Direction.UPSTREAM, "ENETUNREACH")
+    assert (sums(ledger).lost_upstream, sums(ledger).not_sent) == (1, {"ENETUNREACH": 1})
 
 
 def test_a_run_that_was_stopped_has_probes_that_are_pending() -> None:

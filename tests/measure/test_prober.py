@@ -4,6 +4,7 @@ import contextlib
 import errno
 import sys
 from functools import partial
+from typing import Any
 
 import pytest
 import trio
@@ -11,6 +12,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 import trio_udp
 from trio_udp import DropReason
+from trio_udp._endpoint import Endpoint
 from trio_udp.measure import (
     Adaptive,
     Direction,
@@ -348,8 +350,44 @@ async def test_events_can_be_iterated_over(network: NetworkName, autojump_clock:
     assert isinstance(found[0], Start)
     assert isinstance(found[-1], Summary)
     intervals = [event for event in found if isinstance(event, Interval)]
-    assert [event.sent for event in intervals] == [4, 4]
+    assert [event.sent for event in intervals] == [4, 4, 2]
+    assert found[-2] is intervals[-1]
+    assert 2 * 380_000_000 < intervals[-1].elapsed_ns <= found[-1].elapsed_ns < 3 * 380_000_000
     assert sum(isinstance(event, ReplyRecord) for event in found) == 10
+
+
+async def test_a_last_interval_in_which_nothing_happened_is_not_told(
+    network: NetworkName, autojump_clock: MockClock
+) -> None:
+    """Who draws them would draw a gap that is none."""
+    found: list[Event] = []
+    async with (
+        serving(echo, host="127.0.0.1") as server,
+        open_prober(*server.address) as prober,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(partial(prober.run, Fixed(10), every=0.4, on_event=found.append))
+        await trio.sleep(1)
+        prober.stop()
+        await wait_all_tasks_blocked()
+    assert [event.sent for event in found if isinstance(event, Interval)] == [1, 0]
+
+
+async def test_probes_that_the_kernel_refuses_to_send_are_counted_by_why(
+    network: NetworkName, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No route, say: they are lost upstream, and others are not."""
+    really, calls = Endpoint.send, 0
+
+    async def send(self: Endpoint, *args: Any, **kwargs: Any) -> str | None:
+        nonlocal calls
+        calls += 1
+        return "ENETUNREACH" if calls in (1, 2) else await really(self, *args, **kwargs)
+
+    async with serving(echo, host="127.0.0.1") as server, open_prober(*server.address) as prober:
+        monkeypatch.setattr(Endpoint, "send", send)
+        found = await prober.run(Fixed(0.1), count=3, wait=0.5)
+    assert (found.not_sent, found.lost_upstream, found.received) == ({"ENETUNREACH": 2}, 2, 1)
 
 
 async def test_leaving_the_block_ends_the_run_and_an_exception_stays_what_it_is(

@@ -228,6 +228,17 @@ def test_summary_names_what_was_duplicated_corrupted_refused_and_rejected() -> N
     ]
 
 
+def test_summary_says_why_probes_were_not_sent() -> None:
+    """In words, as iputils does for each of them; a name from a system that is not this one stays a name."""
+    found = summary(sent=5, lost_upstream=5, not_sent={"ENETUNREACH": 3, "EPERM": 1, "WSAEDOOFUS": 1})
+    assert summary_lines("h", found)[2:] == [
+        "5 packets transmitted, 0 received, 100% packet loss, time 0ms",
+        "",
+        "not sent: 3 Network is unreachable, 1 Operation not permitted, 1 WSAEDOOFUS",
+        "lost: 5 upstream",
+    ]
+
+
 def test_summary_says_why_the_server_refused() -> None:
     """As far as it has said."""
     refusals = {RefusalReason.RATE: 3, RefusalReason.DRAINING: 1}

@@ -26,6 +26,7 @@ _PER: Final = {
     "rejected": "reason",
     "refusals": "reason",
     "send_errors": "errno",
+    "not_sent": "errno",
     "hints": "errno",
     "endpoints": "endpoint",
 }

@@ -93,6 +93,7 @@ class Ledger:
         self._rejected: Counter[DropReason] = Counter()
         self._refusals: Counter[RefusalReason] = Counter()
         self._limits: dict[RefusalReason, int] = {}
+        self._not_sent: Counter[str] = Counter()
         self._changed = 0
         self._missed = 0
         self._on_time = 0
@@ -121,6 +122,11 @@ class Ledger:
         if self._first is None:
             self._first = entry.sent
         self._on_time += entry.late < self._slot
+
+    def refuse_to_send(self, entry: Entry, error: str) -> None:
+        """Our own kernel has not sent it, and this is why."""
+        entry.number, entry.hint, entry.never_left = None, error, True
+        self._not_sent[error] += 1
 
     def miss(self, slots: int, before: int) -> Missed:
         """So many slots passed, and nothing could be sent in them."""
@@ -261,6 +267,7 @@ class Ledger:
             refusals=dict(self._refusals),
             limits=dict(self._limits),
             lags_known=network.lags_known,
+            not_sent=dict(self._not_sent),
         )
 
     # Small parts

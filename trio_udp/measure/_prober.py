@@ -32,7 +32,7 @@ from ..proto import INSTANCE_SIZE, MAX_SEQUENCE, REPORT, TU1, DropReason, Probe,
 from ._capture import Captured
 from ._events import Events
 from ._ledger import Entry, Ledger
-from ._records import Event, Lost, Start, Summary
+from ._records import Event, Interval, Lost, Start, Summary
 from ._schedules import Fixed, Progress, Schedule
 from ._timer import Timer, open_timer
 from ._timing import Readings
@@ -206,7 +206,8 @@ class Prober:
             count: probes to send; until stopped by default.
             wait: seconds that each reply is waited for. When all are sent, and some were answered sooner, the last ones
                 are waited for twice the longest round trip, an interval or a second, whichever is most.
-            every: seconds between `Interval` events; none by default.
+            every: seconds between `Interval` events; none by default. The last one, at the end, is about what is left,
+                if there is anything.
             on_event: called with each event, in the tasks that send and read: it must not take long.
             on_datagram: called in the same way with each datagram, whoever sent it.
 
@@ -298,6 +299,8 @@ class Prober:
             self._give_up(is_over=not self._sending.cancelled_caught)
             await self._ask_for_report()
             self._tell_untold()
+            if every is not None:
+                self._tell_last_interval()
             nursery.cancel_scope.cancel()
 
     def _start(self, schedule: Schedule) -> Start:
@@ -364,9 +367,7 @@ class Prober:
                 # The kernel has mostly said when it left by now: taken here, that does not wake the task that reads.
                 self._take_all(await self._endpoint.receive(may_wait=False))
         else:
-            entry.number = None
-            entry.hint = error
-            entry.never_left = True
+            self._ledger.refuse_to_send(entry, error)
 
     def _open(self, sequence: int, payload: bytes) -> tuple[Probe, bytes]:
         return self._protocol.open(sequence, payload, self._random_bytes(self.profile.random_size))
@@ -445,7 +446,16 @@ class Prober:
     async def _tell_intervals(self, every: float) -> None:
         while True:
             await trio.sleep(every)
-            self._on_event(self._ledger.interval(self._endpoint.wall_clock(), self._timer.now() - self._began))
+            self._on_event(self._interval())
+
+    def _tell_last_interval(self) -> None:
+        """What has happened since the last one, if anything has: the intervals of a run add up to all of it."""
+        last = self._interval()
+        if last.sent or last.received or last.lost:
+            self._on_event(last)
+
+    def _interval(self) -> Interval:
+        return self._ledger.interval(self._endpoint.wall_clock(), self._timer.now() - self._began)
 
     # The end of a run
 

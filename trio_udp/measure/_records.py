@@ -328,6 +328,9 @@ class Summary(Record):
     lags_known: int = 0
     """Replies in `network` of which the server has told how long its kernel took until they left. That is in the times
     of the others only. 0 in streams that are older than this field."""
+    not_sent: Mapping[str, int] = field(default_factory=dict)
+    """Probes that our own kernel refused to send, by why (the errno's name): there is no route, say. They are lost
+    upstream. Empty in streams that are older than this field."""
 
     @property
     def lost(self) -> int:

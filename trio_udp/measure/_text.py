@@ -15,6 +15,17 @@ from ._records import Corrupted, Distribution, Event, Lost, Refused, ReplyRecord
 _IP_HEADERS = {4: 20, 6: 40}
 _UDP_HEADER = 8
 _SAID: Final = {"busy": "the server is busy", "error": "the handler failed", "retry": "the reply does not fit"}
+_WHY: Final = {
+    "EACCES": "Permission denied",
+    "EHOSTUNREACH": "No route to host",
+    "EINVAL": "Invalid argument",
+    "EMSGSIZE": "Message too long",
+    "ENETDOWN": "Network is down",
+    "ENETUNREACH": "Network is unreachable",
+    "ENOBUFS": "No buffer space available",
+    "EPERM": "Operation not permitted",
+}
+"""Why the kernel does not send, as C libraries say it; of other reasons there is the errno's name."""
 _SMOOTHING: Final = 8
 """Each round trip changes the moving average by an eighth of the difference, as in iputils ping and RFC 6298."""
 
@@ -234,6 +245,7 @@ def _details(found: Summary) -> dict[str, Mapping[str, int]]:
     lost = {"upstream": found.lost_upstream, "downstream": found.lost_downstream, "unknown": found.lost_unknown}
     refused = {f"because {Refusal(why, found.limits.get(why, 0))}": count for why, count in found.refusals.items()}
     return {
+        "not sent": {_WHY.get(name, name): count for name, count in found.not_sent.items()},
         "refused": refused,
         "lost": lost if is_known else {},
         "pending": {"not waited for to the end": found.pending},
