@@ -94,6 +94,19 @@ def test_a_slower_core_fails_the_run_and_a_slower_interpreter_does_not(load: Any
     assert slower.problem() == "more instructions than before: encode by 15.0%"
 
 
+@pytest.mark.parametrize(("again", "said"), [(0, None), (2_000_000, "more instructions than before: encode by 100.0%")])
+def test_what_looks_slower_is_counted_again(
+    load: Any, monkeypatch: pytest.MonkeyPatch, again: int, said: str | None
+) -> None:
+    """A process that took more before it came to anything of ours is no slower core, and a slower core is one twice."""
+    instructions = load("instructions")
+    more = {"encode": iter([2_000_000, again])}
+    monkeypatch.setattr(
+        instructions, "_count", lambda name: (name != "nothing") * 2_000_000 + next(more.get(name, iter([0])))
+    )
+    assert instructions._compared(dict.fromkeys(instructions.PATHS, 1000.0)).problem() == said
+
+
 PRINTED = {
     "trio_udp `ping`": (
         '{"kind":"start"}\n{"kind":"summary","received":9,"stamps":{"kernel":9},'
