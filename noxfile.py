@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nox
@@ -19,6 +20,14 @@ FUZZ = nox.project.dependency_groups(PYPROJECT, "fuzz")
 MUTATION = nox.project.dependency_groups(PYPROJECT, "mutation")
 TOGETHER = ("-n", "auto", "--dist", "loadfile")
 """To pytest: a process for each core, and what a file of tests shares stays in one of them."""
+
+# Many tests start a process: each finds what those before it have compiled, and of what is installed only what somebody
+# imports is compiled at all. All of it stands in one place, and not beside the sources.
+os.environ |= {
+    "PIP_NO_COMPILE": "1",
+    "PYTHONDONTWRITEBYTECODE": "",
+    "PYTHONPYCACHEPREFIX": str(Path(".nox/compiled").resolve()),
+}
 
 
 def _offer_pyenv_interpreters() -> None:
@@ -55,20 +64,28 @@ def types(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """All tests, examples and documentation blocks among them, on the installed package."""
+    """All tests, examples and documentation blocks among them, on the installed package.
+
+    The properties run fewer examples on all Pythons but the first: what only another Python breaks, breaks at once.
+    """
     session.install(".[test]")
-    session.run("pytest", *TOGETHER, *session.posargs)
+    profile = "quick" if session.python == PYTHONS[0] else "brief"
+    session.run("pytest", *TOGETHER, f"--hypothesis-profile={profile}", *session.posargs)
 
 
 @nox.session
 def coverage(session: nox.Session) -> None:
     """Every module of the protocol core: every branch, by its own test file alone."""
     session.install(".[test]")
-    for module in sorted(Path("trio_udp/proto").glob("_[a-z]*.py")):
-        test = Path("tests/proto") / f"test{module.name}"
-        session.env["COVERAGE_FILE"] = str(Path(session.create_tmp()) / module.stem)
-        session.run("coverage", "run", "-m", "pytest", "-q", str(test))
-        session.run("coverage", "report", "--fail-under=100", f"--include=*/proto/{module.name}")
+    directory = Path(session.create_tmp()).resolve()
+
+    def measure(module: Path) -> None:
+        env = {"COVERAGE_FILE": str(directory / module.stem)}
+        session.run("coverage", "run", "-m", "pytest", "-q", f"tests/proto/test{module.name}", env=env, silent=True)
+        session.run("coverage", "report", "--fail-under=100", f"--include=*/proto/{module.name}", env=env, silent=True)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(measure, sorted(Path("trio_udp/proto").glob("_[a-z]*.py"))))
 
 
 @nox.session
@@ -80,10 +97,10 @@ def properties(session: nox.Session) -> None:
 
 @nox.session
 def netns(session: nox.Session) -> None:
-    """Real kernels, forgers and other people's programs; skips, with the reason, without root."""
+    """What takes long and is left out by `tests`: real kernels and other people's programs; skips without root."""
     session.install(".[test]")
     session.run("python", "-m", "pip", "install", "-r", "tests/netns/peers.txt", success_codes=[0, 1])  # may lack some
-    session.run("pytest", "-m", "", "tests/netns", "tests/truth", *session.posargs)
+    session.run("pytest", *TOGETHER, "-m", "long", "tests/netns", "tests/truth", *session.posargs)
 
 
 @nox.session

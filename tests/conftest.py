@@ -4,6 +4,7 @@ from hypothesis import HealthCheck, Phase, settings
 
 # No deadlines: a busy machine is no bug.
 settings.register_profile("quick", deadline=None, max_examples=100)
+settings.register_profile("brief", deadline=None, max_examples=25)
 settings.register_profile("deep", deadline=None, max_examples=1_000, suppress_health_check=[HealthCheck.too_slow])
 # The same examples in every run, and no time spent on making a failure pretty.
 settings.register_profile(
