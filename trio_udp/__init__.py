@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ._reply import Reply
     from ._results import Result
     from ._server import Handler, Request, Server, serve
+    from ._totals import ServerTotals
     from .proto import Attempt, RateLimit
 
 __all__ = [
@@ -61,6 +62,7 @@ __all__ = [
     "Server",
     "ServerBusy",
     "ServerStatistics",
+    "ServerTotals",
     "SocketOptions",
     "UDPError",
     "__version__",
@@ -75,6 +77,7 @@ _LATE: Final = {
     "_reply": ("Reply",),
     "_results": ("Result",),
     "_server": ("Handler", "Request", "Server", "serve"),
+    "_totals": ("ServerTotals",),
     "proto": ("Attempt", "RateLimit"),
 }
 """What is imported when it is asked for: the names of each module."""

@@ -18,13 +18,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from trio_udp import DropReason
+from trio_udp import DropReason, ServerTotals
 from trio_udp._chaos import Conditions
 from trio_udp._cli import _workers, main
-from trio_udp._cli._figures import Figures, figures_from_json, report, total
 from trio_udp._cli._figures_out import Figure, figures_in, summed
 from trio_udp._cli._orders import Orders
-from trio_udp._cli._pipe import Post, message_of, messages
+from trio_udp._cli._pipe import Post, message_of, messages, totals_from_json
 from trio_udp._cli._restarts import FIRST_WAIT, MOST_QUICK_ENDS, QUICK, Restarts
 from trio_udp._cli._watched import Watched
 from trio_udp._cli._workers import Crew
@@ -33,19 +32,24 @@ NAMES = ("requests", "replies", "retries", "busy", "errors", "unanswered", "outc
 RARE = NAMES[-2:]
 """Not shown where there are none."""
 COUNTS = st.integers(0, 2**63)
-FIGURES = st.builds(
-    Figures,
-    ended=st.fixed_dictionaries(dict.fromkeys(NAMES, COUNTS)),
-    dropped=st.dictionaries(st.sampled_from([str(reason) for reason in DropReason]), COUNTS),
-    kernel_drops=COUNTS,
+TOTALS = st.builds(
+    ServerTotals,
+    **dict.fromkeys((*NAMES, "kernel_drops"), COUNTS),
+    dropped=st.dictionaries(st.sampled_from(DropReason), COUNTS),
 )
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text() | st.sampled_from([*NAMES]),
-    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["ended", "dropped", "kernel_drops"]), inner),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from([*NAMES, "dropped", "kernel_drops"]), inner),
     max_leaves=8,
 )
 
-ONE = json.dumps({"figures": dataclasses.asdict(Figures(ended=dict.fromkeys(NAMES, 1), dropped={}, kernel_drops=1))})
+
+def in_all(count: int) -> dict[str, object]:
+    """Totals as a worker sends them, each of them so many."""
+    return dict.fromkeys((*NAMES, "kernel_drops"), count) | {"dropped": {}}
+
+
+ONE = json.dumps({"totals": in_all(1)})
 READY = "print('{\"ready\": true}', flush=True)"
 DRAINED = "sys.stdin.readline()"
 STOPPED = "sys.stdin.read()"
@@ -66,7 +70,7 @@ def printed(count: int, *more: str) -> list[str]:
 
 def report_of(crew: Crew) -> list[str]:
     """What stands at the end of a crew's work."""
-    return report(crew.figures, crew.missing)
+    return crew.totals.lines(crew.missing)
 
 
 @asynccontextmanager
@@ -236,8 +240,7 @@ def tell(*figures: Figure) -> str:
 
 def tell_all(count: int) -> str:
     """The same, with what stands in the report."""
-    so_far = Figures(ended=dict.fromkeys(NAMES, count), dropped={}, kernel_drops=count)
-    message = {"counted": [counter(count)], "so_far": dataclasses.asdict(so_far)}
+    message = {"counted": [counter(count)], "so_far": in_all(count)}
     return f"print({json.dumps(message)!r}, flush=True)"
 
 
@@ -267,8 +270,7 @@ def about_workers(running: int, silent: int, ended: int) -> list[Figure]:
 
 def report_step(count: int) -> str:
     """A worker's step: its report."""
-    figures = Figures(ended=dict.fromkeys(NAMES, count), dropped={}, kernel_drops=count)
-    return f"print({json.dumps({'figures': dataclasses.asdict(figures)})!r}, flush=True)"
+    return f"print({json.dumps({'totals': in_all(count)})!r}, flush=True)"
 
 
 async def test_a_crew_tells_the_sum_of_what_its_workers_have_counted() -> None:
@@ -293,7 +295,7 @@ async def test_what_a_killed_worker_had_told_stands_in_the_report_as_it_does_in_
     async with working([killed, other]) as (crew, orders):
         orders.drain.set()
     assert crew.watched.figures()[0] == counter(3 + 4)
-    assert crew.figures == Figures(ended=dict.fromkeys(NAMES, 3 + 4), dropped={}, kernel_drops=3 + 4)
+    assert dataclasses.asdict(crew.totals) == in_all(3 + 4)
     assert crew.missing == 1
 
 
@@ -367,23 +369,33 @@ async def test_an_order_that_is_given_twice_before_it_has_left_leaves_once() -> 
 # What goes through the pipe
 
 
-@given(st.lists(FIGURES, max_size=5))
-def test_a_total_is_the_sum_of_all(several: list[Figures]) -> None:
+@given(st.lists(TOTALS, max_size=5))
+def test_a_total_is_the_sum_of_all(several: list[ServerTotals]) -> None:
     """Field by field, also of those that were sent as JSON."""
-    received = [figures_from_json(json.loads(json.dumps(dataclasses.asdict(figures)))) for figures in several]
+    received = [totals_from_json(json.loads(json.dumps(dataclasses.asdict(totals)))) for totals in several]
     assert received == several
-    whole = total(several)
-    assert whole.ended == {name: sum(figures.ended[name] for figures in several) for name in NAMES}
+    whole = sum(several, ServerTotals())
+    for name in (*NAMES, "kernel_drops"):
+        assert getattr(whole, name) == sum(getattr(totals, name) for totals in several)
     for reason in DropReason:
-        assert whole.dropped.get(str(reason), 0) == sum(figures.dropped.get(str(reason), 0) for figures in several)
-    assert whole.kernel_drops == sum(figures.kernel_drops for figures in several)
-    assert len(report(whole)) == 3 + any(figures.dropped for figures in several) + (whole.kernel_drops > 0)
+        assert whole.dropped.get(reason, 0) == sum(totals.dropped.get(reason, 0) for totals in several)
+    assert len(whole.lines()) == 3 + any(totals.dropped for totals in several) + (whole.kernel_drops > 0)
+    assert whole.lines(2)[-1] == "workers that ended without a report, counted as far as they had told: 2"
 
 
 @given(JSON)
-def test_other_json_is_no_figures(value: object) -> None:
+def test_other_json_is_no_totals(value: object) -> None:
     """Another version may send it."""
-    assert figures_from_json(value) is None
+    assert totals_from_json(value) is None
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"requests": True}, {"more": 1}, {"dropped": 1}, {"dropped": {"new": 1}}, {"dropped": {"late": "1"}}]
+)
+def test_totals_with_something_else_in_them_are_none(wrong: dict[str, object]) -> None:
+    """A counter that is none, one that nobody knows, and a reason of the next version."""
+    assert totals_from_json(dataclasses.asdict(ServerTotals())) == ServerTotals()
+    assert totals_from_json(dataclasses.asdict(ServerTotals()) | wrong) is None
 
 
 @given(st.binary() | JSON.map(lambda value: json.dumps(value).encode()))

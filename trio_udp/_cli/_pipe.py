@@ -14,11 +14,11 @@ import json
 import os
 import sys
 from collections.abc import AsyncIterator
+from typing import Any, Final
 
 import trio
 
-from .. import ServerStatistics
-from ._figures import figures_of
+from .. import DropReason, ServerStatistics, ServerTotals
 from ._figures_out import server_figures
 from ._orders import Bell, Orders
 from ._signals import stopping_signals
@@ -26,6 +26,7 @@ from ._signals import stopping_signals
 DRAIN = b"drain\n"
 RELOAD_KEYS = b"reload keys\n"
 TELL = b"tell\n"
+_COUNTERS: Final = frozenset(field.name for field in dataclasses.fields(ServerTotals)) - {"dropped"}
 
 
 class ToParent:
@@ -56,11 +57,11 @@ class ToParent:
     def report(self, statistics: ServerStatistics) -> None:
         """What was counted, at the end."""
         self.tell(statistics)
-        _write(figures=_printed(statistics))
+        _write(totals=_printed(statistics))
 
 
 def _printed(statistics: ServerStatistics) -> dict[str, object]:
-    return dataclasses.asdict(figures_of(statistics))
+    return dataclasses.asdict(ServerTotals.of(statistics))
 
 
 def _write(**message: object) -> None:
@@ -106,6 +107,18 @@ def message_of(line: bytes) -> dict[str, object]:
         if isinstance(message, dict):
             return message
     return {}
+
+
+def totals_from_json(value: object) -> ServerTotals | None:
+    """What `dataclasses.asdict` has made of them, or None for anything else."""
+    match value:
+        case {"dropped": dict(dropped), **rest}:
+            counts: dict[Any, Any] = rest
+            numbers = (*counts.values(), *dropped.values())
+            if counts.keys() == _COUNTERS and all(type(number) is int for number in numbers):
+                with contextlib.suppress(ValueError):  # a reason that another version has
+                    return ServerTotals(dropped={DropReason(name): dropped[name] for name in dropped}, **counts)
+    return None
 
 
 @contextlib.asynccontextmanager

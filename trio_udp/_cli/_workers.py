@@ -21,16 +21,15 @@ from typing import Final, NamedTuple, Protocol
 
 import trio
 
-from .. import Address, Key, resolve
+from .. import Address, Key, ServerTotals, resolve
 from .._net import normalise, open_server_sockets
 from ._arguments import BadInput, explain
-from ._figures import Figures, figures_from_json, total
 from ._figures_out import figures_in
 from ._keys import keys_from, reload_keys
 from ._logs import Log
 from ._metrics import showing_metrics
 from ._orders import Orders, orders_from_user, reloading
-from ._pipe import DRAIN, RELOAD_KEYS, Post, messages
+from ._pipe import DRAIN, RELOAD_KEYS, Post, messages, totals_from_json
 from ._restarts import MOST_QUICK_ENDS, Restarts
 from ._watched import Watched
 
@@ -49,7 +48,7 @@ class Voice(Protocol):
     def listening(self, addresses: Sequence[Address]) -> None:
         """Where the server listens; said when all workers do."""
 
-    def report_sums(self, figures: Figures, missing: int) -> None:
+    def report_totals(self, totals: ServerTotals, missing: int) -> None:
         """What was counted, at the end, and by how many workers more."""
 
 
@@ -86,7 +85,7 @@ async def _supervise(arguments: argparse.Namespace, voice: Voice, log: Log, orde
                 await crew.work()
                 nursery.cancel_scope.cancel()
     if crew.has_been_ready or crew.failure is None:
-        voice.report_sums(crew.figures, crew.missing)
+        voice.report_totals(crew.totals, crew.missing)
     if crew.failure is not None:
         raise BadInput(crew.failure)
 
@@ -168,7 +167,7 @@ class Crew:
         """The processes that run, and what they have told while they did."""
         self._ready: set[int] = set()
         """Workers that have been ready, if not for long."""
-        self.figures = total([])
+        self.totals = ServerTotals()
         """What those have reported that have ended, or had told before they were killed."""
         self.missing = 0
         """Processes that ended without a report."""
@@ -214,7 +213,7 @@ class Crew:
     async def _live(self, number: int, command: Sequence[str]) -> str:
         """One process from its start to its end; how it ended."""
         failure: str | None = None
-        so_far: Figures | None = None
+        so_far: ServerTotals | None = None
         reported = False
         try:
             worker = await _start(command)
@@ -233,15 +232,15 @@ class Crew:
                         pass
                     case {"counted": value} if (counted := figures_in(value)) is not None:
                         mate.take(counted)
-                        so_far = figures_from_json(message.get("so_far")) or so_far
-                    case {"figures": value} if (figures := figures_from_json(value)) is not None:
-                        self.figures = total([self.figures, figures])
+                        so_far = totals_from_json(message.get("so_far")) or so_far
+                    case {"totals": value} if (totals := totals_from_json(value)) is not None:
+                        self.totals += totals
                         reported = True
             code = await worker.process.wait()
             self.watched.end(mate)
             nursery.cancel_scope.cancel()
         if not reported and so_far is not None:  # as those who watch have it
-            self.figures = total([self.figures, so_far])
+            self.totals += so_far
         self.missing += not reported and failure is None
         return failure or f"process {worker.process.pid} {_ending(code)}"
 

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import dataclasses
 import functools
 import operator
 import random
@@ -10,7 +11,7 @@ from typing import Final
 
 import trio
 
-from .. import Address, Key, RateLimit, Request, Server, ServerStatistics, serve
+from .. import Address, Key, RateLimit, Request, Server, ServerStatistics, ServerTotals, serve
 from .._chaos import Conditions, Packet, Rule
 from ._arguments import (
     PROFILES,
@@ -25,7 +26,6 @@ from ._arguments import (
     rate,
 )
 from ._chaos import add_chaos, add_seed, announce, faults_on_sockets
-from ._figures import Figures, figures_of, report
 from ._figures_out import server_figures
 from ._keys import add_key_file, keys_from, names_of, reload_keys
 from ._logs import Log, add_log_format
@@ -157,12 +157,12 @@ class ToUser:
 
     def report(self, statistics: ServerStatistics) -> None:
         """What was counted, at the end."""
-        self.report_sums(figures_of(statistics))
+        self.report_totals(ServerTotals.of(statistics))
 
-    def report_sums(self, figures: Figures, missing: int = 0) -> None:
+    def report_totals(self, totals: ServerTotals, missing: int = 0) -> None:
         """The same of several, and of how many it is missing."""
-        rest = {"dropped": dict(figures.dropped), "kernel_drops": figures.kernel_drops, "missing": missing}
-        self._log.show("statistics", "\n".join(report(figures, missing)), **figures.ended, **rest)
+        fields = dataclasses.asdict(totals) | {"missing": missing}
+        self._log.show("statistics", "\n".join(totals.lines(missing)), **fields)
 
 
 async def _serve_as_asked(
