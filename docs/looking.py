@@ -17,9 +17,7 @@ import trio
 import trio_udp
 from trio_udp._cli._plot import draw
 from trio_udp._cli._screen import Line, screen
-from trio_udp._cli._series import Series
-from trio_udp._cli._watch import Watch
-from trio_udp.measure import Event, Fixed, Prober, open_prober
+from trio_udp.measure import Event, Fixed, Prober, Series, Watch, open_prober
 from trio_udp.testing import Conditions, SimNet, simulate
 
 SEED: Final = 3

@@ -292,6 +292,7 @@ RUNNING: Final = (
     *(measure.CsvWriter, measure.IrttRun, measure.Lines, measure.Prober, measure.Recording, measure.Sample),
     *(measure.Schedule, measure.TakesEvents, measure.Buckets, measure.Correction, measure.KneeSearch),
     *(measure.TextWriter, measure.Snapshot, measure.Follower, measure.Followed),
+    *(measure.Watch, measure.Series, measure.Spot),
 )
 """Classes of which the methods and properties are to be there."""
 

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from trio_udp._cli import main
 from trio_udp._cli._plot import draw, headline, lane_counts, spread, tick_text
-from trio_udp._cli._series import MOST_SPOTS, Series, series_of
 from trio_udp.measure import Direction, Event, Lost, Missed, Refused, to_json
+from trio_udp.measure._series import MOST_SPOTS, Series
 
 from ..measure.recorded import any_event
 from ..measure.records import summary
+from ..measure.test_series import BEGAN, event_of, series_of, start
 from .command import run_command
-from .test_series import BEGAN, event_of, start
 
 ROOT = Path(__file__).parent.parent.parent
 

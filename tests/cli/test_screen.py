@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_udp import DropReason
-from trio_udp._cli._screen import Line, broken, drawn_bar, fit, screen
-from trio_udp._cli._watch import LEVELS, Cell, Mark, View
+from trio_udp._cli._screen import LEVELS, Line, broken, drawn_bar, fit, scale_of, screen, sign_of
 from trio_udp.measure import Buckets, Direction
+from trio_udp.measure._watch import Cell, Mark, View
 
 
 def view(cells: tuple[Cell, ...] = (), **changes: Any) -> View:
@@ -155,3 +155,23 @@ def test_several_runs_share_the_terminal(runs: int, height: int, shown: list[str
     found = plain(fit(screens, height))
     assert found == shown
     assert len(found) <= height
+
+
+@given(cells=st.lists(st.integers(1, 10**10) | st.sampled_from(Mark), max_size=50))
+def test_every_cell_has_one_sign_and_longer_times_no_lower_ones(cells: list[int | Mark]) -> None:
+    """Also in ASCII; and no mark looks like a time."""
+    scale = scale_of(cells)
+    for ascii_only in (False, True):
+        signs = [sign_of(cell, scale, ascii_only=ascii_only) for cell in cells]
+        assert all(len(sign) == 1 for sign in signs)
+        assert not ascii_only or "".join(signs).isascii()
+        ordered = sorted((cell, sign) for cell, sign in zip(cells, signs, strict=True) if not isinstance(cell, Mark))
+        heights = [LEVELS[ascii_only].index(sign) for _, sign in ordered]
+        assert heights == sorted(heights)
+
+
+def test_no_two_signs_are_alike() -> None:
+    """For those who see no colours."""
+    for ascii_only in (False, True):
+        signs = [mark.value[ascii_only] for mark in Mark] + list(LEVELS[ascii_only])
+        assert len(set(signs)) == len(signs)

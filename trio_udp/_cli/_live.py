@@ -13,9 +13,9 @@ from typing import Final, TextIO
 
 import trio
 
+from ..measure import View
 from ._arguments import missed_politely
 from ._screen import Line, fit, screen
-from ._watch import View
 
 EVERY: Final = 0.25
 """Seconds between two pictures."""

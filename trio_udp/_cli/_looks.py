@@ -20,9 +20,8 @@ from ..measure import Event, Prober, Snapshot, progress_line
 from ._output import is_for_programs
 
 if TYPE_CHECKING:
+    from ..measure import Series, View, Watch
     from ._live import Live
-    from ._series import Series
-    from ._watch import View, Watch
 
 _EVERY: Final = 0.5
 """Seconds between two lines of progress."""
@@ -66,15 +65,15 @@ def _begin_live() -> bool:
 
 
 def _watch(host: str) -> "Watch":
-    from ._watch import Watch
+    from ..measure import Watch
 
     return Watch(host)
 
 
 def _series(title: str, before: int) -> "Series | None":
     """What is kept of a run for the picture; None if there are as many before it as it has room for."""
+    from ..measure import Series
     from ._plot import MOST_RUNS
-    from ._series import Series
 
     return Series(title) if before < MOST_RUNS else None
 

@@ -4,18 +4,19 @@ Everything can be read without colours: each way of getting lost has a sign of i
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Final, TypeAlias
 
 from .._layout import clock_text, counted
-from ..measure import Direction
-from ._scales import Counts, bars, percentiles, time_text
-from ._watch import LEVELS, Cell, Mark, View, scale_of, sign_of
+from ..measure import Cell, Direction, Mark, View
+from ._scales import Counts, bars, percentiles, place, span, time_text
 
 Line: TypeAlias = list[tuple[str, str]]
 """Pieces of text, and rich's word for the style of each."""
 
+LEVELS: Final = ("▁▂▃▄▅▆▇█", "_-=*")
+"""Signs for short to long times."""
 _BARS: Final = 8
 _SHARES: Final = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
 _COLUMNS: Final = ("min", *_SHARES, "max")
@@ -166,3 +167,17 @@ def drawn_bar(share: float, room: int, *, ascii_only: bool = False) -> str:
     eighths = max(round(share * room * len(parts)), 1 if share else 0)
     whole, rest = divmod(eighths, len(parts))
     return parts[-1] * whole + (parts[rest - 1] if rest else "")
+
+
+def scale_of(cells: Iterable[Cell]) -> tuple[float, float] | None:
+    """The logarithmic scale of all times among them; None if there are none."""
+    times = [cell for cell in cells if isinstance(cell, int)]
+    return span(times) if times else None
+
+
+def sign_of(cell: Cell, scale: tuple[float, float] | None, *, ascii_only: bool = False) -> str:
+    """A bar as high as the time is long, or the mark."""
+    if isinstance(cell, Mark) or scale is None:
+        return cell.value[ascii_only] if isinstance(cell, Mark) else ""
+    levels = LEVELS[ascii_only]
+    return levels[min(int(place(cell, scale) * len(levels)), len(levels) - 1)]

@@ -11,7 +11,7 @@ from ._arguments import BadInput, SubParsers, printable
 from ._recorded import read_probes, read_runs
 
 if TYPE_CHECKING:
-    from ._series import Series
+    from ..measure import Series
 
 Run = TypeVar("Run", bound=TakesEvents)
 _REBUILT: Final = "what follows is what its events add up to"
@@ -68,7 +68,7 @@ class _Drawn:
     """A run's sums, and what its picture shows."""
 
     def __init__(self, host: str) -> None:
-        from ._series import Series
+        from ..measure import Series
 
         self.recording: Final = Recording(host)
         self._series = Series(_safe(host))

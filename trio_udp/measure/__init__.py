@@ -64,8 +64,10 @@ if TYPE_CHECKING:
     from ._ramp import FIRST_RATE, MOST_RATE, find_knee
     from ._ranking import rank_paths
     from ._recordings import Recording, TakesEvents, runs_of
+    from ._series import Series, Spot
     from ._table import table_lines
     from ._text import Snapshot, TextWriter, noise_line, summary_lines
+    from ._watch import Cell, Mark, View, Watch
 
 __all__ = [
     "CONFIDENCE",
@@ -81,6 +83,7 @@ __all__ = [
     "Between",
     "Buckets",
     "Captured",
+    "Cell",
     "ClockOffset",
     "Comparison",
     "Condition",
@@ -104,6 +107,7 @@ __all__ = [
     "Line",
     "Lines",
     "Lost",
+    "Mark",
     "Missed",
     "Moved",
     "News",
@@ -118,8 +122,10 @@ __all__ = [
     "Reported",
     "Sample",
     "Schedule",
+    "Series",
     "Skipped",
     "Snapshot",
+    "Spot",
     "Stamps",
     "Start",
     "State",
@@ -130,6 +136,8 @@ __all__ = [
     "TextWriter",
     "Unresolved",
     "Variation",
+    "View",
+    "Watch",
     "compare",
     "comparison_lines",
     "examine",
@@ -183,8 +191,10 @@ _LATE: Final = {
     "_ramp": ("FIRST_RATE", "MOST_RATE", "find_knee"),
     "_ranking": ("rank_paths",),
     "_recordings": ("Recording", "TakesEvents", "runs_of"),
+    "_series": ("Series", "Spot"),
     "_table": ("table_lines",),
     "_text": ("Snapshot", "TextWriter", "noise_line", "summary_lines"),
+    "_watch": ("Cell", "Mark", "View", "Watch"),
 }
 """What is imported when it is asked for: the names of each module."""
 _WHERE: Final = {name: module for module, names in _LATE.items() for name in names}

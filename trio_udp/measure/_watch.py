@@ -1,27 +1,15 @@
-"""What `--live` shows of one run, out of its events: arithmetic, in bounded memory however long the run is."""
+"""A run as it is at one time, out of its events, which `ping --live` draws: in bounded memory however long it is."""
 
 import enum
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from .. import DropReason
-from ..measure import (
-    Buckets,
-    Correction,
-    Corrupted,
-    Direction,
-    Event,
-    Late,
-    Lost,
-    Missed,
-    Refused,
-    Rejected,
-    ReplyRecord,
-    Start,
-)
-from ._scales import place, span
+from ..proto import DropReason
+from ._corrected import Correction
+from ._distribution import Buckets
+from ._records import Corrupted, Direction, Event, Late, Lost, Missed, Refused, Rejected, ReplyRecord, Start
 
 KEPT: Final = 512
 """Probes whose fate is kept one by one: no screen is much wider."""
@@ -44,8 +32,6 @@ class Mark(enum.Enum):
 Cell: TypeAlias = int | Mark
 """A round-trip time in nanoseconds, or why there is none."""
 
-LEVELS: Final = ("▁▂▃▄▅▆▇█", "_-=*")
-"""Signs for short to long times."""
 _LOST: Final = {
     Direction.UPSTREAM: Mark.UPSTREAM,
     Direction.DOWNSTREAM: Mark.DOWNSTREAM,
@@ -86,7 +72,7 @@ class View:
 
 
 class Watch:
-    """Follows one run."""
+    """Follows one run, of which it is given every event in turn."""
 
     def __init__(self, host: str) -> None:
         self._host = host
@@ -129,7 +115,13 @@ class Watch:
                 pass
 
     def view(self, *, sent: int, waiting: int, elapsed: float) -> View:
-        """How it is now. Those who send know best how many were sent, and how many are waited for."""
+        """How it is now. Those who send know best how many were sent, and how many are waited for.
+
+        Args:
+            sent: `Prober.sent`.
+            waiting: `Prober.unanswered`.
+            elapsed: seconds since it began.
+        """
         newest = max(sent, self._newest)
         shown = range(max(newest - KEPT, 0) + 1, newest + 1)
         get, waits = self._cells.get, Mark.WAITING  # looked up once: probes are being sent meanwhile
@@ -177,17 +169,3 @@ class Watch:
             self._cells[sequence] = cell
         if len(self._cells) > 2 * KEPT:
             self._cells = {number: kept for number, kept in self._cells.items() if number > self._newest - KEPT}
-
-
-def scale_of(cells: Iterable[Cell]) -> tuple[float, float] | None:
-    """The logarithmic scale of all times among them; None if there are none."""
-    times = [cell for cell in cells if isinstance(cell, int)]
-    return span(times) if times else None
-
-
-def sign_of(cell: Cell, scale: tuple[float, float] | None, *, ascii_only: bool = False) -> str:
-    """A bar as high as the time is long, or the mark."""
-    if isinstance(cell, Mark) or scale is None:
-        return cell.value[ascii_only] if isinstance(cell, Mark) else ""
-    levels = LEVELS[ascii_only]
-    return levels[min(int(place(cell, scale) * len(levels)), len(levels) - 1)]

@@ -1,22 +1,31 @@
 """What `--plot` draws: nothing is forgotten, and memory is bounded."""
 
+from collections.abc import Iterable
 from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_udp import DropReason
-from trio_udp._cli._series import FATES, MOST_SPOTS, Series, series_of
 from trio_udp._net import Address
 from trio_udp.measure import Corrupted, Direction, Event, Late, Lost, Missed, Refused, Rejected, Start
+from trio_udp.measure._series import FATES, MOST_SPOTS, Series
 
-from ..measure.records import reply_record, summary
+from .records import reply_record, summary
 
 PEER = Address("192.0.2.1", 1060)
 BEGAN = 1_764_115_200_000_000_000
 
 kinds = st.sampled_from([*Direction, "changed", "refused", "reply"])
 happened = st.lists(st.tuples(st.integers(-5, 10**13), kinds, st.integers(1, 10**10)), max_size=100)
+
+
+def series_of(title: str, events: Iterable[Event]) -> Series:
+    """A run that has had these events."""
+    series = Series(title)
+    for event in events:
+        series.take(event)
+    return series
 
 
 def start() -> Start:

@@ -4,7 +4,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_udp import DropReason
-from trio_udp._cli._watch import KEPT, LEVELS, Mark, View, Watch, scale_of, sign_of
 from trio_udp._net import Address
 from trio_udp.measure import (
     Corrupted,
@@ -19,8 +18,9 @@ from trio_udp.measure import (
     Rejected,
     Start,
 )
+from trio_udp.measure._watch import KEPT, Mark, View, Watch
 
-from ..measure.records import reply_record
+from .records import reply_record
 
 PEER = Address("192.0.2.1", 1060)
 
@@ -117,23 +117,3 @@ def test_a_long_run_is_held_in_bounded_memory() -> None:
     assert len(watch._cells) <= 2 * KEPT
     assert len(watch._losses) <= 4096
     assert watch.view(sent=30_000, waiting=1, elapsed=1).lost[Direction.UPSTREAM] == 20_000
-
-
-@given(cells=st.lists(st.integers(1, 10**10) | st.sampled_from(Mark), max_size=50))
-def test_every_cell_has_one_sign_and_longer_times_no_lower_ones(cells: list[int | Mark]) -> None:
-    """Also in ASCII; and no mark looks like a time."""
-    scale = scale_of(cells)
-    for ascii_only in (False, True):
-        signs = [sign_of(cell, scale, ascii_only=ascii_only) for cell in cells]
-        assert all(len(sign) == 1 for sign in signs)
-        assert not ascii_only or "".join(signs).isascii()
-        ordered = sorted((cell, sign) for cell, sign in zip(cells, signs, strict=True) if not isinstance(cell, Mark))
-        heights = [LEVELS[ascii_only].index(sign) for _, sign in ordered]
-        assert heights == sorted(heights)
-
-
-def test_no_two_signs_are_alike() -> None:
-    """For those who see no colours."""
-    for ascii_only in (False, True):
-        signs = [mark.value[ascii_only] for mark in Mark] + list(LEVELS[ascii_only])
-        assert len(set(signs)) == len(signs)

@@ -1,14 +1,15 @@
-"""What `--plot` draws of one run, out of its events: arithmetic, in bounded memory however long the run is.
+"""A run over time, out of its events, which `ping --plot` draws: in bounded memory however long the run is.
 
 Up to `MOST_SPOTS` probes are kept one by one. Beyond that, neighbours in time are put together, two and two, as often
 as it takes: of each group the picture shows the least, the mean and the greatest time, and how many were lost.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
-from ..measure import Buckets, Corrupted, Event, Late, Lost, Missed, Refused, Rejected, ReplyRecord, Start, Summary
+from ._distribution import Buckets
+from ._records import Corrupted, Event, Late, Lost, Missed, Refused, Rejected, ReplyRecord, Start, Summary
 
 MOST_SPOTS: Final = 1000
 """About as many as a picture has room for, from left to right."""
@@ -48,7 +49,7 @@ class Spot:
 
 
 class Series:
-    """One run's."""
+    """A run over time: of which it is given every event, in any order."""
 
     def __init__(self, title: str) -> None:
         self.title = title
@@ -126,11 +127,3 @@ class Series:
         spots, self._spots = self._spots, {}
         for key, spot in spots.items():
             self._spots.setdefault(key >> 1, Spot()).add(spot)
-
-
-def series_of(title: str, events: Iterable[Event]) -> Series:
-    """The same from events that were kept, in any order: those of a file, say."""
-    series = Series(title)
-    for event in events:
-        series.take(event)
-    return series
