@@ -23,6 +23,7 @@ MOST_WAITING: Final = 4096
 """Copies that wait at a time: what 10 Gb/s has on its way for 5 ms in large datagrams. Of 65,507 bytes each they would
 be 256 MiB, of the usual 1,200 bytes 5 MiB."""
 NO_ROOM: Final = "overflow"
+_FAULTS: Final = ("duplicated", "delayed", "corrupted", "reordered")
 _NANOSECONDS: Final = 1_000_000_000
 
 
@@ -141,6 +142,15 @@ class DirectionStatistics:
     """Why datagrams were dropped: the rule's reason, or that of their last copy."""
     unsent: Mapping[str, int]
     """Why copies could not leave: an errno's name, or `overflow`."""
+
+    def lines(self, direction: str) -> list[str]:
+        """What was done on purpose in this direction, in words; and a line each why what was dropped, and forged."""
+        counts = ", ".join(f"{getattr(self, name)} {name}" for name in _FAULTS if getattr(self, name))
+        forged = f", {self.forged} forged" if self.forged else ""
+        line = f"chaos {direction}: {self.received} received, {self.dropped} dropped, {self.sent} sent{forged}"
+        why = {"dropped": self.reasons, "forged": self.forgeries}
+        details = [f"  {what} {count}: {name}" for what, names in why.items() for name, count in sorted(names.items())]
+        return [f"{line} ({counts})" if counts else line, *details]
 
 
 class Stream:

@@ -17,11 +17,9 @@ from ._arguments import BadInput, number
 
 if TYPE_CHECKING:
     from .._chaos import Conditions, Rule
-    from .._direction import DirectionStatistics
 
 _EXAMPLE: Final = "drop=5%%,dup=1%%,reorder=2%%:20ms,delay=10ms±3ms,corrupt=0.1%%,burst=gilbert(1%%,30%%)"
 """As argparse wants it, which has its own idea of %."""
-_COUNTS: Final = ("duplicated", "delayed", "corrupted", "reordered")
 _SEED_BITS: Final = 32
 
 
@@ -156,15 +154,5 @@ async def faults_on_sockets(
         nursery.cancel_scope.cancel()
     sent, received = made.sending, made.receiving
     up, down = (sent, received) if sending == "up" else (received, sent)
-    for line in [*lines_about("up", up), *lines_about("down", down)]:
+    for line in [*up.lines("up"), *down.lines("down")]:
         say(line)
-
-
-def lines_about(direction: str, found: "DirectionStatistics") -> list[str]:
-    """What was done on purpose, in one direction; and a line each why datagrams were dropped, and what was forged."""
-    counts = ", ".join(f"{getattr(found, name)} {name}" for name in _COUNTS if getattr(found, name))
-    forged = f", {found.forged} forged" if found.forged else ""
-    line = f"chaos {direction}: {found.received} received, {found.dropped} dropped, {found.sent} sent{forged}"
-    why = {"dropped": found.reasons, "forged": found.forgeries}
-    details = [f"  {what} {count}: {name}" for what, names in why.items() for name, count in sorted(names.items())]
-    return [f"{line} ({counts})" if counts else line, *details]

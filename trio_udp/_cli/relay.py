@@ -22,7 +22,7 @@ from .._net._icmp import RawSocketForbidden
 from .._relay import IDLE, MOST_FLOWS, Relay, relay
 from .._words import read_share
 from ._arguments import BadInput, SubParsers, add_family, explain, number, seconds_in
-from ._chaos import Chaos, add_chaos, add_seed, announce, chaos_of, lines_about
+from ._chaos import Chaos, add_chaos, add_seed, announce, chaos_of
 from ._signals import cancel_at_next_signal, stopping_signals
 
 SCHEMA: Final = 1
@@ -168,7 +168,7 @@ async def _relay(arguments: argparse.Namespace, chaos: Chaos, file: TextIO | Non
     truth.end(running)
     if arguments.json != "-":
         found = running.statistics()
-        print("\n".join(["", *lines_about("up", found.up), *lines_about("down", found.down)]), flush=True)
+        print("\n".join(["", *found.up.lines("up"), *found.down.lines("down")]), flush=True)
 
 
 async def _start(nursery: trio.Nursery, arguments: argparse.Namespace, chaos: Chaos, truth: _Truth) -> Relay:

@@ -35,7 +35,8 @@ from .._chaos import (
 )
 from .._direction import Copy, DirectionStatistics, Passage, changed_bits
 from .._faulty import FaultySockets, faulty_sockets
-from .._forging import FORGERIES, UNREACHABLE, forge_at_random
+from .._forging import FORGERIES, UNREACHABLE, Forge, forge_at_random
+from .._net._icmp import RawSocketForbidden
 from .._relay import Relay, RelayStatistics, relay
 from ._adversary import OffPath, OnPath, any_of, any_port, guess
 from ._check_client import check_client
@@ -89,6 +90,7 @@ __all__ = [
     "Fabric",
     "Fate",
     "FaultySockets",
+    "Forge",
     "GilbertElliott",
     "Held",
     "Host",
@@ -106,6 +108,7 @@ __all__ = [
     "Packet",
     "Passage",
     "Plan",
+    "RawSocketForbidden",
     "Record",
     "Relay",
     "RelayStatistics",
