@@ -10,8 +10,8 @@ import signal
 import sys
 from collections.abc import Iterable, Sequence
 
+from .. import __version__
 from .._interrupt import raise_again
-from .._version import __version__
 from ._arguments import BadInput, OneLineParser, first_of
 from ._commands import COMMANDS
 from ._signals import as_they_were
