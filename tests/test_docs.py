@@ -53,10 +53,12 @@ PORT: Final = re.compile(r"\b106\d\b")
 BOOTSTRAP: Final = re.compile(r"python -m (?:pip install|nox)\b[^&\n]*?(?= && |$)", re.MULTILINE)
 
 PYTHON: Final = """#!/bin/sh
-case "$1 $2 $3" in
-    "-m trio_udp sim" | "-m trio_udp relay" | "-m trio_udp keygen" | "-m trio_udp doctor") exec {python} "$@";;
-    "-m trio_udp report" | "-m trio_udp compare") exec {python} "$@";;
-    "-m trio_udp "?*) command=$3; shift 3; exec {python} -m trio_udp "$command" -p {port} "$@";;
+case "$1 $2" in
+    "-m trio_udp") shift 2; exec {python} -c '
+import runpy
+from trio_udp._cli import _arguments
+_arguments.DEFAULT_PORT = {port}
+runpy.run_module("trio_udp", run_name="__main__", alter_sys=True)' "$@";;
     *) exec {python} "$@";;
 esac
 """
