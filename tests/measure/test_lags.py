@@ -149,10 +149,11 @@ def test_a_lag_is_taken_off_its_own_reply_or_none(path: Path) -> None:
         assert summary.reported.departure_lag_ns == (sum(gone) // len(gone) if gone else None)
 
 
-@given(st.integers(1, 150), st.integers(0, 2**32 - 1))
-def test_where_nothing_is_lost_every_lag_is_known(probes: int, seed: int) -> None:
-    """Of the last reply by the report, and however often the sums are asked for."""
-    world = World(Path(0.0, 0.0, 0.0, 0.0, 0.0, 0, probes, seed))
+@given(st.sampled_from([0.0, 0.5, 1.0]), st.integers(1, 150), st.integers(0, 2**32 - 1))
+def test_where_nothing_is_lost_every_lag_is_known(duplicate: float, probes: int, seed: int) -> None:
+    """Of the last reply by the report, of the first to a probe that came twice by the second, and however often the
+    sums are asked for."""
+    world = World(Path(0.0, duplicate, 0.0, 0.0, 0.0, 0, probes, seed))
     world.run()
     assert world.ledger.summary(0, 0, {}).lags_known == probes
     assert world.network_times() == [number * APART for number in range(1, probes + 1)]
