@@ -68,7 +68,7 @@ def test_bad_arguments_are_one_line_and_exit_code_2(
     assert said in printed.err
 
 
-@pytest.mark.parametrize("option", [["-p", "99"], ["-6"], ["--all-addresses"], ["--resolve-every", "1"]])
+@pytest.mark.parametrize("option", [["-6"], ["--all-addresses"], ["--resolve-every", "1"]])
 def test_what_is_about_a_host_is_refused_without_one(option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """The server that `ping` starts then is where it is: an option that does nothing looks as if it had."""
     assert main(["ping", "-c", "1", *option]) == 2

@@ -20,7 +20,6 @@ from .. import Address, Key
 from ..measure import Prober, Summary, open_prober
 from ..proto import MAX_PAYLOAD, MAX_SEQUENCE
 from ._arguments import (
-    DEFAULT_PORT,
     PROFILES,
     BadInput,
     SubParsers,
@@ -55,12 +54,13 @@ _LONGEST_RUN: Final = 1e9
 _MOST_RATE: Final = round(1 / _LEAST_INTERVAL)
 _EMBEDDED_HOST: Final = "127.0.0.1"
 _WANTS_HOST: Final[dict[str, tuple[str, tuple[object, ...]]]] = {
-    "-p": ("port", (DEFAULT_PORT,)),
     "-6": ("family", (socket.AF_UNSPEC, socket.AF_INET)),
     "--all-addresses": ("all_addresses", (False,)),
     "--resolve-every": ("resolve_every", (None,)),
 }
-"""What says which host or where, and so nothing about a server of our own: its name, and the values that are not it."""
+"""What says which host, and so nothing about a server of our own: its name, and the values that are not it.
+
+A port is not among it: whoever writes commands may give one to each of them."""
 
 
 def add_to(commands: SubParsers) -> None:
