@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from trio_udp._cli._scales import bars, percentiles, place, span, time_text
+from trio_udp._cli._scales import bars, place, span, time_text
 
 times = st.lists(st.integers(-5, 10**11), min_size=1, max_size=80)
 
@@ -34,13 +34,6 @@ def test_bars_hold_every_time_once_and_stand_side_by_side(values: list[int], num
 def test_no_times_have_no_bars() -> None:
     """Rather than eight of nothing between nowhere and nowhere."""
     assert bars([], 8) == []
-
-
-@given(values=times, shares=st.lists(st.floats(0, 1), max_size=5).map(sorted))
-def test_percentiles_are_of_the_nearest_rank(values: list[int], shares: list[float]) -> None:
-    """The definition."""
-    expected = [sorted(values)[max(math.ceil(share * len(values)), 1) - 1] for share in shares]
-    assert percentiles(counted(values), shares) == expected
 
 
 @given(values=times)

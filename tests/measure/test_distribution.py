@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from trio_udp.measure import Distribution
+from trio_udp.measure import Distribution, percentiles
 from trio_udp.measure._distribution import Buckets, Collector
 
 
@@ -111,3 +111,17 @@ def test_percentiles_are_those_of_hdrhistogram(values: list[int], exact: int) ->
         rank = max(math.ceil(share * count), 1)
         assert ours is not None
         assert math.isclose(ours, theirs.get_value_at_percentile(100 * rank / count), rel_tol=1 / 256 + 1 / 1000)
+
+
+@given(values=st.lists(st.integers(0, 255), min_size=1), shares=st.lists(st.floats(0, 1), max_size=5).map(sorted))
+def test_percentiles_are_of_the_nearest_rank(values: list[int], shares: list[float]) -> None:
+    """The definition; of numbers that are small enough to have a bucket each."""
+    buckets = Buckets()
+    buckets.extend(values)
+    expected = [sorted(values)[max(math.ceil(share * len(values)), 1) - 1] for share in shares]
+    assert percentiles(buckets.ascending(), shares) == expected
+
+
+def test_nothing_has_no_percentiles() -> None:
+    """Whichever are asked for."""
+    assert percentiles(Buckets().ascending(), [0.0, 0.5, 1.0]) == []

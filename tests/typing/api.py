@@ -1,6 +1,6 @@
 """The public API as a user's type checker sees it. Checked by `nox -s types`; not run."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from typing import Any, TextIO, assert_type
 
@@ -10,22 +10,28 @@ import trio_udp
 from trio_udp.measure import (
     Between,
     CsvWriter,
+    Direction,
     Event,
     Fixed,
+    Follower,
     Lines,
     Lost,
     Recording,
     ReplyRecord,
     Sample,
     Summary,
+    TextWriter,
+    Watch,
     compare,
     flood,
     from_json,
     json_schema,
     open_prober,
     runs_of,
+    table_lines,
     to_json,
 )
+from trio_udp.testing import WorldPlan, run_world
 
 
 def plain(request: trio_udp.Request) -> bytes:
@@ -126,6 +132,31 @@ def recorded(file: TextIO) -> list[str]:
     event = from_json(to_json(run.summary(), host="h")).event
     assert_type(event, Event)
     return [CsvWriter("h").rows(event)]
+
+
+async def follow(name: str) -> list[str]:
+    """What is printed of a name that moves."""
+    text, watch = TextWriter(name), Watch(name)
+    follower = Follower(name, 1060, every=30.0, count=5, on_news=print)
+    async for address in follower:
+        assert_type(address, trio_udp.Address)
+        async with open_prober(*address) as prober, follower.watching(prober):
+            found = await prober.run(count=follower.left, on_event=watch.take)
+            assert_type(
+                watch.view(sent=prober.sent, waiting=prober.unanswered, elapsed=1.0).lost, Mapping[Direction, int]
+            )
+        assert_type(text.text(found), str)
+    assert_type(await trio_udp.resolve(name, 1060), list[trio_udp.Address])
+    return table_lines([(name, found)])
+
+
+def simulated(server: trio_udp.Server) -> list[str]:
+    """What a world has come to, and what a server has counted."""
+    found = run_world(1, clients=2, seconds=60.0)
+    assert_type(found.plan, WorldPlan)
+    assert_type(found.dropped, Mapping[trio_udp.DropReason, int])
+    totals = trio_udp.ServerTotals.of(server.statistics())
+    return [found.digest, *(totals + totals).lines()]
 
 
 def errors(error: trio_udp.UDPError) -> str:

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ..measure import Series, Spot, Summary
+from ..measure import Series, Spot, Summary, percentiles
 from ._arguments import BadInput, missed_politely
-from ._scales import bars, percentiles, place, span, time_text
+from ._scales import bars, place, span, time_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -55,15 +55,3 @@ def bars(counts: Counts, number: int) -> list[Bar]:
     for time, count in counts:
         heights[min(int(math.log(max(time, 1) / low) * each), number - 1)] += count
     return [Bar(*bar) for bar in zip(edges, edges[1:], heights, strict=False)]
-
-
-def percentiles(counts: Counts, shares: Sequence[float]) -> list[int]:
-    """For each of these ascending shares, the least time that so many do not exceed (nearest rank)."""
-    total = sum(count for _, count in counts)
-    found: list[int] = []
-    passed = 0
-    for time, count in counts:
-        passed += count
-        while len(found) < len(shares) and max(math.ceil(shares[len(found)] * total), 1) <= passed:
-            found.append(time)
-    return found

@@ -9,8 +9,8 @@ from itertools import groupby
 from typing import Final, TypeAlias
 
 from .._layout import clock_text, counted
-from ..measure import Cell, Direction, Mark, View
-from ._scales import Counts, bars, percentiles, place, span, time_text
+from ..measure import Cell, Direction, Mark, View, percentiles
+from ._scales import Counts, bars, place, span, time_text
 
 Line: TypeAlias = list[tuple[str, str]]
 """Pieces of text, and rich's word for the style of each."""

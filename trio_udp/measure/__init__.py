@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     )
     from ._corrected import Correction
     from ._csv import CSV_COLUMNS, CsvWriter
-    from ._distribution import Buckets
+    from ._distribution import Buckets, percentiles
     from ._doctor import Finding, State, finding_line
     from ._examine import examine
     from ._follow import Followed, Follower, Moved, News, Unresolved
@@ -154,6 +154,7 @@ __all__ = [
     "pcapng_header",
     "pcapng_packet",
     "percentile",
+    "percentiles",
     "progress_line",
     "proportion",
     "rank_paths",
@@ -179,7 +180,7 @@ _LATE: Final = {
     ),
     "_corrected": ("Correction",),
     "_csv": ("CSV_COLUMNS", "CsvWriter"),
-    "_distribution": ("Buckets",),
+    "_distribution": ("Buckets", "percentiles"),
     "_doctor": ("Finding", "State", "finding_line"),
     "_examine": ("examine",),
     "_follow": ("Followed", "Follower", "Moved", "News", "Unresolved"),

@@ -7,7 +7,7 @@ for each doubling, so that every percentile is right to half a percent: the sche
 import math
 import operator
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from ._records import Distribution
@@ -66,6 +66,25 @@ class Buckets:
             for digits, count in enumerate(counts)
             if count
         )
+
+
+def percentiles(counts: Iterable[tuple[int, int]], shares: Sequence[float]) -> list[int]:
+    """For each of these ascending shares, from 0 to 1, the least value that so many do not exceed (nearest rank).
+
+    Args:
+        counts: values, ascending, and how often each came, as `Buckets.ascending` gives them. Of none there is no
+            percentile.
+        shares: which percentiles, 0.99 for the 99th.
+    """
+    counted = list(counts)
+    total = sum(count for _, count in counted)
+    found: list[int] = []
+    passed = 0
+    for value, count in counted:
+        passed += count
+        while len(found) < len(shares) and max(math.ceil(shares[len(found)] * total), 1) <= passed:
+            found.append(value)
+    return found
 
 
 def _middle(doubling: int, digits: int) -> int:
@@ -176,14 +195,8 @@ class Collector:
 
     def _percentiles(self) -> dict[str, int]:
         """The least value that at least such a share of them does not exceed (nearest rank)."""
-        wanted = [(name, max(math.ceil(share * self._count), 1)) for name, share in _PERCENTILES.items()]
         if self._buckets is None:
             ordered = sorted(self._values)
-            return {name: ordered[rank - 1] for name, rank in wanted}
-        found: dict[str, int] = {}
-        passed = 0
-        for value, count in self._buckets.ascending():
-            passed += count
-            while wanted and wanted[0][1] <= passed:
-                found[wanted.pop(0)[0]] = min(max(value, self._least), self._most)
-        return found
+            return {name: ordered[max(math.ceil(share * self._count), 1) - 1] for name, share in _PERCENTILES.items()}
+        times = percentiles(self._buckets.ascending(), list(_PERCENTILES.values()))
+        return {name: min(max(time, self._least), self._most) for name, time in zip(_PERCENTILES, times, strict=True)}
