@@ -30,6 +30,22 @@ def test_keys_come_in_the_order_of_their_lines(tmp_path: Path) -> None:
     assert [key.id for key in load_keys(str(path))] == [9, 1]
 
 
+def test_a_directory_is_named_and_its_descriptor_closed(tmp_path: Path) -> None:
+    """A server that is told again and again to read it would run out of them; and nobody knows what number 3 is."""
+    before = free_descriptor()
+    with pytest.raises(IsADirectoryError) as caught:
+        load_keys(tmp_path)
+    assert caught.value.filename == str(tmp_path)
+    assert free_descriptor() == before
+
+
+def free_descriptor() -> int:
+    """The lowest that is not in use."""
+    descriptor = os.dup(0)
+    os.close(descriptor)
+    return descriptor
+
+
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o610, 0o601, 0o644, 0o777])
 def test_a_file_that_others_may_use_is_refused(tmp_path: Path, mode: int) -> None:
     """F4: read, write or run, group or all."""

@@ -30,13 +30,17 @@ def load_keys(path: str | os.PathLike[str]) -> list[Key]:
     Raises `ValueError` if group or others may do anything with the file, if it is not a regular file or not ours, and
     for a line that is no key; `OSError` if it cannot be read; `ImportError` as `Key`. None of them shows what it says.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # else a pipe would keep us waiting here
-    with open(descriptor, "rb") as file:
-        _check(os.fstat(descriptor), os.fspath(path))
+    with open(path, "rb", opener=_without_waiting) as file:
+        _check(os.fstat(file.fileno()), os.fspath(path))
         text = file.read(_LARGEST + 1)
     if len(text) > _LARGEST:
         raise ValueError(f"key file {os.fspath(path)!r}: expected at most {_LARGEST} bytes, got more")
     return parse_keys(text.decode(errors="replace"), f"key file {os.fspath(path)!r}")
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """A pipe would keep us waiting."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _check(status: os.stat_result, path: str) -> None:

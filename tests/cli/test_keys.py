@@ -82,6 +82,8 @@ def test_keygen_adds_keys_for_a_rotation(tmp_path: Path, capsys: pytest.CaptureF
         (["--add", "{missing}"], "key file '{missing}': No such file or directory"),
         (["{missing}/keys"], "key file '{missing}/keys': No such file or directory"),
         (["--add", "{taken}", "--id", "1"], "key file '{taken}': expected an id that is not used in it, got 1"),
+        (["--add", "{taken}/.."], "key file '{taken}/..': Not a directory"),
+        (["--add", "/"], "key file '/': Is a directory"),
         (["--add", "{open}"], "key file '{open}': expected nobody but its owner to have access, got mode 0644"),
     ],
 )
