@@ -1,5 +1,7 @@
 """What every test shares: Hypothesis profiles. Choose one with `pytest --hypothesis-profile=deep`."""
 
+import signal
+
 from hypothesis import HealthCheck, Phase, settings
 
 # No deadlines: a busy machine is no bug.
@@ -11,3 +13,7 @@ settings.register_profile(
     "mutation", deadline=None, max_examples=25, derandomize=True, database=None, phases=[Phase.explicit, Phase.generate]
 )
 settings.load_profile("quick")
+
+# A shell has what it starts in the background ignore ^C, and so would every command that a test starts, and interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

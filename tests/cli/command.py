@@ -24,6 +24,7 @@ class Running:
     def __init__(self, process: trio.Process) -> None:
         self.process = process
         self._lines = self._read()
+        self._printed: list[str] = []
 
     async def _read(self) -> AsyncGenerator[str, None]:
         assert self.process.stdout is not None
@@ -36,8 +37,11 @@ class Running:
             yield rest.decode()
 
     async def line(self) -> str:
-        """The next line of stdout."""
-        return await anext(self._lines)
+        """The next line of stdout. `EOFError`, with those before it, when there is none."""
+        async for line in self._lines:
+            self._printed.append(line)
+            return line
+        raise EOFError(f"it has ended, and had printed {self._printed}")
 
     async def rest(self) -> list[str]:
         """All further lines, until the command ends."""
