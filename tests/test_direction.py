@@ -187,3 +187,26 @@ def test_a_refused_datagram_is_counted_with_its_reason() -> None:
     line.direction.refuse(Packet(b"", HERE, THERE), Stream(), "too many flows")
     assert line.direction.statistics().reasons == {"too many flows": 1}
     assert [passage.why for passage in line.passages] == ["too many flows"]
+
+
+def test_statistics_say_in_words_what_was_done() -> None:
+    """What was not done has no word; why datagrams were dropped is a line for each reason."""
+    line = Line(by_number({1: DROP, 3: copies(2)}))
+    for number in range(1, 4):
+        line.arrive(bytes([number]), float(number))
+    assert line.direction.statistics().lines("up") == [
+        "chaos up: 3 received, 1 dropped, 3 sent (1 duplicated)",
+        "  dropped 1: lost",
+    ]
+    assert Line().direction.statistics().lines("down") == ["chaos down: 0 received, 0 dropped, 0 sent"]
+
+
+def test_what_was_forged_has_its_place_in_the_words() -> None:
+    """Beside what came, with the kinds below."""
+    line = Line()
+    line.direction.inject("junk", Packet(b"?", HERE, THERE, sent_at=0.0), Stream(1), 1)
+    line.run_until(1.0)
+    assert line.direction.statistics().lines("up") == [
+        "chaos up: 0 received, 0 dropped, 0 sent, 1 forged",
+        "  forged 1: junk",
+    ]
