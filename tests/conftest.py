@@ -1,5 +1,9 @@
-"""What every test shares: Hypothesis profiles. Choose one with `pytest --hypothesis-profile=deep`."""
+"""What every test shares: a process that is set up for it, and Hypothesis profiles.
 
+Choose one of these with `pytest --hypothesis-profile=deep`.
+"""
+
+import gc
 import signal
 
 from hypothesis import HealthCheck, Phase, settings
@@ -17,3 +21,9 @@ settings.load_profile("quick")
 # A shell has what it starts in the background ignore ^C, and so would every command that a test starts, and interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """What collecting has made lives until the end: the collector need not look at it again and again."""
+    gc.collect()
+    gc.freeze()

@@ -1,13 +1,14 @@
 """What can be known of the mutation run without running it: it finds every condition, and its list is not stale."""
 
 import ast
+import functools
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from .__main__ import listed_in, survived, unnoticed
-from .conditions import ACCEPT_RULE, NO_DIFFERENCE, conditions, find
+from .conditions import ACCEPT_RULE, NO_DIFFERENCE, Condition, conditions, find
 from .mutants import Mutant, Trial, _mutant, listed_survivors
 from .page import _code, module_rows, untried
 
@@ -49,6 +50,12 @@ DELETED = {
 }
 
 
+@functools.cache
+def of_the_core() -> tuple[Condition, ...]:
+    """All conditions of today's rule; making each anew takes seconds."""
+    return tuple(conditions(CORE))
+
+
 def test_every_condition_is_deleted_once_and_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An `if` that only returns, each operand, each comparison, each filter; nothing else of the module changes."""
     (tmp_path / "table.py").write_text(FUNCTION)
@@ -75,10 +82,10 @@ def test_page_names_every_condition_of_the_accept_rule() -> None:
     """`docs/mutation.md` is of today's rule: no condition came, went or changed since the last run."""
     page = (ROOT / "docs/mutation.md").read_text()
     rows = [line for line in page.partition("\n## Mutants")[0].splitlines() if line.startswith("| `")]
-    begins = [f"| `{condition.function}` | {_code(condition.words)}" for condition in conditions(CORE)]
+    begins = [f"| `{condition.function}` | {_code(condition.words)}" for condition in of_the_core()]
     assert len(rows) == len(begins)
     assert all(row.startswith(begin) for row, begin in zip(rows, begins, strict=True))
-    assert {condition.function for condition in conditions(CORE)} == set(ACCEPT_RULE)
+    assert {condition.function for condition in of_the_core()} == set(ACCEPT_RULE)
 
 
 def test_every_survivor_that_is_listed_is_a_change_to_code_that_exists() -> None:
@@ -141,7 +148,7 @@ def test_run_fails_unless_the_survivors_are_those_that_are_listed_and_few(
 
 def test_run_fails_where_no_property_misses_a_condition() -> None:
     """The sentence names it."""
-    first, second, *_, harmless = sorted(conditions(CORE), key=lambda condition: condition.no_difference or "")
+    first, second, *_, harmless = sorted(of_the_core(), key=lambda condition: condition.no_difference or "")
     assert not list(unnoticed({first: "test_something", harmless: None}))
     for noticed, condition in (({first: "test_something", second: None}, second), ({harmless: "test"}, harmless)):
         [sentence] = unnoticed(noticed)
@@ -151,7 +158,7 @@ def test_run_fails_where_no_property_misses_a_condition() -> None:
 
 def test_every_condition_that_makes_no_difference_is_one_of_the_rule() -> None:
     """Each entry names exactly one, so none stays in the list when its condition has gone."""
-    found = [condition for condition in conditions(CORE) if condition.no_difference]
+    found = [condition for condition in of_the_core() if condition.no_difference]
     assert len(found) == len(NO_DIFFERENCE)
     assert {condition.function for condition in found} == {function for function, _ in NO_DIFFERENCE}
 
