@@ -74,6 +74,19 @@ def choose_cores() -> Cores:
 CORES: Final = choose_cores()
 
 
+@contextlib.contextmanager
+def on_core(core: int | None) -> Iterator[None]:
+    """Keep this process there for the length of the block."""
+    if core is None:
+        yield
+        return
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, set(CORES.all))
+
+
 def prepare(core: int | None, lifetime: float) -> Callable[[], None]:
     """What a child does before it becomes what it is: a limited life, and a core if it is to have one."""
 

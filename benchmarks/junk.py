@@ -30,18 +30,13 @@ def run(options: measure.Options) -> list[measure.Comparison]:
     """Time the loops."""
     comparison = measure.Comparison(TITLE, "µs each", SERVER)
     comparison.notes.append(f"Random bytes, {SIZE} of them, all different.")
-    if children.CORES.client is not None:
-        os.sched_setaffinity(0, {children.CORES.client})
     batches = 10 if options.smoke else 2000
     candidates = {
         name: functools.partial(_price, loop, batches)
         for name, loop in {SERVER: _server(), CLIENT: _client(HERE), CLIENT_STRANGER: _client(ELSEWHERE)}.items()
     }
-    try:
+    with children.on_core(children.CORES.client):
         return [measure.interleave(comparison, candidates, options.rounds)]
-    finally:
-        if children.CORES.client is not None:
-            os.sched_setaffinity(0, set(children.CORES.all))
 
 
 def _server() -> Callable[[Sequence[bytes]], None]:
