@@ -573,3 +573,41 @@ async def test_that_a_probe_has_left_wakes_nobody() -> None:
                 trio.lowlevel.remove_instrument(steps)
     assert found.lost == 20
     assert steps.count <= 3  # to begin, and to be cancelled
+
+
+async def test_one_who_naps_reads_between_two_probes_and_misses_nothing() -> None:
+    """At 200 µs a probe there is no time to wake another task for each reply: what was there waits for the slot's end,
+    and the kernel says when it came."""
+    steps = Steps()
+    async with serving(echo, host="127.0.0.1") as server, open_prober(*server.address, naps=True) as prober:
+        trio.lowlevel.add_instrument(steps)
+        try:
+            found = await prober.run(Fixed(0.0002), count=200)
+        finally:
+            trio.lowlevel.remove_instrument(steps)
+    assert (found.sent, found.received, found.lost) == (200, 200, 0)
+    if found.stamps != {Stamps.KERNEL: 200}:
+        pytest.skip(f"this kernel has no software timestamps for loopback: {found.stamps}")
+    assert steps.count < 100
+
+
+async def test_one_who_naps_is_cancelled_and_stopped_like_any_other() -> None:
+    """Other tasks have their turn once a millisecond, and one of them may be who ends it."""
+    with plain_socket() as silent:
+        async with open_prober(*address_of(silent), naps=True) as prober:
+            with trio.move_on_after(0.01):
+                await prober.run(Fixed(0.0002))
+        assert 0 < prober.sent == prober.summary().pending
+        async with open_prober(*address_of(silent), naps=True) as prober, trio.open_nursery() as nursery:
+            nursery.start_soon(prober.run, Fixed(0.0002))
+            await trio.sleep(0.01)
+            prober.stop()
+    assert 0 < prober.sent == prober.summary().pending
+
+
+async def test_one_who_naps_finds_room_in_the_replies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no more may be under way nothing is sent, and replies are looked for all the same."""
+    monkeypatch.setattr("trio_udp.measure._prober.MOST_UNDER_WAY", 2)
+    async with serving(echo, host="127.0.0.1") as server, open_prober(*server.address, naps=True) as prober:
+        found = await prober.run(Fixed(0.0002), count=30)
+    assert found.received == 30

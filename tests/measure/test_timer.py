@@ -9,7 +9,7 @@ from trio.testing import MockClock
 
 from trio_udp._clock import runs_in_real_time
 from trio_udp.measure import _timer
-from trio_udp.measure._timer import KernelTimer, SpinningTimer, TrioTimer, open_timer
+from trio_udp.measure._timer import NAP, KernelTimer, SpinningTimer, SystemTimer, TrioTimer, open_timer
 
 needs_timerfd = pytest.mark.skipif(_timer.find_library() is None, reason="this system has no timer descriptors")
 
@@ -63,6 +63,46 @@ async def test_one_who_spins_waits_as_long_and_lets_others_run() -> None:
             await timer.sleep_until(0)
         assert scope.cancelled_caught
     assert passes > 1
+
+
+@needs_timerfd
+@pytest.mark.parametrize("spins", [False, True])
+async def test_naps_are_long_enough_and_others_have_their_turn_once_in_a_while(spins: bool) -> None:
+    """After a NAP of naps at the latest; a longer wait is Trio's, and a point in the past is no wait."""
+    passes = 0
+
+    async def count() -> None:
+        nonlocal passes
+        while True:
+            await trio.lowlevel.checkpoint()
+            passes += 1
+
+    with open_timer(spins=spins) as timer:
+        assert isinstance(timer, SystemTimer)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(count)
+            for _ in range(40):
+                when = timer.now() + NAP // 10
+                await timer.nap_until(when)
+                assert timer.now() >= when
+            assert passes >= 2
+            passes, when = 0, timer.now() + 2 * NAP
+            await timer.nap_until(when)
+            assert timer.now() >= when
+            assert passes > 0
+            nursery.cancel_scope.cancel()
+
+
+@needs_timerfd
+async def test_one_who_naps_can_be_cancelled() -> None:
+    """Once in a NAP."""
+    with open_timer() as timer:
+        assert isinstance(timer, KernelTimer)
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            while True:
+                await timer.nap_until(timer.now() + NAP // 10)
+        assert scope.cancelled_caught
 
 
 async def test_nobody_spins_on_a_virtual_clock(autojump_clock: MockClock) -> None:

@@ -40,6 +40,8 @@ class Shared(NamedTuple):
     keys: list[Key] | None
     tap: Tap | None
     looks: Looks
+    is_alone: bool
+    """Whether one host is probed, and nothing else goes on in this process."""
 
     def with_arguments(self, arguments: argparse.Namespace) -> "Shared":
         """The same for a run that has less left to do."""

@@ -123,6 +123,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 async def _ping(arguments: argparse.Namespace) -> int:
     targets = await targets_of(arguments)
+    is_alone = len(targets) == 1  # without a host there is a server beside it
     looks = Looks(arguments, len(targets) or arguments.ports or 1)
     if arguments.noise:
         from ..measure import noise_floor, noise_line
@@ -136,7 +137,7 @@ async def _ping(arguments: argparse.Namespace) -> int:
             server = await stack.enter_async_context(_embedded_server(arguments.profile, keys))
             targets = spread([Target("localhost", *server.address)], arguments.ports)
         await stack.enter_async_context(faults_on_sockets(arguments, sending="up", say=about_chaos.append))
-        shared = Shared(arguments, keys, stack.enter_context(open_tap(arguments)), looks)
+        shared = Shared(arguments, keys, stack.enter_context(open_tap(arguments)), looks, is_alone)
         code = await (_measure if arguments.ramp is None else _ramp)(stack, targets, shared)
     for line in about_chaos:
         print(line, file=notes_out(arguments), flush=True)
@@ -226,16 +227,15 @@ async def _run_at(
 async def _open(stack: contextlib.AsyncExitStack, host: str, port: int, shared: Shared) -> Prober:
     """A prober for the first address of a host, as ping does it: one path is measured, not several."""
     try:
-        return await stack.enter_async_context(_prober(host, port, shared.arguments, shared.keys))
+        return await stack.enter_async_context(_prober(host, port, shared))
     except OSError as exc:
         raise explain_interface(exc, shared.arguments.interface) or explain(exc, host, port) from None
     except ValueError as exc:  # a size with a key, or a key with the book's format
         raise BadInput(str(exc)) from None
 
 
-def _prober(
-    host: str, port: int, arguments: argparse.Namespace, keys: list[Key] | None
-) -> contextlib.AbstractAsyncContextManager[Prober]:
+def _prober(host: str, port: int, shared: Shared) -> contextlib.AbstractAsyncContextManager[Prober]:
+    arguments, keys = shared.arguments, shared.keys
     return open_prober(
         host,
         port,
@@ -245,6 +245,7 @@ def _prober(
         size=arguments.size,
         options=socket_options(arguments),
         spins=arguments.spin,
+        naps=shared.is_alone,
     )
 
 

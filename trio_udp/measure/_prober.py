@@ -34,7 +34,7 @@ from ._events import Events
 from ._ledger import Entry, Ledger
 from ._records import Event, Interval, Lost, Start, Summary
 from ._schedules import Fixed, Progress, Schedule
-from ._timer import Timer, open_timer
+from ._timer import SystemTimer, Timer, open_timer
 from ._timing import Readings
 
 DEFAULT_SIZE: Final = 56
@@ -51,6 +51,8 @@ _REPORT_WAITS: Final = (0.05, 1.0)
 """Seconds to wait for that each time, at least and at most; twice the longest round trip in between."""
 _NAPS: Final = 256
 """What part of its wait a probe may be waited for longer, so that many are given up together."""
+_BRISK: Final = 500_000
+"""Nanoseconds; many shorter slots are missed if Trio's loop is gone through for each, and for each reply (0048)."""
 _SECOND: Final = 1_000_000_000
 
 
@@ -72,6 +74,7 @@ async def open_prober(
     options: SocketOptions = NO_OPTIONS,
     # How to wait
     spins: bool = False,
+    naps: bool = False,
 ) -> AsyncIterator["Prober"]:
     """Open a prober for the first address of a host: one path is measured, not several. The block's end closes it.
 
@@ -86,6 +89,10 @@ async def open_prober(
         options: what the socket is to be: its source address and port, interface, hop limit, traffic class.
         spins: whether to keep a processor busy while it runs, instead of sleeping until the next probe is due: for
             slots that one misses who is woken late. On any clock but the system's it makes no difference.
+        naps: whether, where less than 500 µs are between two probes, it may keep all other tasks waiting, for up to a
+            millisecond: then it goes through Trio's loop that often only, and fewer slots are missed. It makes no
+            difference for schedules that react to replies, and where the kernel does not say when these came, since
+            they are looked for when the next probe has been sent.
 
     Raises:
         ValueError: an argument makes no sense.
@@ -106,7 +113,7 @@ async def open_prober(
     # Not connected, so that what strangers send is seen, counted and reported.
     endpoint = Endpoint(await open_client_socket([peer], connect=False, options=options), stamps=True)
     try:
-        yield Prober(endpoint, protocol, peer, size=size, random_bytes=random_bytes, spins=spins)
+        yield Prober(endpoint, protocol, peer, size=size, random_bytes=random_bytes, spins=spins, naps=naps)
     finally:
         endpoint.close()
 
@@ -123,6 +130,7 @@ class Prober:
         size: int,
         random_bytes: RandomBytes,
         spins: bool,
+        naps: bool,
     ) -> None:
         self._endpoint = endpoint
         self._protocol = protocol
@@ -130,6 +138,7 @@ class Prober:
         self._size = size
         self._random_bytes = random_bytes
         self._spins = spins
+        self._naps = naps
         self._schedule: Schedule | None = None
         self._ledger = Ledger(slot=_SECOND)
         self._on_event: Callable[[Event], None] = _nothing
@@ -149,6 +158,9 @@ class Prober:
         """Set when a probe was opened or closed, and exchanged for a new one."""
         self._is_awaited = 0
         """By how many tasks."""
+        self._brisk: SystemTimer | None = None
+        """What the task that sends naps with, where the slots are that short. Then it is the one who reads too."""
+        self._has_sent_all = trio.Event()
         self._reported = trio.Event()
         self._untold: dict[int, Lost] | None = None
         """Probes given up at the end, until the server has told whether they had arrived; before that nothing."""
@@ -232,6 +244,7 @@ class Prober:
             self._from, self._on_datagram = await self._own_address(), on_datagram
         with open_timer(spins=self._spins) as self._timer:
             self._began = self._timer.now()
+            self._brisk = self._who_naps(self._schedule)
             try:
                 await self._run(self._schedule, count, every)
             finally:
@@ -293,7 +306,10 @@ class Prober:
             if every is not None:
                 nursery.start_soon(self._tell_intervals, every)
             with self._sending:
-                await self._send_all(schedule, MAX_SEQUENCE if count is None else count)
+                try:
+                    await self._send_all(schedule, MAX_SEQUENCE if count is None else count)
+                finally:
+                    self._has_sent_all.set()
                 self._untold = {}
                 await self._linger(schedule)
             self._give_up(is_over=not self._sending.cancelled_caught)
@@ -302,6 +318,11 @@ class Prober:
             if every is not None:
                 self._tell_last_interval()
             nursery.cancel_scope.cancel()
+
+    def _who_naps(self, schedule: Schedule) -> SystemTimer | None:
+        """Who naps looks for replies once a slot: somebody else has to say when they came."""
+        is_brisk = self._naps and schedule.slot < _BRISK and not schedule.reacts and self._endpoint.stamps_departures
+        return self._timer if is_brisk and isinstance(self._timer, SystemTimer) else None
 
     def _start(self, schedule: Schedule) -> Start:
         return Start(
@@ -327,6 +348,8 @@ class Prober:
                 missed += 1
                 if schedule.reacts:
                     await self._wait_for_change()
+                elif self._brisk is not None:
+                    await self._take_nowait()
                 continue
             if missed:
                 self._on_event(self._ledger.miss(missed, self._ledger.sent + 1))
@@ -337,6 +360,9 @@ class Prober:
     async def _wait_for_due(self, schedule: Schedule) -> int:
         """When the next probe is due, as soon as it is."""
         due = schedule.next_due(self._progress())
+        if self._brisk is not None:
+            await self._brisk.nap_until(self._began + due)
+            return due
         if not schedule.reacts:
             await self._timer.sleep_until(self._began + due)
             return due
@@ -365,7 +391,7 @@ class Prober:
             self._show_sent(datagram, sent_wall)
             if self._endpoint.stamps_departures:
                 # The kernel has mostly said when it left by now: taken here, that does not wake the task that reads.
-                self._take_all(await self._endpoint.receive(may_wait=False))
+                await self._take_nowait()
         else:
             self._ledger.refuse_to_send(entry, error)
 
@@ -373,8 +399,14 @@ class Prober:
         return self._protocol.open(sequence, payload, self._random_bytes(self.profile.random_size))
 
     async def _receive(self) -> None:
+        if self._brisk is not None:
+            await self._has_sent_all.wait()
         while True:
             self._take_all(await self._endpoint.receive())
+
+    async def _take_nowait(self) -> None:
+        """Take what is there: no checkpoint."""
+        self._take_all(await self._endpoint.receive(may_wait=False))
 
     def _take_all(self, batch: Batch) -> None:
         received, wall = self._timer.now(), self._endpoint.wall_clock()
