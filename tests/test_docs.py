@@ -1,6 +1,6 @@
 """The documentation is true: every block of it is run, each as a test of its own.
 
-- A `python` block is run in a process of its own, after the blocks before it on the page. What it prints must be what
+- The `python` blocks of a page are run in a process of their own, one after the other. What each prints must be what
   the comments behind its `print(…)` lines say, in order; `...` stands for anything.
 - A `console` block is typed into a shell, one `$ command` after the other. What appears must be what the page shows:
   `...` stands for anything, and for any number of lines if it has a line to itself; a time stands for any time, and a
@@ -14,6 +14,7 @@ left out, because they would run this test; they must be what .ci/run and noxfil
 """
 
 import dataclasses
+import functools
 import importlib.util
 import inspect
 import os
@@ -24,9 +25,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from contextlib import ExitStack, suppress
-from itertools import zip_longest
+from itertools import takewhile, zip_longest
 from pathlib import Path
 from types import ModuleType
 from typing import Final, NamedTuple
@@ -96,23 +98,30 @@ def with_free_ports(text: str) -> tuple[str, int]:
     return PORT.sub(lambda found: str(ports[int(found[0]) - 1060]), text), ports[0]
 
 
-def skip_where_impossible(text: str) -> None:
-    """Some blocks want more than every host has."""
+def what_is_missing(text: str) -> str:
+    """Some blocks want more than every host has: what that is, or nothing."""
     if "::" in text:
         try:
             with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
                 probe.bind(("::1", 0))
         except OSError:
-            pytest.skip("this block needs IPv6, which this host does not have")
+            return "IPv6, which this host does not have"
     for word, module, package in (
         ("OpenSSL", "OpenSSL", "pyopenssl"),
         ("--plot", "matplotlib", "matplotlib"),
         ("--hdr", "hdrh", "hdrhistogram"),
     ):
         if word in text and importlib.util.find_spec(module) is None:
-            pytest.skip(f"this block needs the package {package}, which is not installed")
+            return f"the package {package}, which is not installed"
     if re.search(r"\bss -", text) and shutil.which("ss") is None:
-        pytest.skip("this block needs the command ss of iproute2, which this host does not have")
+        return "the command ss of iproute2, which this host does not have"
+    return ""
+
+
+def skip_where_impossible(text: str) -> None:
+    """With the reason."""
+    if missing := what_is_missing(text):
+        pytest.skip(f"this block needs {missing}")
 
 
 def pattern(expected: str) -> str:
@@ -127,24 +136,48 @@ def _line_pattern(line: str) -> str:
     return "".join(part for pair in zip_longest(fixed, varying, fillvalue="") for part in pair) + r"\n"
 
 
+END: Final = "\nprint('END OF A BLOCK')\n"
+"""Behind each block of a page that is run."""
+
+
+class Run(NamedTuple):
+    """What came of a page's `python` blocks, as far as this host can run them."""
+
+    done: subprocess.CompletedProcess[str]
+    programs: list[str]
+    printed: list[str]
+
+
+@functools.cache
+def run_of(page: Path) -> Run:
+    """Once, however many blocks it has. Warnings are errors here too."""
+    texts = [block.text for block in BLOCKS if block.page == page and block.language == "python"]
+    possible = takewhile(lambda text: not what_is_missing(text), texts)
+    text, _ = with_free_ports("".join(text + END for text in possible))
+    with tempfile.TemporaryDirectory() as directory:
+        (Path(directory) / "blocks.py").write_text(text)
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "blocks.py"],
+            cwd=directory,
+            capture_output=True,
+            text=True,
+            timeout=LONGEST_RUN,
+            check=False,
+        )
+    return Run(done, text.split(END), done.stdout.split("END OF A BLOCK\n"))
+
+
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.language == "python"], ids=str)
-def test_python_block_prints_what_its_comments_say(block: Block, tmp_path: Path) -> None:
-    """Warnings are errors here too."""
-    earlier = [other.text for other in BLOCKS if other.page == block.page and other.language == "python"]
-    program, _ = with_free_ports("\n".join(earlier[: earlier.index(block.text) + 1]))
-    skip_where_impossible(program)
-    (tmp_path / "block.py").write_text(program)
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "block.py"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=LONGEST_RUN,
-        check=False,
-    )
+def test_python_block_prints_what_its_comments_say(block: Block) -> None:
+    """After the blocks before it on the page, and with nothing on standard error."""
+    blocks = [other for other in BLOCKS if other.page == block.page and other.language == "python"]
+    number = blocks.index(block)
+    skip_where_impossible("\n".join(other.text for other in blocks[: number + 1]))
+    done, programs, printed = run_of(block.page)
     assert (done.returncode, done.stderr) == (0, "")
-    said = "\n".join(SAID.findall(program))
-    assert re.fullmatch(pattern(said), done.stdout), f"expected:\n{said}\ngot:\n{done.stdout}"
+    assert len(programs) == len(printed)
+    said = "\n".join(SAID.findall(programs[number]))
+    assert re.fullmatch(pattern(said), printed[number]), f"expected:\n{said}\ngot:\n{printed[number]}"
 
 
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.language == "console"], ids=str)
