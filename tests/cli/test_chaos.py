@@ -9,15 +9,15 @@ import pytest
 
 from trio_udp._cli import main
 
-from .command import run_command, running, serving
+from .command import run_command, run_here, running, serving
 
 PING = ["ping", "-c", "20", "-i", "0.01", "-W", "0.5", "-q"]
 
 
-async def test_ping_puts_faults_on_its_own_sockets() -> None:
+def test_ping_puts_faults_on_its_own_sockets() -> None:
     """Up is what it sends; what it counts is what was done to it."""
     faults = ["--chaos-up", "drop=30%", "--chaos-down", "dup=30%", "--seed", "5"]
-    code, out, err = await run_command(*PING, *faults)
+    code, out, err = run_here(*PING, *faults)
     assert (code, err) == (0, ["chaos: up drop=30%, down dup=30%, seed 5"])
     up = re.fullmatch(r"chaos up: 2\d received, (\d+) dropped, (\d+) sent", out[-3])  # 20 probes, and a last question
     down = re.fullmatch(r"chaos down: (\d+) received, 0 dropped, \d+ sent \((\d+) duplicated\)", out[-1])
@@ -29,14 +29,14 @@ async def test_ping_puts_faults_on_its_own_sockets() -> None:
     assert counts
     assert int(down[1]) - 1 <= int(counts[1]) <= int(down[1])
     assert int(down[2]) - 1 <= int(counts[2]) <= int(down[2])
-    assert (await run_command(*PING, *faults))[1][-3:] == out[-3:]
+    assert run_here(*PING, *faults)[1][-3:] == out[-3:]
 
 
-async def test_faults_leave_the_time_alone() -> None:
+def test_faults_leave_the_time_alone() -> None:
     """What is since 1970 is so with faults too: in the stream, and before the lines."""
     began = time.time_ns()
-    _, lines, _ = await run_command("ping", "-c", "2", "-i", "0.01", "--json", "--chaos", "dup=1%")
-    _, out, _ = await run_command("ping", "-c", "2", "-i", "0.01", "-D", "--chaos", "dup=1%")
+    _, lines, _ = run_here("ping", "-c", "2", "-i", "0.01", "--json", "--chaos", "dup=1%")
+    _, out, _ = run_here("ping", "-c", "2", "-i", "0.01", "-D", "--chaos", "dup=1%")
     ended = time.time_ns()
     events = [json.loads(line) for line in lines if line.startswith("{")]
     found = [event[name] for event in events for name in event if name.endswith("at_ns") and event[name] is not None]

@@ -4,7 +4,7 @@ import json
 
 from trio_udp.measure import State
 
-from .command import run_command
+from .command import run_command, run_here
 
 
 async def test_each_finding_is_a_line() -> None:
@@ -16,15 +16,15 @@ async def test_each_finding_is_a_line() -> None:
     assert all(": " in line and " — " in line for line in out)
 
 
-async def test_programs_get_json() -> None:
+def test_programs_get_json() -> None:
     """The fields of `Finding`."""
-    code, out, _ = await run_command("doctor", "--json")
+    code, out, _ = run_here("doctor", "--json")
     assert code == 0
     findings = [json.loads(line) for line in out]
     assert {tuple(finding) for finding in findings} == {("name", "state", "what", "meaning", "advice")}
 
 
-async def test_a_bad_argument_is_exit_code_2() -> None:
+def test_a_bad_argument_is_exit_code_2() -> None:
     """As everywhere."""
-    code, out, err = await run_command("doctor", "127.0.0.1")
+    code, out, err = run_here("doctor", "127.0.0.1")
     assert (code, out, len(err)) == (2, [], 1)

@@ -14,7 +14,7 @@ from trio_udp._cli._fingers import Until, socket_options
 from trio_udp._cli._ping_run import _schedule
 from trio_udp.measure import Adaptive, Fixed, Progress
 
-from .command import run_command
+from .command import run_here
 from .test_objectives import echo, every_other
 from .test_ping import ping_code
 
@@ -32,9 +32,9 @@ def test_times_are_seconds_or_have_a_unit(figure: int, unit: tuple[str, int]) ->
 
 
 @pytest.mark.parametrize("text", ["", "ms", "1m", "1 h", "1e", "s1", "1mss"])
-async def test_a_time_that_is_none_is_refused(text: str) -> None:
+def test_a_time_that_is_none_is_refused(text: str) -> None:
     """With the value, in one line."""
-    code, out, err = await run_command("ping", "-c", "1", "-i", text)
+    code, out, err = run_here("ping", "-c", "1", "-i", text)
     assert (code, out) == (2, [])
     said = f"expected a number of seconds, 0.0001 to 86400, got {text!r}"
     assert err == [f"trio_udp ping: argument -i/--interval: {said} (see --help)"]
@@ -106,9 +106,9 @@ def test_an_interface_with_a_name_too_long_is_bad_input() -> None:
         (["-M", "maybe"], "invalid choice: 'maybe'"),
     ],
 )
-async def test_what_cannot_be_is_one_line_and_exit_code_2(words: list[str], said: str) -> None:
+def test_what_cannot_be_is_one_line_and_exit_code_2(words: list[str], said: str) -> None:
     """For the system's refusals too."""
-    code, out, err = await run_command("ping", "-c", "1", *words, "127.0.0.1")
+    code, out, err = run_here("ping", "-c", "1", *words, "127.0.0.1")
     assert (code, out, len(err)) == (2, [], 1)
     assert said in err[0]
 

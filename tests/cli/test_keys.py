@@ -18,7 +18,7 @@ from trio_udp._cli import main
 from trio_udp._cli._orders import Bell
 
 from ..test_keys import SECRET, shows_secret
-from .command import Running, run_command, running
+from .command import Running, run_command, run_here, running
 from .command import serving as plainly_serving
 
 CANARY = Key(1, SECRET)
@@ -48,10 +48,10 @@ async def serving(*arguments: str, accepting: str) -> AsyncIterator[tuple[Runnin
 # keygen
 
 
-async def test_keygen_writes_a_key_for_its_owner_only_and_shows_it_to_nobody(tmp_path: Path) -> None:
+def test_keygen_writes_a_key_for_its_owner_only_and_shows_it_to_nobody(tmp_path: Path) -> None:
     """F4: nothing of it is printed."""
     path = tmp_path / "keys"
-    code, out, err = await run_command("keygen", str(path))
+    code, out, err = run_here("keygen", str(path))
     assert (code, out, err) == (0, [f"key 1 (blake2b-128) is in {path}"], [])
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [key.id for key in load_keys(path)] == [1]
@@ -147,9 +147,9 @@ async def test_ping_says_why_a_server_refuses_if_it_has_a_key(tmp_path: Path) ->
     assert not [line for line in out if line.startswith("refused")]
 
 
-async def test_ping_without_a_host_gives_its_own_server_the_key(tmp_path: Path) -> None:
+def test_ping_without_a_host_gives_its_own_server_the_key(tmp_path: Path) -> None:
     """One command shows that it works."""
-    code, out, err = await run_command("ping", "-c", "1", "--key-file", key_file(tmp_path / "keys", CANARY))
+    code, out, err = run_here("ping", "-c", "1", "--key-file", key_file(tmp_path / "keys", CANARY))
     assert (code, err) == (0, [])
     assert out[0].endswith("authenticated: true")
 
@@ -203,11 +203,11 @@ def test_a_key_that_cannot_be_used_is_one_line(  # noqa: PLR0917 - a table
 
 
 @pytest.mark.parametrize("command", [["serve", "-p", "0"], ["ask"], ["ping", "-c", "1"], ["ping", "--ramp", "10"]])
-async def test_the_books_format_takes_no_key(tmp_path: Path, command: list[str]) -> None:
+def test_the_books_format_takes_no_key(tmp_path: Path, command: list[str]) -> None:
     """It has no room for a tag; said in one line."""
     path = key_file(tmp_path / "keys", CANARY)
     text = ["x"] if command == ["ask"] else []
-    code, _, err = await run_command(*command, "--profile", "book", "--key-file", path, "127.0.0.1", *text)
+    code, _, err = run_here(*command, "--profile", "book", "--key-file", path, "127.0.0.1", *text)
     assert code == 2
     assert err[-1] == f"trio_udp {command[0]}: expected no key: profile book has no room for a tag"
 
@@ -219,19 +219,19 @@ async def test_the_books_format_takes_no_key(tmp_path: Path, command: list[str])
         (["-s", "65483"], "expected a size from 0 to 65467 bytes, got 65483"),
     ],
 )
-async def test_ping_without_a_host_says_in_one_line_what_does_not_go_with_a_key(
+def test_ping_without_a_host_says_in_one_line_what_does_not_go_with_a_key(
     tmp_path: Path, options: list[str], expected: str
 ) -> None:
     """Its own server does not make a group of it."""
     path = key_file(tmp_path / "keys", CANARY)
-    code, out, err = await run_command("ping", "-c", "1", "--key-file", path, *options)
+    code, out, err = run_here("ping", "-c", "1", "--key-file", path, *options)
     assert (code, out, err) == (2, [], [f"trio_udp ping: {expected}"])
 
 
-async def test_there_is_no_option_for_a_key_itself() -> None:
+def test_there_is_no_option_for_a_key_itself() -> None:
     """F4: everybody on this host can read the command line."""
     for command in ("serve", "ping", "ask", "keygen"):
-        code, lines, _ = await run_command(command, "--help")
+        code, lines, _ = run_here(command, "--help")
         shown = "\n".join(lines)
         assert code == 0
         assert set(re.findall(r"--[\w-]*key[\w-]*|--[\w-]*secret[\w-]*", shown)) <= {"--key-file"}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from .command import run_command, running
+from .command import run_here, running
 from .terminal import NOWHERE, on_terminal
 
 FOREVER = ("ping", "-i", "0.2")
@@ -77,9 +77,9 @@ async def test_live_is_all_ascii_on_a_terminal_that_knows_nothing_else() -> None
     assert re.search(r"\d us ", terminal.received)
 
 
-async def test_live_falls_back_to_lines_without_a_terminal() -> None:
+def test_live_falls_back_to_lines_without_a_terminal() -> None:
     """Whether rich is there or not: it is not needed."""
-    code, out, err = await run_command("ping", "-c", "2", "-i", "0.01", "--live")
+    code, out, err = run_here("ping", "-c", "2", "-i", "0.01", "--live")
     assert (code, err) == (0, [])
     assert [line for line in out if "icmp_seq=" in line] == out[1:3]
 

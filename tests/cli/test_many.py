@@ -15,7 +15,7 @@ from trio_udp.measure import Distribution, from_json, parse_condition, table_lin
 
 from ..measure.records import summary
 from ..networks import MovingName, moving_name, serving
-from .command import run_command
+from .command import run_here
 from .test_objectives import echo, silent
 from .test_ping import arguments, ping_code
 
@@ -67,28 +67,28 @@ async def test_hosts_come_from_standard_input(monkeypatch: pytest.MonkeyPatch) -
         ("127.0.0.1\n" * 1025, "expected at most 1024 hosts, got more in"),
     ],
 )
-async def test_a_file_that_is_none_of_hosts_is_one_line_and_exit_code_2(tmp_path: Path, text: str, said: str) -> None:
+def test_a_file_that_is_none_of_hosts_is_one_line_and_exit_code_2(tmp_path: Path, text: str, said: str) -> None:
     """With the line's number, if there is one."""
-    code, out, err = await run_command("ping", "-c", "1", "--hosts", write(tmp_path / "hosts", text))
+    code, out, err = run_here("ping", "-c", "1", "--hosts", write(tmp_path / "hosts", text))
     assert (code, out, len(err)) == (2, [], 1)
     assert said in err[0]
 
 
-async def test_a_file_that_cannot_be_read_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
     """Because it is not there, or no text."""
-    code, _, err = await run_command("ping", "--hosts", str(tmp_path / "none"))
+    code, _, err = run_here("ping", "--hosts", str(tmp_path / "none"))
     assert (code, err) == (
         2,
         [f"trio_udp ping: cannot read hosts from '{tmp_path / 'none'}': No such file or directory"],
     )
     (tmp_path / "bytes").write_bytes(b"\xff\xfe")
-    code, _, err = await run_command("ping", "--hosts", str(tmp_path / "bytes"))
+    code, _, err = run_here("ping", "--hosts", str(tmp_path / "bytes"))
     assert (code, err) == (2, [f"trio_udp ping: cannot read hosts from '{tmp_path / 'bytes'}': it is no text in UTF-8"])
 
 
-async def test_too_many_paths_are_one_line_and_exit_code_2() -> None:
+def test_too_many_paths_are_one_line_and_exit_code_2() -> None:
     """Hosts by ports."""
-    code, _, err = await run_command("ping", "127.0.0.1", "127.0.0.2", "--ports", "600")
+    code, _, err = run_here("ping", "127.0.0.1", "127.0.0.2", "--ports", "600")
     assert (code, err) == (2, ["trio_udp ping: expected at most 1024 paths to measure, got 1200"])
 
 

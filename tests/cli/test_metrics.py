@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import importlib.util
 import re
+import socket
 import sys
 from collections.abc import AsyncIterator
 from typing import cast
@@ -24,7 +25,7 @@ from trio_udp._cli._metrics import _LONGEST_REQUEST, _MOST_CONNECTIONS, _answer,
 from trio_udp.measure import Distribution
 
 from ..measure.records import summary
-from .command import run_command, running
+from .command import run_here, running
 
 needs_prometheus = pytest.mark.skipif(
     importlib.util.find_spec("prometheus_client") is None, reason="the package prometheus-client is not installed"
@@ -192,13 +193,12 @@ async def test_without_the_package_it_is_one_line(monkeypatch: pytest.MonkeyPatc
 
 
 @needs_prometheus
-async def test_a_port_that_is_taken_is_one_line() -> None:
+def test_a_port_that_is_taken_is_one_line() -> None:
     """As for any other port."""
-    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    port = listener.socket.getsockname()[1]
-    code, _, err = await run_command("ping", "-c", "1", "--metrics", str(port))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        code, _, err = run_here("ping", "-c", "1", "--metrics", str(port))
     assert (code, err) == (2, [f"trio_udp ping: port {port} is in use on this host, expected a free one"])
-    await listener.aclose()
 
 
 @pytest.mark.parametrize(
@@ -238,11 +238,10 @@ async def test_workers_are_shown_as_one_server() -> None:
 
 
 @needs_prometheus
-async def test_a_port_that_is_taken_stops_workers_before_they_start() -> None:
+def test_a_port_that_is_taken_stops_workers_before_they_start() -> None:
     """In one line, as without them."""
-    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    port = listener.socket.getsockname()[1]
-    code, out, err = await run_command("serve", "--workers", "2", "--metrics", str(port), "-p", "0")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        code, out, err = run_here("serve", "--workers", "2", "--metrics", str(port), "-p", "0")
     assert (code, out) == (2, [])
     assert err == [f"trio_udp serve: port {port} is in use on this host, expected a free one"]
-    await listener.aclose()

@@ -6,7 +6,7 @@ from trio.testing import MockClock
 import trio_udp
 from trio_udp.measure import parse_condition
 
-from .command import run_command
+from .command import run_command, run_here
 from .test_ping import ping_code
 
 
@@ -83,9 +83,9 @@ async def test_what_is_waited_for_cannot_be_so_while_nobody_can_tell(autojump_cl
 
 
 @pytest.mark.parametrize("option", ["--fail-if", "--wait-for"])
-async def test_a_bad_condition_is_one_line_and_exit_code_2(option: str) -> None:
+def test_a_bad_condition_is_one_line_and_exit_code_2(option: str) -> None:
     """What was expected, and what came."""
-    code, out, err = await run_command("ping", "-c", "1", option, "p99>20")
+    code, out, err = run_here("ping", "-c", "1", option, "p99>20")
     assert (code, out) == (2, [])
     assert len(err) == 1
     assert f"argument {option}: expected a time with its unit" in err[0]

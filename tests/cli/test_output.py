@@ -16,7 +16,7 @@ import trio
 
 from trio_udp.measure import CSV_COLUMNS, Direction, Duplicate, Interval, Lines, Lost, Start, Summary, json_schema
 
-from .command import run_command, running, serving
+from .command import run_command, run_here, running, serving
 
 FAST = ("-i", "0.01")
 
@@ -69,9 +69,9 @@ async def test_json_is_a_stream_of_records_and_nothing_else() -> None:
     assert len({name for name, _ in lines}) == 2
 
 
-async def test_a_quiet_stream_has_only_sums() -> None:
+def test_a_quiet_stream_has_only_sums() -> None:
     """As `-q` means everywhere: the start, the intervals that were asked for, and the summary; nothing a probe."""
-    code, out, err = await run_command("ping", "--json", "-q", "-c", "4", "--every", "0.005", *FAST)
+    code, out, err = run_here("ping", "--json", "-q", "-c", "4", "--every", "0.005", *FAST)
     assert (code, err) == (0, [])
     kinds = [line.event.kind for line in Lines(line + "\n" for line in out)]
     assert (kinds[0], {*kinds[1:-1]}, kinds[-1]) == ("start", {"interval"}, "summary")
@@ -108,11 +108,11 @@ async def test_every_line_of_a_lossy_run_is_as_the_printed_schema_says() -> None
 
 
 @pytest.mark.skipif(shutil.which("jq") is None, reason="this host has no jq")
-async def test_jq_reads_the_stream() -> None:
+def test_jq_reads_the_stream() -> None:
     """As in a pipe."""
-    _, out, _ = await run_command("ping", "--json", "-c", "4", *FAST)
+    _, out, _ = run_here("ping", "--json", "-c", "4", *FAST)
     jq = ["jq", "-c", 'select(.kind == "reply") | [.sequence, .rtt_ns > 0, .stamps]']
-    done = await trio.run_process(jq, stdin="\n".join(out).encode(), capture_stdout=True)
+    done = subprocess.run(jq, input="\n".join(out), stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603 - ours
     found = [json.loads(line) for line in done.stdout.splitlines()]
     assert [line[:2] for line in found] == [[number, True] for number in (1, 2, 3, 4)]
 
@@ -132,15 +132,15 @@ async def test_csv_is_a_header_and_a_row_for_each_probe() -> None:
 
 
 @pytest.mark.skipif(shutil.which("tshark") is None, reason="this host has no tshark")
-async def test_a_capture_file_has_every_datagram_and_tshark_finds_nothing_wrong(tmp_path: Path) -> None:
+def test_a_capture_file_has_every_datagram_and_tshark_finds_nothing_wrong(tmp_path: Path) -> None:
     """Beside the usual text: three probes, the question for the server's last word, and four answers."""
     file = tmp_path / "run.pcapng"
-    code, out, _ = await run_command("ping", "-c", "3", "--pcap", str(file), *FAST)
+    code, out, _ = run_here("ping", "-c", "3", "--pcap", str(file), *FAST)
     assert (code, out[6].split(",")[0]) == (0, "3 packets transmitted")
     checked = ("-o", "udp.check_checksum:TRUE")
     for display_filter, count in (("udp", 8), ("_ws.malformed or udp.checksum.status == 0", 0)):
         command = ["tshark", "-n", "-r", str(file), *checked, "-Y", display_filter]
-        done = await trio.run_process(command, capture_stdout=True, stderr=subprocess.DEVNULL)
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)  # noqa: S603 - ours
         assert len(done.stdout.splitlines()) == count, done.stdout
 
 
@@ -155,15 +155,15 @@ async def test_a_capture_file_has_every_datagram_and_tshark_finds_nothing_wrong(
         ),
     ],
 )
-async def test_bad_input_is_one_line_and_exit_code_2(arguments: tuple[str, ...], line: str) -> None:
+def test_bad_input_is_one_line_and_exit_code_2(arguments: tuple[str, ...], line: str) -> None:
     """What is wrong, the value, and what was expected."""
-    code, out, err = await run_command("ping", "-c", "1", *arguments)
+    code, out, err = run_here("ping", "-c", "1", *arguments)
     assert (code, out, err) == (2, [], [line])
 
 
-async def test_noise_is_said_on_stderr_where_the_stream_is_for_programs() -> None:
+def test_noise_is_said_on_stderr_where_the_stream_is_for_programs() -> None:
     """Not a line among those that are parsed."""
-    code, out, err = await run_command("ping", "--json", "--noise", "-c", "1")
+    code, out, err = run_here("ping", "--json", "--noise", "-c", "1")
     assert code == 0
     assert len(err) == 1
     assert [json.loads(line)["kind"] for line in out] == ["start", "reply", "summary"]
@@ -200,9 +200,9 @@ async def test_pingparsing_reads_the_text(copies: Callable[[int], int], received
 
 
 @pytest.mark.parametrize("letters", [[], ["-v"]])
-async def test_pingparsing_reads_what_is_said_of_nobody(letters: list[str]) -> None:
+def test_pingparsing_reads_what_is_said_of_nobody(letters: list[str]) -> None:
     """Where nothing came back there is more to tell than iputils has, and it stands below what is parsed."""
-    code, out, _ = await run_command("ping", "127.0.0.1", "-p", "9", "-c", "2", "-W", "0.1", *FAST, *letters)
+    code, out, _ = run_here("ping", "127.0.0.1", "-p", "9", "-c", "2", "-W", "0.1", *FAST, *letters)
     assert code == 1
     assert "icmp hints, perhaps forged: 2 ECONNREFUSED" in out
     found = parsed(out)

@@ -15,7 +15,7 @@ from trio.testing import MockClock
 import trio_udp
 from trio_udp._cli import _parser, ping
 
-from .command import run_command, running, serving
+from .command import run_command, run_here, running, serving
 
 REPLY = re.compile(r"80 bytes from (?:localhost \()?127\.0\.0\.1\)?: icmp_seq=(\d+) ttl=\d+ time=[\d.]+ ms")
 
@@ -34,9 +34,9 @@ async def test_ping_without_a_host_pings_its_own_server() -> None:
     assert all(line.startswith("missed slots: ") for line in out[9:])  # on a busy machine
 
 
-async def test_its_own_server_speaks_the_format_that_is_asked_for() -> None:
+def test_its_own_server_speaks_the_format_that_is_asked_for() -> None:
     """`--profile book` without a host is answered as by the book's server."""
-    code, out, err = await run_command("ping", "-c", "2", "-i", "0.01", "--profile", "book")
+    code, out, err = run_here("ping", "-c", "2", "-i", "0.01", "--profile", "book")
     assert (code, err) == (0, [])
     assert out[0].endswith(" 56(84) bytes of data. authenticated: false")
     assert out[1].startswith("27 bytes from localhost (127.0.0.1): icmp_seq=1 ")

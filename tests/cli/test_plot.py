@@ -19,7 +19,7 @@ from trio_udp.measure._series import MOST_SPOTS, Series
 from ..measure.recorded import any_event
 from ..measure.records import summary
 from ..measure.test_series import BEGAN, event_of, series_of, start
-from .command import run_command
+from .command import run_here
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -155,10 +155,10 @@ async def test_matplotlib_that_is_not_there_is_missed_politely() -> None:
 
 
 @pytest.mark.usefixtures("matplotlib")
-async def test_ping_draws_when_it_is_done(tmp_path: Path) -> None:
+def test_ping_draws_when_it_is_done(tmp_path: Path) -> None:
     """Below its usual output, which stays as it is."""
     picture = tmp_path / "run.svg"
-    code, out, err = await run_command("ping", "-c", "3", "-i", "0.01", "--plot", str(picture))
+    code, out, err = run_here("ping", "-c", "3", "-i", "0.01", "--plot", str(picture))
     assert (code, err, len(out)) == (0, [], 9)
     assert any("3 sent, 3 received" in word for word in text_of(picture))
 

@@ -8,7 +8,7 @@ import pytest
 from trio_udp.measure import Distribution, Knee, Step, Strain, knee_line, step_line
 
 from ..measure.records import summary
-from .command import run_command, running, serving
+from .command import run_command, run_here, running, serving
 
 
 def step(strain: Strain, *, received: int = 150, missed: int = 0) -> Step:
@@ -43,9 +43,9 @@ def test_the_knee_is_said_with_what_is_beyond_it(knee: Knee, said: str) -> None:
     assert knee_line("h", knee) == f"knee of h: {said}"
 
 
-async def test_ramp_says_that_a_path_can_take_all_that_is_tried() -> None:
+def test_ramp_says_that_a_path_can_take_all_that_is_tried() -> None:
     """As text; loopback takes forty a second."""
-    code, out, err = await run_command("ping", "--ramp", "40/s", "-i", "50ms")
+    code, out, err = run_here("ping", "--ramp", "40/s", "-i", "50ms")
     assert (code, err, len(out)) == (0, [], 4)
     assert out[0].startswith("PING localhost (127.0.0.1:")
     assert re.match(r"     20/s  20 sent, 20 received, 0% packet loss, p50 \S+ ms, p99 \S+ ms", out[1])
@@ -85,8 +85,8 @@ async def test_ramp_ends_when_it_is_told_to(words: list[str]) -> None:
         (["--ramp", "9", "127.0.0.1", "127.0.0.2"], "argument --ramp: expected one host, got 2"),
     ],
 )
-async def test_what_makes_no_sense_with_it_is_one_line(words: list[str], said: str) -> None:
+def test_what_makes_no_sense_with_it_is_one_line(words: list[str], said: str) -> None:
     """And exit code 2."""
-    code, out, err = await run_command("ping", *words)
+    code, out, err = run_here("ping", *words)
     assert (code, out, len(err)) == (2, [], 1)
     assert said in err[0]

@@ -11,7 +11,7 @@ from trio_udp._cli import main
 from trio_udp.measure import Distribution, Event, Start, Summary, summary_lines, to_json
 
 from ..measure.records import reply_record, summary
-from .command import run_command
+from .command import run_here
 
 
 def write(path: Path, *events: Event, host: str = "h") -> str:
@@ -42,11 +42,11 @@ def test_report_prints_what_ping_printed(tmp_path: Path, capsys: pytest.CaptureF
     assert err == ""
 
 
-async def test_report_of_a_real_run_is_that_of_its_text(tmp_path: Path) -> None:
+def test_report_of_a_real_run_is_that_of_its_text(tmp_path: Path) -> None:
     """Through files, as users do it."""
-    _, out, _ = await run_command("ping", "--json", "-c", "3", "-i", "0.01")
+    _, out, _ = run_here("ping", "--json", "-c", "3", "-i", "0.01")
     (tmp_path / "run").write_text("\n".join(out) + "\n")
-    code, said, _ = await run_command("report", str(tmp_path / "run"))
+    code, said, _ = run_here("report", str(tmp_path / "run"))
     assert code == 0
     assert said[1] == "--- localhost ping statistics ---"
     assert said[2].startswith("3 packets transmitted, 3 received, 0% packet loss, time ")

@@ -14,7 +14,7 @@ from trio_udp._cli import main
 from trio_udp._cli.relay import SCHEMA
 from trio_udp._net._icmp import RawSocketForbidden
 
-from .command import Running, run_command, running, serving
+from .command import Running, run_command, run_here, running, serving
 
 FAULTS = ["--chaos-up", "drop=20%,dup=40%", "--chaos-down", "dup=20%,corrupt=10%", "--forge", "20%", "--seed", "7"]
 
@@ -173,11 +173,11 @@ def test_without_a_raw_socket_it_is_said_what_it_takes(
     ]
 
 
-async def test_a_full_disk_is_one_line() -> None:
+def test_a_full_disk_is_one_line() -> None:
     """Wherever the truth was to go."""
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
-    code, _, err = await run_command("relay", "127.0.0.1:0", "127.0.0.1:9", "--json", "/dev/full")
+    code, _, err = run_here("relay", "127.0.0.1:0", "127.0.0.1:9", "--json", "/dev/full")
     assert code == 2
     assert err[-1] == "trio_udp relay: cannot write to '/dev/full': No space left on device"
 

@@ -18,7 +18,7 @@ from trio_udp.proto import Answer
 from trio_udp.testing import run_world
 from trio_udp.testing._world import draw_plan
 
-from .command import MODULE, run_command
+from .command import MODULE, run_here
 
 VERDICT = r"""seed 7, 1 min: clients 5, servers [123], partitions \d, crashes \d, NAT rebindings \d
 network: Conditions\(loss=0\.\d+, .*\)
@@ -34,9 +34,9 @@ PINNED = "d1e6a5a24dfdd7912bbee2b848bfe4ba"
 new way to draw ids. Then write the new one here; what must not differ is what two Pythons or two machines say."""
 
 
-async def test_sim_prints_a_verdict_and_exits_0() -> None:
+def test_sim_prints_a_verdict_and_exits_0() -> None:
     """A short line for each thing one wants to know."""
-    code, out, err = await run_command("sim", "--seed", "7", "--minutes", "1", "--clients", "5")
+    code, out, err = run_here("sim", "--seed", "7", "--minutes", "1", "--clients", "5")
     assert (code, err) == (0, [])
     assert re.fullmatch(VERDICT, "\n".join([*out, ""]))
 
