@@ -1,6 +1,7 @@
 """A run's events for one who takes them with `async for`, at his own pace: `Prober.running`.
 
-The run never waits for him. What must hold: no more than so many events wait, and whoever lost some is told how many.
+The run never waits for him. What must hold: no more than so many events wait, whoever lost some is told how many, and
+who is quick enough loses none, however seldom the run lets other tasks have their turn.
 """
 
 from collections import deque
@@ -13,6 +14,9 @@ from ._records import Event, Skipped
 
 EVENTS_KEPT: Final = 65_536
 """Events that wait for whoever takes them."""
+_A_TURN: Final = 16
+"""Events that are taken between two checkpoints. One would be too few: who naps lets others run once a millisecond, in
+which five replies come and as many slots may be missed."""
 
 
 class Events:
@@ -21,6 +25,8 @@ class Events:
     def __init__(self) -> None:
         self._kept: deque[Event] = deque()
         self._skipped = 0
+        self._left = 0
+        """How many may still be taken before others have their turn."""
         self._is_over = False
         self._news = trio.Event()
 
@@ -43,7 +49,11 @@ class Events:
         return self
 
     async def __anext__(self) -> Event:
-        await trio.lowlevel.checkpoint()
+        """The next one. A checkpoint where it has to be waited for, and once in 16 events."""
+        if not self._left or not self._kept:
+            await trio.lowlevel.checkpoint()
+            self._left = _A_TURN
+        self._left -= 1
         while not self._kept:
             if self._is_over:
                 raise StopAsyncIteration
