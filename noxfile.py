@@ -90,9 +90,14 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session
 def properties(session: nox.Session) -> None:
-    """The property tests again, with many more examples."""
+    """The property tests again, with many more examples.
+
+    What has no examples, such as a loop over all there is, would do here what it has done in `tests`: Hypothesis gives
+    its mark to those that have.
+    """
     session.install(".[test]")
-    session.run("pytest", *TOGETHER, "--hypothesis-profile=deep", "tests/properties", *session.posargs)
+    chosen = ("--hypothesis-profile=deep", "-m", "hypothesis", "tests/properties")
+    session.run("pytest", *TOGETHER, *chosen, *session.posargs)
 
 
 @nox.session

@@ -128,6 +128,7 @@ def test_client_ignores_every_kind_of_forgery_and_believes_the_real_reply_after_
     scene.assert_believes(target.reply, SERVER, payload)
 
 
+@pytest.mark.hypothesis  # for the number of its forgeries is the profile's
 def test_client_ignores_thousands_of_forgeries_before_the_real_reply() -> None:
     """A1: none is believed, each is counted, and the ten-thousandth datagram finds the request as open as the first."""
     scene, random = Scene(made=3), Random(20)
