@@ -421,6 +421,17 @@ async def test_who_takes_events_too_slowly_is_told_how_many_are_missing(
     assert found[-1].received == 8
 
 
+async def test_a_run_that_ends_before_it_begins_has_sums_too(network: NetworkName, autojump_clock: MockClock) -> None:
+    """Whoever wants to see datagrams waits for an address of ours first; nothing has been sent then, in no time."""
+    async with serving(echo, host="127.0.0.1") as server, open_prober(*server.address) as prober:
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await prober.run(on_datagram=lambda _: None)
+        found = prober.summary()
+    assert scope.cancelled_caught
+    assert (found.sent, found.elapsed_ns) == (0, 0)
+
+
 @pytest.mark.parametrize("schedule", [flood(), Adaptive(0.2)], ids=["flood", "adaptive"])
 async def test_schedules_that_react_follow_the_answers(
     network: NetworkName, autojump_clock: MockClock, schedule: Adaptive

@@ -148,7 +148,8 @@ class Prober:
         self._timer: Timer
         self._wait = 0
         self._began = 0
-        self._ended: int | None = None
+        self._ended: int | None = 0
+        """None while it runs."""
         self._last_due = 0
         self._heard_at: int | None = None
         self._last_rtt: int | None = None
@@ -243,7 +244,7 @@ class Prober:
         if on_datagram is not None:
             self._from, self._on_datagram = await self._own_address(), on_datagram
         with open_timer(spins=self._spins) as self._timer:
-            self._began = self._timer.now()
+            self._began, self._ended = self._timer.now(), None
             self._brisk = self._who_naps(self._schedule)
             try:
                 await self._run(self._schedule, count, every)
@@ -290,10 +291,7 @@ class Prober:
 
     def summary(self) -> Summary:
         """The sums so far, at any time."""
-        if self._schedule is None:
-            elapsed = 0
-        else:
-            elapsed = (self._timer.now() if self._ended is None else self._ended) - self._began
+        elapsed = (self._timer.now() if self._ended is None else self._ended) - self._began
         return self._ledger.summary(self._endpoint.wall_clock(), elapsed, self._endpoint.hints)
 
     # Tasks
