@@ -79,7 +79,7 @@ RULES: Final = {
         allowed=tuple(f"{PACKAGE}.{name}" for name in ("measure", "proto", "_net", "_record", "_layout")),
         exempt=tuple(
             f"{PACKAGE}.measure.{name}"
-            for name in ("_prober", "_events", "_ramp", "_follow", "_timer", "_calibrate", "_examine")
+            for name in ("_prober", "_run", "_events", "_ramp", "_follow", "_timer", "_calibrate", "_examine")
         ),
     ),
     "nothing but the command needs to measure": Rule(
@@ -204,6 +204,7 @@ GOOD = {
     f"{PACKAGE}._client": ["from .proto import TU1", "from ._net import Address", "from ._endpoint import Endpoint"],
     f"{PACKAGE}.measure._ledger": ["from ..proto import Times", "from ._records import Lost"],
     f"{PACKAGE}.measure._prober": ["import trio", "from .._endpoint import Endpoint"],
+    f"{PACKAGE}.measure._run": ["import trio", "from .._endpoint import Endpoint"],
     f"{PACKAGE}.__main__": ["from ._cli import main"],
     f"{PACKAGE}._cli.sim": ["from ..testing import run_world"],
     f"{PACKAGE}._cli.ping": ["from . import _arguments", "from .._client import open_client", "from .. import serve"],

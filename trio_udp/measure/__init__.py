@@ -4,8 +4,9 @@
         summary = await prober.run(Fixed(0.001), count=1000)
     print(summary.lost_upstream, summary.rtt.p99_ns)
 
-The command `ping` is a thin layer over this. All but `_prober`, `_events`, `_ramp`, `_follow`, `_timer`, `_calibrate`
-and `_examine` is arithmetic. What a run by itself does not need is imported when any of it is first asked for.
+The command `ping` is a thin layer over this. All but `_prober`, `_run`, `_events`, `_ramp`, `_follow`, `_timer`,
+`_calibrate` and `_examine` is arithmetic. What a run by itself does not need is imported when any of it is first asked
+for.
 """
 
 from importlib import import_module
