@@ -622,3 +622,25 @@ async def test_one_who_naps_finds_room_in_the_replies(monkeypatch: pytest.Monkey
     async with serving(echo, host="127.0.0.1") as server, open_prober(*server.address, naps=True) as prober:
         found = await prober.run(Fixed(0.0002), count=30)
     assert found.received == 30
+
+
+async def test_one_who_naps_reads_while_nothing_can_be_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no route any more, say: what was asked before that is answered all the same, and in time."""
+    really, calls = Endpoint.send, 0
+
+    async def send(self: Endpoint, *args: Any, **kwargs: Any) -> str | None:
+        nonlocal calls
+        calls += 1
+        return await really(self, *args, **kwargs) if calls == 1 else "ENETUNREACH"
+
+    sent_before: list[int] = []
+
+    def note(event: Event) -> None:
+        if isinstance(event, ReplyRecord):
+            sent_before.append(prober.sent)
+
+    async with serving(echo, host="127.0.0.1") as server, open_prober(*server.address, naps=True) as prober:
+        monkeypatch.setattr(Endpoint, "send", send)
+        await prober.run(Fixed(0.0002), count=300, on_event=note)
+    assert len(sent_before) == 1
+    assert sent_before[0] < 300

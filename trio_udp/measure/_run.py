@@ -198,11 +198,12 @@ class Run:
         error = await self._endpoint.send(datagram, self._peer)
         if error is None:
             self._show_sent(datagram, sent_wall)
-            if self._endpoint.stamps_departures:
-                # The kernel has mostly said when it left by now: taken here, that does not wake the task that reads.
-                await self._take_nowait()
         else:
             self._ledger.refuse_to_send(entry, error)
+        if self._endpoint.stamps_departures:
+            # The kernel has mostly said when it left by now: taken here, that does not wake the task that reads. And who
+            # naps reads nowhere else, for as long as nothing can be sent too.
+            await self._take_nowait()
 
     def _open(self, sequence: int, payload: bytes) -> tuple[Probe, bytes]:
         return self._protocol.open(sequence, payload, self._random_bytes(self._profile.random_size))
