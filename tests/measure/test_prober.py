@@ -644,3 +644,34 @@ async def test_one_who_naps_reads_while_nothing_can_be_sent(monkeypatch: pytest.
         await prober.run(Fixed(0.0002), count=300, on_event=note)
     assert len(sent_before) == 1
     assert sent_before[0] < 300
+
+
+class Stopped(trio.abc.Instrument):
+    """A process that is stopped for a while, just when its server has replied for the first time."""
+
+    def __init__(self, server: trio_udp.Server, clock: MockClock, seconds: float) -> None:
+        self._server = server
+        self._clock = clock
+        self._seconds = seconds
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        """Time passes, and nobody has his turn."""
+        if self._seconds and self._server.statistics().replies:
+            self._clock.jump(self._seconds)
+            self._seconds = 0.0
+
+
+async def test_what_came_while_the_process_was_stopped_is_not_lost(mock_clock: MockClock) -> None:
+    """The reply is there before it is looked for: whoever has his turn first, it is taken before the probe is given up.
+    (Trio chooses at random: some times, to have both.)"""
+    for _ in range(8):
+        async with serving(echo, host="127.0.0.1") as server, open_prober(*server.address) as prober:
+            stopped = Stopped(server, mock_clock, seconds=30.0)
+            trio.lowlevel.add_instrument(stopped)
+            try:
+                found = await prober.run(count=1, wait=10.0)
+            finally:
+                trio.lowlevel.remove_instrument(stopped)
+        if Stamps.KERNEL not in found.stamps and not found.lost:
+            pytest.skip(f"this kernel has no software timestamps for loopback: {found.stamps}")
+        assert (found.received, found.lost, found.late) == (1, 0, 0)

@@ -32,6 +32,8 @@ _REPORT_WAITS: Final = (0.05, 1.0)
 """Seconds to wait for that each time, at least and at most; twice the longest round trip in between."""
 _NAPS: Final = 256
 """What part of its wait a probe may be waited for longer, so that many are given up together."""
+_LOOKS: Final = 16
+"""How often it looks for replies before it gives probes up, up to 64 each time: more than fit into a receive buffer."""
 _BRISK: Final = 500_000
 """Nanoseconds; many shorter slots are missed if Trio's loop is gone through for each, and for each reply (0048)."""
 _SECOND: Final = 1_000_000_000
@@ -201,8 +203,8 @@ class Run:
         else:
             self._ledger.refuse_to_send(entry, error)
         if self._endpoint.stamps_departures:
-            # The kernel has mostly said when it left by now: taken here, that does not wake the task that reads. And who
-            # naps reads nowhere else, for as long as nothing can be sent too.
+            # The kernel has mostly said when it left by now: taken here, that does not wake the task that reads. And
+            # who naps reads nowhere else, also while nothing can be sent.
             await self._take_nowait()
 
     def _open(self, sequence: int, payload: bytes) -> tuple[Probe, bytes]:
@@ -214,9 +216,11 @@ class Run:
         while True:
             self._take_all(await self._endpoint.receive())
 
-    async def _take_nowait(self) -> None:
-        """Take what is there: no checkpoint."""
-        self._take_all(await self._endpoint.receive(may_wait=False))
+    async def _take_nowait(self) -> bool:
+        """Take what is there, mostly without a checkpoint; whether any datagrams were."""
+        batch = await self._endpoint.receive(may_wait=False)
+        self._take_all(batch)
+        return bool(batch.datagrams)
 
     def _take_all(self, batch: Batch) -> None:
         received, wall = self._timer.now(), self._endpoint.wall_clock()
@@ -261,12 +265,27 @@ class Run:
             if oldest is None or oldest.sequence == REPORT:
                 await self._wait_for_change()
                 continue
-            left = _entry_of(oldest).sent + self._wait - self._timer.now()
+            left = self._left_of(oldest)
             if left > 0:
                 # Not a nap for each of them, where all are lost and one was sent every 200 µs
                 await trio.sleep(max(left, self._wait // _NAPS) / _SECOND)
             else:
-                self._expire_one(_entry_of(oldest), is_over=True)
+                await self._expire_all()
+
+    async def _expire_all(self) -> None:
+        """Give up each probe whose time is over, when what is there has been taken: this process may have been stopped,
+        and what came meanwhile is not lost."""
+        for _ in range(_LOOKS if self._endpoint.stamps_departures else 0):
+            if not await self._take_nowait():
+                break
+        while (oldest := self._protocol.oldest) is not None and oldest.sequence != REPORT:
+            if self._left_of(oldest) > 0:
+                break
+            self._expire_one(_entry_of(oldest), is_over=True)
+
+    def _left_of(self, probe: Probe) -> int:
+        """Nanoseconds for which it is still waited for."""
+        return _entry_of(probe).sent + self._wait - self._timer.now()
 
     def _expire_one(self, entry: Entry, *, is_over: bool) -> None:
         self._close(entry.probe)
