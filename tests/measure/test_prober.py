@@ -597,7 +597,7 @@ async def test_one_who_naps_reads_between_two_probes_and_misses_nothing() -> Non
         finally:
             trio.lowlevel.remove_instrument(steps)
     assert (found.sent, found.received, found.lost) == (200, 200, 0)
-    if found.stamps != {Stamps.KERNEL: 200}:
+    if Stamps.KERNEL not in found.stamps:
         pytest.skip(f"this kernel has no software timestamps for loopback: {found.stamps}")
     assert 1 <= steps.count < 100
 
@@ -605,15 +605,23 @@ async def test_one_who_naps_reads_between_two_probes_and_misses_nothing() -> Non
 async def test_one_who_naps_is_cancelled_and_stopped_like_any_other() -> None:
     """Other tasks have their turn once a millisecond, and one of them may be who ends it."""
     with plain_socket() as silent:
-        async with open_prober(*address_of(silent), naps=True) as prober:
-            with trio.move_on_after(0.01):
-                await prober.run(Fixed(0.0002))
-        assert 0 < prober.sent == prober.summary().pending
         async with open_prober(*address_of(silent), naps=True) as prober, trio.open_nursery() as nursery:
             nursery.start_soon(prober.run, Fixed(0.0002))
-            await trio.sleep(0.01)
+            await has_sent(prober)
+            nursery.cancel_scope.cancel()
+        assert prober.sent == prober.summary().pending
+        async with open_prober(*address_of(silent), naps=True) as prober, trio.open_nursery() as nursery:
+            nursery.start_soon(prober.run, Fixed(0.0002))
+            await has_sent(prober)
             prober.stop()
-    assert 0 < prober.sent == prober.summary().pending
+    assert prober.sent == prober.summary().pending
+
+
+async def has_sent(prober: Prober) -> None:
+    """Wait until a few probes are under way, however long a busy machine takes for that."""
+    with trio.fail_after(60):
+        while prober.sent < 10:
+            await trio.lowlevel.checkpoint()
 
 
 async def test_one_who_naps_finds_room_in_the_replies(monkeypatch: pytest.MonkeyPatch) -> None:
