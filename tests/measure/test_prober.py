@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import sys
+import time
 from functools import partial
 from typing import Any
 
@@ -683,3 +684,21 @@ async def test_what_came_while_the_process_was_stopped_is_not_lost(mock_clock: M
         if Stamps.KERNEL not in found.stamps and not found.lost:
             pytest.skip(f"this kernel has no software timestamps for loopback: {found.stamps}")
         assert (found.received, found.lost, found.late) == (1, 0, 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says when a datagram came")
+async def test_what_came_too_late_while_the_process_was_stopped_is_late(
+    mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel says when it came; not even a process that was stopped has waited for that long."""
+    monkeypatch.setattr(Endpoint, "wall_clock", lambda self: time.time_ns() - 20_000_000_000)
+    events: list[Event] = []
+    async with serving(echo, host="127.0.0.1") as server, open_prober(*server.address) as prober:
+        stopped = Stopped(server, mock_clock, seconds=30.0)
+        trio.lowlevel.add_instrument(stopped)
+        try:
+            found = await prober.run(count=1, wait=10.0, on_event=events.append)
+        finally:
+            trio.lowlevel.remove_instrument(stopped)
+    assert (found.received, found.lost, found.late) == (0, 0, 1)
+    assert [type(event) for event in events] == [Start, Lost, Late, Summary]

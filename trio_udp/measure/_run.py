@@ -14,7 +14,7 @@ import trio
 from .._endpoint import Endpoint
 from .._net import Address, Batch, Datagram
 from .._random import RandomBytes
-from ..proto import MAX_SEQUENCE, REPORT, TU1, DropReason, Probe, ProbeProtocol
+from ..proto import MAX_SEQUENCE, REPORT, TU1, DropReason, Heard, Probe, ProbeProtocol
 from ._capture import Captured
 from ._ledger import Entry, Ledger
 from ._records import Event, Interval, Lost, Start
@@ -245,6 +245,12 @@ class Run:
             entry.number = None
         came = datagram.ancillary.arrived
         readings = Readings(entry.sent, entry.sent_wall, entry.left, came, received, wall)
+        if (
+            came is not None
+            and self._wait < came - entry.sent_wall <= received - entry.sent
+            and self._is_awaiting(heard)
+        ):
+            self._expire_one(entry, is_over=True)  # it would have been by now, had this process had its turn
         event = self._ledger.hear(heard, entry, readings, datagram.ancillary.hop_limit)
         if event is None:
             self._reported.set()
@@ -257,6 +263,9 @@ class Run:
         if self._untold and heard.probe.sequence in self._untold:
             self._on_event(self._untold.pop(heard.probe.sequence))
         self._on_event(event)
+
+    def _is_awaiting(self, heard: Heard) -> bool:
+        return heard.probe.is_open and heard.probe.sequence != REPORT
 
     async def _expire(self) -> None:
         """Give each probe up when its time is over."""
