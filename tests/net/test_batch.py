@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from typing import cast
 
@@ -163,6 +164,21 @@ async def test_a_receive_error_without_an_explanation_is_reported_by_its_name(ne
             peer.sendto(b"!", transport.socket.getsockname())
             batches = await receive_all(transport, 1)
         assert [error for batch in batches for error in batch.errors] == ["ECONNREFUSED", "EHOSTUNREACH"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has error queues")
+@direct
+async def test_an_error_that_the_queue_has_explained_before_is_not_reported_again(network: NetworkName) -> None:
+    """G5: the kernel puts it there, wakes who reads, and only then has a call fail. One ICMP error is one hint."""
+    with (
+        plain_socket() as peer,
+        contextlib.closing(await client_transport(address_of(peer), connect=False)) as transport,
+    ):
+        await transport.send(b"?", address_of(peer), None)
+        faults_of(transport).receives.append(errno.ECONNREFUSED)
+        peer.sendto(b"!", peer.recvfrom(2048)[1])
+        batches = await receive_all(transport, 1)
+        assert [batch.errors + batch.hints for batch in batches] == [[]]
 
 
 @direct

@@ -243,6 +243,14 @@ def read_departure(control_messages: Iterable[ControlMessage]) -> Departure | No
     return None if number is None else Departure(number, at)
 
 
+def has_error_queue(sock: socket.socket) -> bool:
+    """Whether its ICMP errors come with the datagram that each is about."""
+    level, option = _ERRORS[sock.family == socket.AF_INET6]
+    with contextlib.suppress(OSError):
+        return IS_LINUX and bool(sock.getsockopt(level, option))
+    return False
+
+
 class Hint(NamedTuple):
     """An ICMP error about a datagram of ours. Anyone can forge one, so it is a hint and ends nothing by itself (G5)."""
 

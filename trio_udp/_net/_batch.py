@@ -22,6 +22,7 @@ from ._ancillary import (
     Ancillary,
     Hint,
     ask_for_stamps,
+    has_error_queue,
     read_ancillary,
     read_departure,
     read_error_untrusted,
@@ -94,7 +95,7 @@ class Batch(NamedTuple):
     datagrams: Sequence[Datagram]
     hints: list[Hint]
     errors: list[str]
-    """Names of errnos that reading reported and nothing explains: on systems without an error queue, ICMP's."""
+    """Names of errnos that reading reported, on sockets without an error queue: ICMP's."""
     truncated: int
     """Datagrams whose end the kernel had cut off, and which are not among the others (G2)."""
 
@@ -172,6 +173,7 @@ class PortableTransport:
         self.socket = sock
         self._family = sock.family
         self._largest = _LARGEST
+        self._has_error_queue = has_error_queue(sock)
         self._blocked = trio.StrictFIFOLock()
         self._is_stamped = False
         """Whether the kernel says when datagrams come, and when one leaves, if it is asked to."""
@@ -228,9 +230,13 @@ class PortableTransport:
         return Batch(batch.datagrams, batch.hints, batch.errors, truncated)
 
     def _explain(self, exc: OSError, batch: Batch) -> None:
-        """An error of reading is about something sent: by what the error queue says of it, or by its name."""
+        """An error of reading is about something sent: by what the error queue says of it, or by its name.
+
+        What the queue does not explain it has explained already: the kernel puts an error there, wakes who reads, and
+        only then has the next call fail. Counted again, one ICMP error would be two.
+        """
         raise_if_closed(exc)
-        if not self._read_error_queue(batch.hints) and len(batch.hints) < BATCH:
+        if not self._read_error_queue(batch.hints) and not self._has_error_queue and len(batch.hints) < BATCH:
             batch.errors.append(_name(exc))
 
     def _read_error_queue(self, hints: list[Hint]) -> bool:
