@@ -1,9 +1,5 @@
-"""A DNS responder: a profile of our own makes `trio_udp.serve` speak DNS, so that any resolver can ask it.
+"""DNS by `trio_udp.serve` with a profile of our own. Answers end after 512 bytes: a forged source is not worth much."""
 
-An answer is truncated after 512 bytes (RFC 1035): a forged source is not worth much. dnspython knows the messages.
-"""
-
-import sys
 from functools import partial
 
 import trio
@@ -11,8 +7,7 @@ import trio
 try:
     from dns import asyncquery, exception, flags, message, rdataclass, rdatatype, rrset
 except ImportError:
-    print("expected the package dnspython to be installed, and it is not: pip install dnspython", file=sys.stderr)
-    sys.exit(2)
+    raise SystemExit("expected the package dnspython to be installed, and it is not: pip install dnspython") from None
 
 import trio_udp
 from trio_udp.proto import AnswerKind, Book, DropReason, Question
@@ -40,10 +35,10 @@ class DNS(Book):
         return max(512, question.size)
 
 
-def answer(data: bytes) -> bytes | None:
+def answer(request: trio_udp.Request) -> bytes | None:
     """The same records for every name; silence for what cannot be read."""
     try:
-        response = message.make_response(message.from_wire(data))
+        response = message.make_response(message.from_wire(request.payload))
     except exception.DNSException:
         return None
     asked = [each for each in response.question if each.rdtype in RECORDS and each.rdclass == rdataclass.IN]
@@ -54,8 +49,7 @@ def answer(data: bytes) -> bytes | None:
 async def main() -> None:
     """Serve, and ask for a short answer and a long one."""
     async with trio.open_nursery() as nursery:
-        serve = partial(trio_udp.serve, lambda request: answer(request.payload), 0, host=HOST, profile=DNS())
-        server: trio_udp.Server = await nursery.start(serve)
+        server: trio_udp.Server = await nursery.start(partial(trio_udp.serve, answer, 0, host=HOST, profile=DNS()))
         for type_ in RECORDS:
             response = await asyncquery.udp(message.make_query("a.example", type_), HOST, port=server.address.port)
             print("truncated" if response.flags & flags.TC else response.answer[0])
