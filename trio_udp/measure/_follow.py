@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 import trio
 
+from .._beside import beside
 from .._net import Address, loopback_of, resolve
 
 
@@ -157,20 +158,12 @@ class Follower:
         An exception of the block's is raised as it is.
         """
         self._run = run
-        failure: BaseException | None = None
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._watch, run)
-                try:
-                    yield
-                except BaseException as exc:
-                    failure = exc  # raised below, outside the nursery that would wrap it in a group
-                nursery.cancel_scope.cancel()
+            async with beside(self._watch, run):
+                yield
         finally:
             self._run = None
             self._sent += run.sent
-        if failure is not None:
-            raise failure
 
     def stop(self) -> None:
         """Look for no further address, and stop the run that is being watched, in good order."""

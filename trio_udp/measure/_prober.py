@@ -11,6 +11,7 @@ from typing import Final
 
 import trio
 
+from .._beside import beside
 from .._endpoint import Endpoint
 from .._given import check_given
 from .._keys import Key, seal_of
@@ -238,16 +239,8 @@ class Prober:
             await self.run(schedule, count=count, wait=wait, every=every, on_event=on_event)
 
         events = Events()
-        failure: BaseException | None = None
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(events.fill, run)
-            try:
-                yield events
-            except BaseException as exc:
-                failure = exc  # raised below, outside the nursery that would wrap it in a group
-            nursery.cancel_scope.cancel()
-        if failure is not None:
-            raise failure
+        async with beside(events.fill, run):
+            yield events
 
     def stop(self) -> None:
         """Send no more, wait for no reply, only for the server's last word, and end."""
