@@ -46,7 +46,7 @@ class ServerTotals(Record):
     def __add__(self, other: "ServerTotals") -> "ServerTotals":
         return ServerTotals(
             **{name: getattr(self, name) + getattr(other, name) for name in (*_SHOWN, *_RARE, "kernel_drops")},
-            dropped=_sum_of(self.dropped, other.dropped),
+            dropped=dict(Counter(self.dropped) + Counter(other.dropped)),
         )
 
     def lines(self, missing: int = 0) -> list[str]:
@@ -60,10 +60,3 @@ class ServerTotals(Record):
         if missing:
             lines.append(f"workers that ended without a report, counted as far as they had told: {missing}")
         return lines
-
-
-def _sum_of(*several: Mapping[DropReason, int]) -> Mapping[DropReason, int]:
-    total: Counter[DropReason] = Counter()
-    for counts in several:
-        total.update(counts)
-    return dict(total)
