@@ -55,8 +55,7 @@ class NetworkTimes:
     def extend(self, some: Iterable[tuple[int | None, Times]]) -> None:
         """Take the network times of some replies, and what the server told in each."""
         for network, times in some:
-            if times.lag is not None:
-                self._told[(times.received - 1) % _TOLD] = (times.state, times.received - 1, times.lag)
+            self.tell(times.state, times.received - 1, times.lag)
             if network is not None:
                 self._waiting.append((times.state, times.received, network))
         if len(self._waiting) > _WAITING:
