@@ -109,7 +109,7 @@ class SpinningTimer(SystemTimer):
 class KernelTimer(SystemTimer):
     """With a timer descriptor. One task waits at a time."""
 
-    def __init__(self, descriptor: int, set_time: Callable[[int, bytes], None]) -> None:
+    def __init__(self, descriptor: int, set_time: Callable[[int], None]) -> None:
         super().__init__()
         self._descriptor = descriptor
         self._set_time = set_time
@@ -119,13 +119,13 @@ class KernelTimer(SystemTimer):
         if when <= time.monotonic_ns():
             await trio.lowlevel.checkpoint()
             return
-        self._set_time(self._descriptor, _ITIMERSPEC.pack(0, 0, *divmod(when, _SECOND)))
+        self._set_time(when)
         while time.monotonic_ns() < when:
             # How often it has expired need not be read: that goes when the time is set again.
             await trio.lowlevel.wait_readable(self._descriptor)
 
     def _nap(self, when: int) -> None:
-        self._set_time(self._descriptor, _ITIMERSPEC.pack(0, 0, *divmod(when, _SECOND)))
+        self._set_time(when)
         os.read(self._descriptor, _COUNT_SIZE)
 
 
@@ -145,7 +145,7 @@ def open_timer(*, spins: bool = False) -> Iterator[Timer]:
         yield TrioTimer()
         return
     try:
-        yield KernelTimer(descriptor, functools.partial(_set_time, library))
+        yield KernelTimer(descriptor, functools.partial(_set_time, library, descriptor))
     finally:
         trio.lowlevel.notify_closing(descriptor)
         os.close(descriptor)
@@ -164,7 +164,8 @@ def find_library() -> ctypes.CDLL | None:
     return library
 
 
-def _set_time(library: ctypes.CDLL, descriptor: int, specification: bytes) -> None:
+def _set_time(library: ctypes.CDLL, descriptor: int, when: int) -> None:
+    specification = _ITIMERSPEC.pack(0, 0, *divmod(when, _SECOND))
     if library.timerfd_settime(descriptor, _TFD_TIMER_ABSTIME, specification, None) < 0:
         number = ctypes.get_errno() or errno.EINVAL
         raise OSError(number, os.strerror(number))
