@@ -90,7 +90,7 @@ async def open_prober(
     # Not connected, so that what strangers send is seen, counted and reported.
     endpoint = Endpoint(await open_client_socket([peer], connect=False, options=options), stamps=True)
     try:
-        yield Prober(endpoint, protocol, peer, size=size, random_bytes=random_bytes, spins=spins, naps=naps)
+        yield Prober(endpoint, protocol, peer, random_bytes=random_bytes, spins=spins, naps=naps)
     finally:
         endpoint.close()
 
@@ -104,7 +104,6 @@ class Prober:
         protocol: ProbeProtocol,
         peer: Address,
         *,
-        size: int,
         random_bytes: RandomBytes,
         spins: bool,
         naps: bool,
@@ -112,7 +111,6 @@ class Prober:
         self._endpoint = endpoint
         self._protocol = protocol
         self._peer = peer
-        self._size = size
         self._random_bytes = random_bytes
         self._spins = spins
         self._naps = naps
@@ -140,7 +138,7 @@ class Prober:
     @property
     def datagram_size(self) -> int:
         """Bytes of each probe's datagram."""
-        return self._size + self._protocol.overhead
+        return self._protocol.size + self._protocol.overhead
 
     @property
     def sent(self) -> int:
@@ -204,7 +202,6 @@ class Prober:
                 self._ledger,
                 timer,
                 peer=self._peer,
-                size=self._size,
                 random_bytes=self._random_bytes,
                 schedule=schedule,
                 sending=self._sending,

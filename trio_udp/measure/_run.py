@@ -52,7 +52,6 @@ class Run:
         *,
         # What to send, and when
         peer: Address,
-        size: int,
         random_bytes: RandomBytes,
         schedule: Schedule,
         sending: trio.CancelScope,
@@ -70,7 +69,6 @@ class Run:
         self._ledger = ledger
         self._timer = timer
         self._peer = peer
-        self._size = size
         self._random_bytes = random_bytes
         self._schedule = schedule
         self._sending = sending
@@ -137,8 +135,8 @@ class Run:
             at_ns=self._endpoint.wall_clock(),
             peer=self._peer,
             profile=self._profile.name,
-            size=self._size,
-            datagram_size=self._size + self._protocol.overhead,
+            size=self._protocol.size,
+            datagram_size=self._protocol.size + self._protocol.overhead,
             has_times=self._protocol.has_times,
             is_authenticated=self._protocol.is_sealed,
             slot_ns=self._schedule.slot,
@@ -189,7 +187,7 @@ class Run:
     async def _send(self, due: int, missed: int) -> None:
         payload = self._random_bytes(self._protocol.payload_size)
         if not isinstance(self._profile, TU1):
-            payload = payload.hex()[: self._size].encode()  # other formats are of text, perhaps
+            payload = payload.hex()[: self._protocol.size].encode()  # other formats are of text, perhaps
         probe, datagram = self._open(self._ledger.sent + 1, payload)
         sent_wall = self._endpoint.wall_clock()
         sent = self._timer.now()

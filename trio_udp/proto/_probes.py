@@ -95,6 +95,8 @@ class ProbeProtocol:
         """Whether a key vouches for probes and answers."""
         self.overhead = profile.overhead + (0 if seal is None else TAG_SIZE)
         """Bytes of a datagram that are not of the size that was asked for."""
+        self.size = size
+        """Bytes of a datagram that are."""
         self.profile = profile
         self.peer = peer
         self.has_times = isinstance(profile, TU1) and size >= TIMES_SIZE
