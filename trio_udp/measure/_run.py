@@ -44,7 +44,6 @@ class Run:
 
     def __init__(
         self,
-        # What it is made of
         endpoint: Endpoint,
         protocol: ProbeProtocol,
         ledger: Ledger,
