@@ -18,9 +18,15 @@ settings.register_profile(
 )
 settings.load_profile("quick")
 
-# A shell has what it starts in the background ignore ^C, and so would every command that a test starts, and interrupts.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell has what it starts in the background ignore ^C and ^\, and `nohup` has it ignore SIGHUP; and so would every
+# command that a test starts, and sends one of these.
+for number, usual in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGQUIT, signal.SIG_DFL),
+    (signal.SIGHUP, signal.SIG_DFL),
+):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, usual)
 
 
 def pytest_collection_finish() -> None:
