@@ -14,7 +14,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import children
 import measure
@@ -34,6 +34,12 @@ NAMES: Final = 1000
 _EXAMPLE: Final = children.HERE.parent / "examples" / "dns_responder.py"
 
 
+class _Request(NamedTuple):
+    """All that the example reads of a request."""
+
+    payload: bytes
+
+
 def _example() -> Any:
     spec = importlib.util.spec_from_file_location("dns_responder", _EXAMPLE)
     if spec is None or spec.loader is None:
@@ -47,9 +53,7 @@ async def ours() -> None:
     """The example, on our server."""
     example = _example()
     async with trio.open_nursery() as nursery:
-        serve = functools.partial(
-            trio_udp.serve, lambda request: example.answer(request.payload), 0, host=LOOPBACK, profile=example.DNS()
-        )
+        serve = functools.partial(trio_udp.serve, example.answer, 0, host=LOOPBACK, profile=example.DNS())
         server: trio_udp.Server = await nursery.start(serve)
         print(server.address.port, flush=True)
 
@@ -62,7 +66,7 @@ async def by_hand() -> None:
     print(sock.getsockname()[1], flush=True)
     while True:
         data, peer = await sock.recvfrom(65_536)
-        await sock.sendto(answer(data), peer)
+        await sock.sendto(answer(_Request(data)), peer)
 
 
 def plain() -> None:
@@ -73,7 +77,7 @@ def plain() -> None:
     print(sock.getsockname()[1], flush=True)
     while True:
         data, peer = sock.recvfrom(65_536)
-        sock.sendto(answer(data), peer)
+        sock.sendto(answer(_Request(data)), peer)
 
 
 SERVERS: Final[dict[str, Callable[[], object]]] = {
