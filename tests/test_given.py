@@ -1,4 +1,4 @@
-"""What a caller gives in place of an object with options is refused at the call, in words."""
+"""What a caller gives in place of what was asked for is refused at the call, in words."""
 
 from typing import Any, Final
 
@@ -8,25 +8,42 @@ import trio_udp
 from trio_udp import TU1, RetryPolicy
 from trio_udp.measure import Fixed, open_prober
 
+HERE: Final[dict[str, Any]] = {"host": "127.0.0.1", "port": 9}
 BOTH: Final = {
     "expected profile to be Profile or None, got the class TU1": {"profile": TU1},
     "expected profile to be Profile or None, got str": {"profile": "tu1"},
     "expected options to be SocketOptions, got NoneType": {"options": None},
     "expected options to be SocketOptions, got dict": {"options": {"hop_limit": 1}},
     "expected a Key, got str": {"key": "secret"},
+    "expected port to be int, got str": {"port": "1060"},
+    "expected port to be int, got float": {"port": 1060.0},
+    "expected host to be str, got bytes": {"host": b"127.0.0.1"},
+}
+PAIRS: Final = "expected servers to be pairs of a host and a port, got"
+CLIENT: Final = {
+    "expected max_in_flight to be int, got str": {"max_in_flight": "3"},
+    "expected max_in_flight to be int, got float": {"max_in_flight": 1.5},
+    "expected max_payload to be int, got NoneType": {"max_payload": None},
+    f"{PAIRS} '127.0.0.1'": {"host": None, "port": None, "servers": ("127.0.0.1", 1060)},
+    f"{PAIRS} '127.0.0.1:1060'": {"host": None, "port": None, "servers": ["127.0.0.1:1060"]},
+    "expected port to be int, got NoneType": {"host": None, "port": None, "servers": [("127.0.0.1", None)]},
 }
 POLICY: Final = "expected policy to be RetryPolicy or None, got int"
 SERVER: Final = {
     "expected profile to be Profile or None, got the class TU1": {"profile": TU1},
     "expected rate_limit to be RateLimit or None, got int": {"rate_limit": 100},
+    "expected port to be int, got str": {"port": "1060"},
+    "expected host to be str or None, got int": {"host": 3},
+    "expected max_handlers to be int, got str": {"max_handlers": "3"},
+    "expected max_payload to be int, got float": {"max_payload": 1e3},
 }
 
 
-@pytest.mark.parametrize(("said", "given"), [*BOTH.items(), (POLICY, {"policy": 5})])
+@pytest.mark.parametrize(("said", "given"), [*BOTH.items(), *CLIENT.items(), (POLICY, {"policy": 5})])
 async def test_a_client_refuses_what_is_no_such_object(said: str, given: dict[str, Any]) -> None:
     """Before it opens anything."""
     with pytest.raises(TypeError, match=f"^{said}$"):
-        async with trio_udp.open_client("127.0.0.1", 9, **given):
+        async with trio_udp.open_client(**(HERE | given)):
             pass
 
 
@@ -34,7 +51,7 @@ async def test_a_client_refuses_what_is_no_such_object(said: str, given: dict[st
 async def test_a_prober_refuses_what_is_no_such_object(said: str, given: dict[str, Any]) -> None:
     """With the same words."""
     with pytest.raises(TypeError, match=f"^{said}$"):
-        async with open_prober("127.0.0.1", 9, **given):
+        async with open_prober(**(HERE | given)):
             pass
 
 
@@ -42,7 +59,7 @@ async def test_a_prober_refuses_what_is_no_such_object(said: str, given: dict[st
 async def test_a_server_refuses_what_is_no_such_object(said: str, given: dict[str, Any]) -> None:
     """Before it takes a port."""
     with pytest.raises(TypeError, match=f"^{said}$"):
-        await trio_udp.serve(lambda request: request.payload, 0, host="127.0.0.1", **given)
+        await trio_udp.serve(lambda request: request.payload, **(HERE | given))
 
 
 async def test_a_server_refuses_what_cannot_be_called() -> None:

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Se
 import trio
 
 from ._endpoint import Endpoint
-from ._given import check_given
+from ._given import check_at_least, check_given, check_server
 from ._keys import Key, seal_of
 from ._net import NO_OPTIONS, Address, SocketOptions, loopback_of, normalise, open_client_socket, resolve
 from ._pump import Pump
@@ -88,8 +88,8 @@ async def open_client(
         socket.gaierror: a name has no address.
         OSError: no socket could be opened, or not with these options.
     """
-    if max_in_flight < 1:
-        raise ValueError(f"expected max_in_flight to be at least 1, got {max_in_flight}")
+    check_at_least(1, max_in_flight=max_in_flight)
+    check_at_least(0, max_payload=max_payload)
     check_given("profile", profile, Profile | None)
     check_given("policy", policy, RetryPolicy | None)
     check_given("options", options, SocketOptions)
@@ -97,8 +97,6 @@ async def open_client(
     seal = None if key is None else seal_of(key)
     if seal is not None:
         check_sealable(profile)
-    if max_payload < 0:
-        raise ValueError(f"expected max_payload to be at least 0, got {max_payload}")
     peers = await _resolve_all(_servers(host, port, servers), family)
     endpoint, peers = await _open_endpoint(peers, connect, options)
     random_bytes = random_source()
@@ -134,9 +132,12 @@ def _servers(
         raise ValueError("expected either a host and a port or servers=, got both")
     if not servers:
         raise ValueError("expected at least one server, got none")
-    for _, server_port in servers:
-        if not 1 <= server_port <= 65_535:
-            raise ValueError(f"expected a port from 1 to 65535, got {server_port}")
+    for server in servers:
+        match server:
+            case (name, server_port):
+                check_server(name, server_port)
+            case other:
+                raise TypeError(f"expected servers to be pairs of a host and a port, got {other!r:.80}")
     return servers
 
 
@@ -324,8 +325,7 @@ class Client:
         `TypeError` there.
         """
         limit = self._turns.max_value if max_in_flight is None else max_in_flight
-        if limit < 1:
-            raise ValueError(f"expected max_in_flight to be at least 1, got {limit}")
+        check_at_least(1, max_in_flight=limit)
         source = Fetched(payloads) if isinstance(payloads, AsyncIterable) else Given(payloads)
         results = Results(
             self._pump,

@@ -12,7 +12,7 @@ import trio
 
 from ._answering import Answering
 from ._endpoint import Endpoint
-from ._given import check_given
+from ._given import check_at_least, check_given
 from ._handlers import Handler, Request
 from ._keys import Key, seals_of
 from ._net import Address, open_server_sockets, resolve
@@ -98,13 +98,10 @@ async def serve(
     """
     if not callable(handler):
         raise TypeError(f"expected a handler to call, got {type(handler).__name__}")
-    if max_handlers < 1:
-        raise ValueError(f"expected max_handlers to be at least 1, got {max_handlers}")
-    if max_payload is not None and max_payload < 0:
-        raise ValueError(f"expected max_payload to be at least 0, got {max_payload}")
-    for name, limit in (("max_clients", max_clients), ("max_reply_bytes", max_reply_bytes)):
-        if limit < 0:
-            raise ValueError(f"expected {name} to be at least 0, got {limit}")
+    check_at_least(1, max_handlers=max_handlers)
+    check_at_least(0, max_clients=max_clients, max_reply_bytes=max_reply_bytes)
+    if max_payload is not None:
+        check_at_least(0, max_payload=max_payload)
     check_given("profile", profile, Profile | None)
     check_given("rate_limit", rate_limit, RateLimit | None)
     limiter = None if rate_limit is None else Limiter(rate_limit, random_source()(SECRET_SIZE))

@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 import trio
 
 from .._beside import beside
+from .._given import check_server
 from .._net import Address, loopback_of, resolve
 
 
@@ -105,9 +106,9 @@ class Follower:
 
         Raises:
             ValueError: an argument makes no sense.
+            TypeError: the host is no text, or the port no number.
         """
-        if not 1 <= port <= 65_535:
-            raise ValueError(f"expected a port from 1 to 65535, got {port}")
+        check_server(host, port)
         if not 0 < every < math.inf:
             raise ValueError(f"expected look-ups every so many seconds, more than 0, got {every}")
         if count is not None and count < 1:

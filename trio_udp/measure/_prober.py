@@ -13,7 +13,7 @@ import trio
 
 from .._beside import beside
 from .._endpoint import Endpoint
-from .._given import check_given
+from .._given import check_given, check_server
 from .._keys import Key, seal_of
 from .._net import NO_OPTIONS, Address, SocketOptions, loopback_of, normalise, open_client_socket, resolve
 from .._random import RandomBytes, random_source
@@ -80,8 +80,7 @@ async def open_prober(
     check_given("profile", profile, Profile | None)
     check_given("options", options, SocketOptions)
     profile = profile or TU1()
-    if not 1 <= port <= 65_535:
-        raise ValueError(f"expected a port from 1 to 65535, got {port}")
+    check_server(host, port)
     random_bytes = random_source()
     peer = loopback_of((await resolve(host, port, family))[0])
     protocol = ProbeProtocol(
