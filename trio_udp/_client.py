@@ -192,6 +192,10 @@ class Client:
         self._counts = {"requests": 0, "replies": 0, "no_replies": 0, "remote_errors": 0, "cancelled": 0}
         self._counts["outcome_unknown"] = 0
 
+    def __repr__(self) -> str:
+        closed = ", closed" if self._pump.is_closed else ""
+        return f"<Client of {', '.join(map(str, self.servers))}{closed}>"
+
     @property
     def address(self) -> Address:
         """The socket's own address; the host is unspecified unless the socket is connected."""

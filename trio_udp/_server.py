@@ -140,6 +140,10 @@ class Server:
         self._stopped = trio.Event()
         self._scope = trio.CancelScope()
 
+    def __repr__(self) -> str:
+        stopped = ", stopped" if self._stopped.is_set() else ""
+        return f"<Server at {', '.join(map(str, self.addresses))}{stopped}>"
+
     @property
     def addresses(self) -> tuple[Address, ...]:
         """Where it listens, one for each socket."""

@@ -119,6 +119,9 @@ class Prober:
         self._ledger = Ledger(slot=_SECOND)
         self._sending = trio.CancelScope()
 
+    def __repr__(self) -> str:
+        return f"<Prober of {self._peer}>"
+
     @property
     def peer(self) -> Address:
         """The address that is probed."""

@@ -82,6 +82,11 @@ class SimUDP:
         self._pending = 0
         """The errno that the next call reports, once."""
 
+    def __repr__(self) -> str:
+        peer = "" if self.peer is None else f" to {self.peer}"
+        where = "closed" if self._number == -1 else f"{self.local or 'unbound'}{peer}"
+        return f"<SimUDP of {self.host.name}, {where}>"
+
     # Names
 
     def fileno(self) -> int:

@@ -81,6 +81,9 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
         self.localhost: Final = self.host("localhost")
         self.names["localhost"] = ["127.0.0.1", "::1"]
 
+    def __repr__(self) -> str:
+        return f"<SimNet of seed {self.seed}, hosts {', '.join(self.hosts)}>"
+
     # Hosts and names
 
     def host(self, name: str, *addresses: str, mtu: int = ETHERNET_MTU, nat: Nat | None = None) -> Host:

@@ -27,6 +27,9 @@ class SimSocket(trio.socket.SocketType):
         kernel.on_event = self._wake
         self._proto = proto
 
+    def __repr__(self) -> str:
+        return repr(self.kernel).replace("SimUDP", "SimSocket", 1)
+
     # What is as in the standard library
 
     @property
