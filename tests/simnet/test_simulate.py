@@ -140,6 +140,33 @@ def test_an_exception_comes_out_as_it_is_with_the_end_of_the_trace() -> None:
     assert note.endswith("5 bytes 'hello'  delivered")
 
 
+def test_a_failure_says_every_seed_that_makes_it_again() -> None:
+    """That of a network that was made before is the scheduler's too, unless that has another."""
+
+    async def fail(net: SimNet) -> None:
+        raise KeyError(await trio.sleep(0))
+
+    for net, seed, said in (
+        (SimNet(8), None, "seed 8, 0 packets"),
+        (SimNet(8), 8, "seed 8, 0 packets"),
+        (SimNet(8), 0, "seed 0 on a network of seed 8, 0 packets"),
+        (SimNet, 5, "seed 5, 0 packets"),
+        (SimNet, None, "seed 0, 0 packets"),
+        (lambda seed: SimNet(seed + 1), 5, "seed 5 on a network of seed 6, 0 packets"),
+    ):
+        with pytest.raises(KeyError) as caught:
+            simulate(fail, net=net, seed=seed)
+        assert caught.value.__notes__[0].startswith(f"simulated network, {said}:")
+
+
+def test_a_network_made_before_gives_its_seed_to_the_run() -> None:
+    """So that one seed is enough to have everything again."""
+    first, again = SimNet(4), SimNet(4)
+    simulate(chatter, net=first)
+    simulate(chatter, net=again, seed=4)
+    assert first.trace.digest == again.trace.digest
+
+
 def test_a_test_that_says_it_fails_shows_the_trace_too() -> None:
     """`pytest.fail` is no ordinary exception."""
 

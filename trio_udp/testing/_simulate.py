@@ -35,7 +35,7 @@ def simulate(
     async_fn: Callable[..., Awaitable[T]],
     *args: Any,
     net: SimNet | Callable[[int], SimNet] = SimNet,
-    seed: int = 0,
+    seed: int | None = None,
     time_limit: float = DEFAULT_TIME_LIMIT,
     check_determinism: bool = False,
 ) -> T:
@@ -47,13 +47,16 @@ def simulate(
         async_fn: given the network first; it runs on `net.localhost` until it says otherwise.
         args: passed on.
         net: the network, or a function that makes one from a seed.
-        seed: of the network that is made here, of Trio's scheduler and of this package's random bytes.
+        seed: of the network that is made here, and of Trio's scheduler; that of `net` by default if it is a `SimNet`,
+            and 0 otherwise.
         time_limit: virtual seconds after which `Stalled` is raised, because every task waits for ever.
         check_determinism: run twice, and raise `NotDeterministic` if the traces differ. The network has to be made
             anew for that, so `net` must not be a `SimNet`.
     """
     if check_determinism and isinstance(net, SimNet):
         raise ValueError("expected a function that makes a network to check determinism with, got a network")
+    if seed is None:
+        seed = net.seed if isinstance(net, SimNet) else 0
     world = net if isinstance(net, SimNet) else net(seed)
     result = _run_once(async_fn, args, world, seed, time_limit)
     if check_determinism and not isinstance(net, SimNet):
@@ -131,7 +134,8 @@ def _run_once(
         try:
             return trio.run(main, clock=MockClock(autojump_threshold=0))
         except BaseException as exc:  # `pytest.fail` and Ctrl-C want to be understood, too
-            exc.add_note(f"simulated network, seed {seed}, {net.trace.count} packets:\n{net.trace.tail(_SHOWN)}")
+            seeds = f"seed {seed}" if net.seed == seed else f"seed {seed} on a network of seed {net.seed}"
+            exc.add_note(f"simulated network, {seeds}, {net.trace.count} packets:\n{net.trace.tail(_SHOWN)}")
             raise
 
 
