@@ -96,7 +96,7 @@ def add_profile(parser: argparse.ArgumentParser) -> None:
     """Add `--profile`."""
     parser.add_argument(
         "--profile",
-        choices=PROFILES,
+        choices=[*PROFILES],  # a list, which is what the oldest shtab can read
         default="tu1",
         help="wire format: ours, or plain text as in the book's programs (verified: weak)",
     )

@@ -19,7 +19,7 @@ def add_to(commands: SubParsers) -> None:
     parser.add_argument("file", metavar="FILE", help="where the key goes; must not exist yet, except with --add")
     parser.add_argument("--add", action="store_true", help="add a key to the file, behind those it has")
     parser.add_argument("--id", type=number(int, 1, MAX_KEY_ID), metavar="N", help="key id (default: a free one)")
-    parser.add_argument("--algorithm", choices=ALGORITHMS, default=BLAKE2B, help="default: %(default)s")
+    parser.add_argument("--algorithm", choices=[*ALGORITHMS], default=BLAKE2B, help="default: %(default)s")
     parser.set_defaults(run=run)
 
 
