@@ -21,10 +21,10 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 import trio_udp
 from trio_udp import Client, Request, RetryPolicy, Server, open_client
-from trio_udp._answering import SPARE
 from trio_udp._endpoint import Endpoint
 from trio_udp._handlers import AsyncHandler, Waiting, begin, go_on
 from trio_udp._net import Outgoing
+from trio_udp._reading import SPARE
 from trio_udp.proto import TU1
 
 from .networks import (
@@ -68,7 +68,7 @@ async def ask_all(client: Client, payloads: list[bytes]) -> dict[bytes, bytes]:
 
 def tasks_of(server: Server) -> list[trio.lowlevel.Task]:
     """All of them."""
-    return list(server._answering._nursery.child_tasks)
+    return list(server._reading._nursery.child_tasks)
 
 
 NAMES = [bytes([letter]) * 9 for letter in b"abcdefgh"]
@@ -372,7 +372,7 @@ async def test_there_are_no_more_tasks_than_handlers_that_wait(
             await wait_all_tasks_blocked()
             assert server.statistics().handlers == 0
             assert len(tasks_of(server)) == min(max_handlers, SPARE) + 1
-            assert len(server._answering._spare) == min(max_handlers, SPARE)
+            assert len(server._reading._spare) == min(max_handlers, SPARE)
 
 
 # All of it together

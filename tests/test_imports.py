@@ -27,7 +27,7 @@ ASKING: Final = frozenset(
 )
 ANSWERING: Final = frozenset(
     [
-        *(f"trio_udp.{name}" for name in ("_server", "_answering", "_handlers")),
+        *(f"trio_udp.{name}" for name in ("_server", "_reading", "_answering", "_waiting", "_handlers")),
         *(f"trio_udp.proto.{name}" for name in ("_server", "_limits", "_reply_cache", "_validation")),
     ]
 )

@@ -17,8 +17,11 @@ UNKNOWN: Final = "a name made up at run time"
 IMPURE: Final = ("trio", "socket", "ssl", "time", "random", "os", "secrets", "logging", "asyncio", "threading")
 CLIENT: Final = (f"{PACKAGE}._client", f"{PACKAGE}._pump", f"{PACKAGE}._reply", f"{PACKAGE}._results")
 """The client's modules."""
-SERVER: Final = (f"{PACKAGE}._server", f"{PACKAGE}._answering", f"{PACKAGE}._handlers")
-"""The server's."""
+SERVER: Final = tuple(
+    f"{PACKAGE}.{name}"
+    for name in ("_server", "_reading", "_answering", "_waiting", "_outcome", "_role", "_tally", "_handlers")
+)
+"""The server's, each of which may know those behind it: they are one straight line."""
 
 
 _BELOW_THE_TEST_KIT: Final = ("testing", "_chaos", "_direction", "_faulty", "_forging", "_net", "_random", "_relay")
@@ -42,8 +45,11 @@ RULES: Final = {
     "an endpoint knows neither side": Rule(f"{PACKAGE}._endpoint", (*CLIENT, *SERVER)),
     **{f"{name} does not know the server": Rule(name, SERVER) for name in CLIENT},
     **{f"{name} does not know the client": Rule(name, CLIENT) for name in SERVER},
-    "what works for the server does not know it": Rule(f"{PACKAGE}._answering", (f"{PACKAGE}._server",)),
-    "nor do its handlers": Rule(f"{PACKAGE}._handlers", SERVER[:2]),
+    **{
+        f"{name} does not know what it works for": Rule(name, SERVER[:place])
+        for place, name in enumerate(SERVER)
+        if place
+    },
     "the rules of chaos know addresses and nothing else": Rule(
         f"{PACKAGE}._chaos", (PACKAGE, "trio", "socket"), allowed=(f"{PACKAGE}._net", f"{PACKAGE}._words")
     ),
@@ -180,6 +186,7 @@ BAD = {
     f"{PACKAGE}._server": ["from ._client import Client", "from ._reply import Reply"],
     f"{PACKAGE}._results": ["from ._server import Request"],
     f"{PACKAGE}._answering": ["from ._client import Client", "from ._server import serve"],
+    f"{PACKAGE}._role": ["from ._waiting import WaitingHandlers"],
     f"{PACKAGE}._handlers": ["from ._answering import Answering"],
     f"{PACKAGE}._statistics": ["from ._cli import main", "from .testing import SimNet", "from . import testing"],
     f"{PACKAGE}.measure._ledger": ["import trio", "import time", "from .._endpoint import Endpoint"],

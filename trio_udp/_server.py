@@ -17,6 +17,7 @@ from ._handlers import Handler, Request
 from ._keys import Key, seals_of
 from ._net import Address, open_server_sockets, resolve
 from ._random import random_source
+from ._reading import Reading
 from ._statistics import ServerStatistics
 from .proto import (
     DEFAULT_MAX_BYTES,
@@ -118,25 +119,22 @@ async def serve(
     sockets = await open_server_sockets(await resolve(host or None, port, family), reuse_port=reuse_port)
     endpoints = [Endpoint(sock, hears_errors=False) for sock in sockets]
     protocol.begin(endpoints[0].wall_clock())
-    server = Server(handler, endpoints, protocol, validation, max_handlers)
-    await server._run(handler_nursery, task_status)  # noqa: SLF001 - this function is the server's other half
+    answering = Answering(handler, endpoints, protocol, max_handlers, handler_nursery)
+    server = Server(endpoints, protocol, validation, answering)
+    await server._run(task_status)  # noqa: SLF001 - this function is the server's other half
 
 
 class Server:
     """A running server. Made by `serve`, which gives it to `task_status`."""
 
     def __init__(
-        self,
-        handler: Handler,
-        endpoints: list[Endpoint],
-        protocol: ServerProtocol,
-        validation: Validation,
-        max_handlers: int,
+        self, endpoints: list[Endpoint], protocol: ServerProtocol, validation: Validation, answering: Answering
     ) -> None:
         self._endpoints = endpoints
         self._protocol = protocol
         self._validation = validation
-        self._answering = Answering(handler, endpoints, protocol, max_handlers)
+        self._reading = Reading(answering)
+        self._tally = answering.tally
         self._stopped = trio.Event()
         self._scope = trio.CancelScope()
 
@@ -168,10 +166,10 @@ class Server:
         server.drain()`; when that ends, or this is cancelled for any other reason, the server stops at once, and
         handlers in its own nursery are cancelled. Do not wait for this in a handler: it waits for the handler.
         """
-        self._answering.draining = True
+        self._tally.draining = True
         try:
-            self._answering.notice_if_idle()
-            await self._answering.idle.wait()
+            self._tally.notice_if_idle()
+            await self._tally.idle.wait()
         finally:
             self._scope.cancel()
         await self._stopped.wait()
@@ -180,9 +178,9 @@ class Server:
         """The counters so far."""
         validation = self._validation
         return ServerStatistics(
-            requests=self._answering.requests,
-            **self._answering.ended,
-            handlers=self._answering.handlers,
+            requests=self._tally.requests,
+            **self._tally.ended,
+            handlers=self._tally.handlers,
             repeated=self._protocol.repeated,
             cookies_granted=validation.granted,
             cookies_accepted=validation.accepted,
@@ -192,14 +190,14 @@ class Server:
             endpoints={endpoint.address: endpoint.statistics() for endpoint in self._endpoints},
         )
 
-    async def _run(self, handler_nursery: trio.Nursery | None, task_status: trio.TaskStatus["Server"]) -> None:
+    async def _run(self, task_status: trio.TaskStatus["Server"]) -> None:
         try:
             with self._scope:
                 async with trio.open_nursery() as nursery:
-                    self._answering.start_in(nursery, handler_nursery)
+                    self._reading.start_in(nursery, self._endpoints)
                     task_status.started(self)
         finally:
             for endpoint in self._endpoints:
                 endpoint.close()
             self._stopped.set()
-            self._answering.idle.set()  # whatever stopped it: nobody waits for a dead server to become idle
+            self._tally.idle.set()  # whatever stopped it: nobody waits for a dead server to become idle

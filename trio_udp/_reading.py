@@ -1,0 +1,98 @@
+"""Who reads the sockets of a server, and in which task each handler runs.
+
+One task at a time has the role of reading a socket: it takes a batch, runs the handlers, sends their answers together,
+and takes the next. Plain handlers end on the spot, and so do async ones that do not wait. When one does wait, the task
+that has begun it stays with it until it ends, and hands its role to another task, and the rest of the batch to two.
+
+What must hold: there are no more tasks than handlers that wait (E9), datagrams of a batch, and a few spare ones; and a
+handler that has begun to wait goes on in the task that began it.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Final
+
+import trio
+
+from ._answering import Answering
+from ._endpoint import Endpoint
+from ._handlers import Waiting
+from ._role import Role, Turn
+
+SPARE: Final = 64
+"""Tasks kept for the next handlers that wait, about 2 KiB each; measured: as many as a batch has datagrams."""
+
+
+class Reading:
+    """The tasks that read all sockets of one server."""
+
+    def __init__(self, answering: Answering) -> None:
+        self._answering = answering
+        self._spare: list[trio.lowlevel.Task] = []
+        self._roles: deque[Role] = deque()
+        """For the spare tasks that have been woken."""
+
+    def start_in(self, nursery: trio.Nursery, endpoints: Iterable[Endpoint]) -> None:
+        """Begin to read."""
+        self._nursery = nursery
+        for endpoint in endpoints:
+            nursery.start_soon(self._work, self._answering.role_of(endpoint))
+
+    async def _work(self, role: Role) -> None:
+        """A task's life: read until a handler waits, see it through, and be ready for the next time."""
+        task = trio.lowlevel.current_task()
+        own_context = task.context
+        while True:
+            begun = await self._read(role)
+            if begun is not None:
+                turn, waiting = begun
+                self._share(role)
+                task.context = waiting.context
+                await self._answering.waiting.see_through(turn, waiting)
+                task.context = own_context
+            if len(self._spare) >= SPARE:
+                return
+            role = await self._wait_for_role(task)
+
+    async def _read(self, role: Role) -> tuple[Turn, Waiting] | None:
+        """Answer whatever comes, until a handler waits; None if there is no more to do."""
+        try:
+            while True:
+                begun = self._answering.go_through(role)
+                if begun is not None:
+                    return begun
+                await role.send()
+                if role.is_through:
+                    if not role.reads:
+                        return None
+                    self._answering.open(role, await role.endpoint.receive())
+        except BaseException:
+            role.give_up()
+            raise
+
+    def _share(self, role: Role) -> None:
+        """Hand over what is left, one half each to two others, who do the same if they have to.
+
+        So when all handlers wait, a batch of 64 has begun after six passes of Trio's loop, and not after 64: measured,
+        a quarter less processor time for each of them.
+        """
+        for part in role.halve():
+            if part is not None:
+                self._hand_over(part)
+
+    def _hand_over(self, role: Role) -> None:
+        """Let another task read. Nothing is awaited here: this one has begun to wait for something else."""
+        if self._spare:
+            self._roles.append(role)
+            trio.lowlevel.reschedule(self._spare.pop())
+        else:
+            self._nursery.start_soon(self._work, role)
+
+    async def _wait_for_role(self, task: trio.lowlevel.Task) -> Role:
+        def give_up(_: object) -> trio.lowlevel.Abort:
+            self._spare.remove(task)
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        self._spare.append(task)
+        await trio.lowlevel.wait_task_rescheduled(give_up)
+        return self._roles.popleft()
