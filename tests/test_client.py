@@ -678,7 +678,7 @@ async def test_a_truncated_reply_is_dropped(
     network: NetworkName, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """G2: what is left of it is not looked at; it is counted, and waiting goes on."""
-    monkeypatch.setattr("trio_udp._net._batch._LARGEST", 60)
+    monkeypatch.setattr("trio_udp._net._transports._LARGEST", 60)
     with plain_socket() as server:
         async with open_client(*address_of(server)) as client, trio.open_nursery() as nursery:
             answers: dict[bytes, bytes] = {}

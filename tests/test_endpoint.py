@@ -320,7 +320,7 @@ async def test_a_dead_port_among_several_servers_is_a_hint_too(network: NetworkN
 
 async def test_a_receive_error_is_counted_as_a_hint(network: NetworkName, monkeypatch: pytest.MonkeyPatch) -> None:
     """G5: where the system has no error queue, the errno is all there is."""
-    monkeypatch.setattr("trio_udp._net._batch.has_error_queue", lambda sock: False)
+    monkeypatch.setattr("trio_udp._net._transports.has_error_queue", lambda sock: False)
     with plain_socket() as server:
         with contextlib.closing(await endpoint_to(address_of(server))) as endpoint:
             faults_of(endpoint._transport).receives.append(errno.EHOSTUNREACH)
@@ -332,7 +332,7 @@ async def test_a_receive_error_is_counted_as_a_hint(network: NetworkName, monkey
 
 async def test_truncated_datagrams_are_counted_apart(network: NetworkName, monkeypatch: pytest.MonkeyPatch) -> None:
     """G2: they are not among those received."""
-    monkeypatch.setattr("trio_udp._net._batch._LARGEST", 3)
+    monkeypatch.setattr("trio_udp._net._transports._LARGEST", 3)
     with plain_socket() as server:
         with contextlib.closing(await endpoint_to(address_of(server))) as endpoint:
             for data in (b"long", b"not"):

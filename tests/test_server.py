@@ -599,7 +599,7 @@ async def test_a_truncated_request_is_dropped(
     network: NetworkName, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """G2: a part of a request is no request."""
-    monkeypatch.setattr("trio_udp._net._batch._LARGEST", 60)
+    monkeypatch.setattr("trio_udp._net._transports._LARGEST", 60)
     async with serving(echo) as server:
         with pytest.raises(trio_udp.NoReply):
             await ask(server, bytes(100), policy=RetryPolicy(attempts=2))

@@ -20,7 +20,7 @@ from trio_udp._net import (
     PortableTransport,
     Transport,
     TrioTransport,
-    _batch,
+    _transports,
     open_client_socket,
     open_server_socket,
     open_transport,
@@ -109,7 +109,7 @@ async def test_a_truncated_datagram_is_counted_and_not_delivered(
     network: NetworkName, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """G2: its neighbours are."""
-    monkeypatch.setattr(_batch, "_LARGEST", 4)
+    monkeypatch.setattr(_transports, "_LARGEST", 4)
     with contextlib.closing(await server_transport()) as transport:
         with plain_socket() as peer:
             for data in (b"1234", b"12345", b"123", b"x" * 60_000):

@@ -12,9 +12,16 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_udp._net import Address, StampingTransport, _ancillary, open_client_socket, open_server_socket, open_transport
+from trio_udp._net import (
+    Address,
+    PortableTransport,
+    StampingTransport,
+    _ancillary,
+    open_client_socket,
+    open_server_socket,
+    open_transport,
+)
 from trio_udp._net._ancillary import NOTHING, Departure, read_control, read_departure, read_stamped_control, read_time
-from trio_udp._net._batch import PortableTransport
 
 from ..networks import LOOPBACKS, address_of, installed, plain_socket
 

@@ -25,10 +25,11 @@ from ._ancillary import (
     without_drops,
     write_control,
 )
-from ._batch import TRUNCATED, Batch, Datagram, Datagrams, Outgoing, PortableTransport, Transport, TrioTransport
+from ._batch import Batch, Datagram, Datagrams, Outgoing, Transport
 from ._mmsg import BATCH, Calls, Leaving, calls_of_this_run, memory_of_this_run
 from ._socket import is_kernel_socket
 from ._stamps import StampingTransport
+from ._transports import TRUNCATED, PortableTransport, TrioTransport
 
 _LONGEST_RUN: Final = 65_507
 """Bytes. A run is bounded as if it were a datagram: 65,535 less the headers."""

@@ -11,8 +11,9 @@ from typing import Final
 
 from ._address import SockAddr
 from ._ancillary import Hint, ask_for_stamps, read_departure, read_error_untrusted
-from ._batch import ERROR_SPACE, Batch, PortableTransport
+from ._batch import Batch
 from ._mmsg import BATCH
+from ._transports import ERROR_SPACE, PortableTransport
 
 _KEPT: Final = 65_536
 """Departures that nobody has asked for yet."""
