@@ -27,11 +27,12 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from itertools import takewhile, zip_longest
 from pathlib import Path
 from types import ModuleType
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import pytest
 
@@ -348,6 +349,36 @@ def test_reference_has_every_name_of_the_measuring_kit(name: str) -> None:
     elif hasattr(thing, "_fields"):
         expected = set(thing._fields)
     assert {member for member in expected if not any(re.search(rf"\b{member}\b", row) for row in rows)} == set()
+
+
+def called(thing: Callable[..., Any]) -> str:
+    """Its parameters, as the reference writes them: `first, *, second`."""
+    words = []
+    for parameter in inspect.signature(thing).parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY and not any(word.startswith("*") for word in words):
+            words.append("*")
+        words.append(f"*{parameter.name}" if parameter.kind is parameter.VAR_POSITIONAL else parameter.name)
+    return ", ".join(word for word in words if word != "self")
+
+
+@pytest.mark.parametrize(
+    ("page", "places"),
+    [
+        (TEST_KIT, (testing, strategies, testing.SimNet)),
+        (MEASURE, (measure, measure.Prober, measure.Watch)),
+    ],
+    ids=["testing", "measure"],
+)
+def test_reference_says_how_what_it_names_is_called(page: str, places: tuple[object, ...]) -> None:
+    """With all parameters in their order, and a `*` before those that go by name."""
+    rows = "".join(line for line in page.splitlines(keepends=True) if line.startswith("|"))
+    written = re.findall(r"`(?:await |async with )?(\w+)\(([a-z_*, ]+)\)`", rows)
+    found = [(name, words, getattr(place, name)) for name, words in written for place in places if hasattr(place, name)]
+    assert len(found) > 20
+    one_of_many = {"rule", "run", "take"}  # names of methods of several classes
+    assert {
+        name: called(thing) for name, words, thing in found if name not in one_of_many and words != called(thing)
+    } == {}
 
 
 @pytest.mark.parametrize("command", ["serve", "ping", "report", "compare", "ask", "keygen", "sim", "relay", "doctor"])
