@@ -353,7 +353,7 @@ def test_reference_has_every_name_of_the_measuring_kit(name: str) -> None:
 
 def called(thing: Callable[..., Any]) -> str:
     """Its parameters, as the reference writes them: `first, *, second`."""
-    words = []
+    words: list[str] = []
     for parameter in inspect.signature(thing).parameters.values():
         if parameter.kind is parameter.KEYWORD_ONLY and not any(word.startswith("*") for word in words):
             words.append("*")

@@ -64,7 +64,7 @@ async def test_json_is_a_stream_of_records_and_nothing_else() -> None:
         events = [event for name, event in lines if name == host]
         assert isinstance(events[0], Start)
         assert isinstance(events[-1], Summary)
-        assert [event.sequence for event in events if event.kind == "reply"] == [1, 2, 3]  # type: ignore[union-attr]  # replies have one
+        assert [event.sequence for event in events if event.kind == "reply"] == [1, 2, 3]
         assert any(isinstance(event, Interval) for event in events)
     assert len({name for name, _ in lines}) == 2
 
