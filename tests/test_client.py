@@ -885,11 +885,11 @@ async def _ask_exactly(client: Client, seconds: float) -> None:
 
 
 async def test_closing_wakes_every_waiter_once(network: NetworkName, autojump_clock: MockClock) -> None:
-    """G10: the reader, those who are read for, and those who wait for their turn."""
+    """G10: the reader, those who are read for, and those who wait for their turn; in the same words."""
     ended: list[int] = []
 
     async def wait_for_closing(number: int) -> None:
-        with pytest.raises(trio.ClosedResourceError):
+        with pytest.raises(trio.ClosedResourceError, match=r"^this client was closed$"):
             await client.request(b"?", policy=ONCE)
         ended.append(number)
 

@@ -176,6 +176,8 @@ class Pump:
                 else:
                     await trio.lowlevel.wait_task_rescheduled(self._park(waiter))
                     self._awake -= 1
+        except trio.ClosedResourceError:  # the reader's own says that somebody has closed a descriptor
+            raise trio.ClosedResourceError(self._why_closed) from None
         finally:
             if self.reader is waiter:
                 self._hand_over()
