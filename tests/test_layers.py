@@ -258,7 +258,6 @@ FROM_INSIDE: Final = {
         "how a number stands in a line: not which, and nothing is computed",
     ),
     "_net": (("normalise", "open_server_sockets"), "workers bind for themselves (decision 0019)"),
-    "_relay": (("IDLE", "MOST_FLOWS"), "what options are unless given: defaults in the signature of `relay`"),
     "_words": (("read_share", "write_share"), "how an option for a share is read, and said again"),
 }
 """What the command has from inside, and why that is no part of what it finds out and prints."""

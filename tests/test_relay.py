@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import json
 import math
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -21,6 +22,7 @@ from trio_udp import Address, RetryPolicy
 from trio_udp.testing import (
     DROP,
     FORGERIES,
+    TRUTH_VERSION,
     UNREACHABLE,
     Conditions,
     Passage,
@@ -169,6 +171,37 @@ def test_what_the_relay_says_is_what_came_through(
     assert counted.down.sent + counted.down.forged == sum(map(len, traffic.at_clients))
     assert counted.up.waiting == counted.down.waiting == 0
     assert traffic.passages == runs[1][0].passages
+
+
+def test_the_truth_is_told_in_lines_of_json() -> None:
+    """A first one with what the caller says of the rules, one for each datagram, and a last one with their sums."""
+
+    async def main(net: SimNet) -> list[dict[str, Any]]:
+        traffic = Traffic(net, 1)
+        running = await traffic.run([(0.0, 0)] * 3, up=[by_number({2: DROP})])
+        first = running.as_json(7, up="every second one", seed=5)
+        last = running.statistics().as_json(61.5)
+        return [json.loads(json.dumps(line)) for line in (first, *(p.as_json() for p in traffic.passages), last)]
+
+    first, *between, last = simulate(main)
+    assert first | {"listen": [], "upstream": ""} == {
+        "event": "start",
+        "schema": TRUTH_VERSION,
+        "time_ns": 7,
+        "listen": [],
+        "upstream": "",
+        "up": "every second one",
+        "down": "",
+        "forge": 0.0,
+        "forge_icmp": 0.0,
+        "seed": 5,
+    }
+    assert (first["listen"][0], first["upstream"][-3:]) == ("0.0.0.0:53", ":53")
+    ups = [line["fate"] for line in between if line["direction"] == "up"]
+    assert sorted(ups) == ["dropped", "forwarded", "forwarded"]
+    assert (last["event"], last["elapsed_ns"], last["flows_opened"]) == ("summary", 61_500_000_000, 1)
+    counted = last["up"]
+    assert (counted["received"], counted["dropped"], counted["sent"]) == (3, 1, 2)
 
 
 # Faults one by one

@@ -17,7 +17,7 @@ import math
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from random import Random
 from typing import Final, NamedTuple
 
@@ -34,10 +34,13 @@ MOST_FLOWS: Final = 256
 """Clients at a time, a socket each: a quarter of the usual limit of 1,024 descriptors."""
 IDLE: Final = 120.0
 """Seconds without a datagram after which a client is forgotten: what RFC 4787, REQ-5, asks of translators at least."""
+TRUTH_VERSION: Final = 1
+"""Of the lines that tell what a relay did: a field may be added to one; what there is keeps its meaning."""
 EXPIRED: Final = "flow expired"
 STOPPED: Final = "stopped"
 UP: Final = "up"
 DOWN: Final = "down"
+_NANOSECONDS: Final = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +60,10 @@ class RelayStatistics:
     kernel_drops: int
     """Datagrams that the kernel threw away because a socket's receive buffer was full: nothing else is known of them.
     Counted when another one comes to that socket."""
+
+    def as_json(self, elapsed: float) -> dict[str, object]:
+        """The last of the lines that tell the truth, of types that JSON has; `elapsed` seconds after the first."""
+        return {"event": "summary", "elapsed_ns": round(elapsed * _NANOSECONDS), **asdict(self)}
 
 
 class _Flow:
@@ -193,6 +200,40 @@ class Relay:
     def address(self) -> Address:
         """Where it listens, the first of `addresses`."""
         return self._endpoints[0].address
+
+    def as_json(
+        self,
+        time_ns: int,
+        *,
+        up: str = "",
+        down: str = "",
+        forge: float = 0.0,
+        forge_icmp: float = 0.0,
+        seed: int | None = None,
+    ) -> dict[str, object]:
+        """The first of the lines that tell the truth, of types that JSON has. Between it and that of the
+        `RelayStatistics` stands one of each `Passage`.
+
+        Args:
+            time_ns: when that is, since 1970.
+            up: what the rules do, in words, as `str` of `Conditions`: a relay knows only that they are functions.
+            down: the same of the other direction.
+            forge: the share of datagrams before whose answer something is forged.
+            forge_icmp: the share of those about which an ICMP error is.
+            seed: of all that is left to chance.
+        """
+        return {
+            "event": "start",
+            "schema": TRUTH_VERSION,
+            "time_ns": time_ns,
+            "listen": [str(address) for address in self.addresses],
+            "upstream": str(self.upstream),
+            "up": up,
+            "down": down,
+            "forge": forge,
+            "forge_icmp": forge_icmp,
+            "seed": seed,
+        }
 
     def statistics(self) -> RelayStatistics:
         """The counters so far."""

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from trio_udp._cli import main
-from trio_udp._cli.relay import SCHEMA
-from trio_udp._net._icmp import RawSocketForbidden
+from trio_udp.testing import TRUTH_VERSION, RawSocketForbidden
 
 from .command import Running, run_command, run_here, running, serving
 
@@ -52,7 +51,7 @@ async def test_relay_writes_the_truth_and_sums_it_up(number: signal.Signals, tmp
     first, between, last = read(truth)
     assert first | {"time_ns": 0} == {
         "event": "start",
-        "schema": SCHEMA,
+        "schema": TRUTH_VERSION,
         "time_ns": 0,
         "listen": [f"127.0.0.1:{where}"],
         "upstream": f"127.0.0.1:{port}",

@@ -1,8 +1,8 @@
 """`relay`: stand between any client and any server, do harm, and write down which."""
 
 import argparse
-import dataclasses
 import functools
+import inspect
 import json
 import math
 import re
@@ -19,15 +19,14 @@ from .. import resolve
 from .._direction import Passage
 from .._forging import UNREACHABLE, Forge, forge_at_random
 from .._net._icmp import RawSocketForbidden
-from .._relay import IDLE, MOST_FLOWS, Relay, relay
+from .._relay import Relay, relay
 from .._words import read_share
 from ._arguments import BadInput, SubParsers, add_family, explain, number, seconds_in
 from ._chaos import Chaos, add_chaos, add_seed, announce, chaos_of
 from ._signals import cancel_at_next_signal, stopping_signals
 
-SCHEMA: Final = 1
-"""Of the lines of `--json`. A field may be added; what there is keeps its meaning."""
-_NANOSECONDS: Final = 1_000_000_000
+_USUAL: Final = inspect.signature(relay).parameters
+"""Says what options are unless given."""
 
 Place = tuple[str, int]
 
@@ -51,11 +50,10 @@ def add_to(commands: SubParsers) -> None:
     add("-c", "--count", type=number(int, 1), default=math.inf, metavar="N", help="stop after N datagrams, up and down")
     seconds = functools.partial(number, seconds_in, unit=" of seconds")
     add("-w", "--duration", type=seconds(0.001), default=math.inf, metavar="SECONDS", help="stop after this long")
-    add(
-        "--flows", type=number(int, 1), default=MOST_FLOWS, metavar="N", help="clients at a time (default: %(default)s)"
-    )
+    flows = "clients at a time (default: %(default)s)"
+    add("--flows", type=number(int, 1), default=_USUAL["max_flows"].default, metavar="N", help=flows)
     idle = "forget a client after this long without a datagram (default: %(default)g)"
-    add("--idle", type=seconds(0.001, 86_400), default=IDLE, metavar="SECONDS", help=idle)
+    add("--idle", type=seconds(0.001, 86_400), default=_USUAL["idle"].default, metavar="SECONDS", help=idle)
     add_family(parser)
     parser.set_defaults(run=run)
 
@@ -120,38 +118,28 @@ class _Truth:
         self._began = trio.current_time()
         self._count = 0
 
-    def write(self, **event: object) -> None:
-        """One line."""
-        if self._file is not None:
-            print(json.dumps(event), file=self._file, flush=True)
-
     def start(self, running: Relay, chaos: Chaos, *, forge: float, forge_icmp: float) -> None:
         """The first line."""
         self._began = trio.current_time()
-        self.write(
-            event="start",
-            schema=SCHEMA,
-            time_ns=time.time_ns(),
-            listen=list(map(str, running.addresses)),
-            upstream=str(running.upstream),
-            up=str(chaos.up),
-            down=str(chaos.down),
-            forge=forge,
-            forge_icmp=forge_icmp,
-            seed=chaos.seed,
+        up, down = str(chaos.up), str(chaos.down)
+        self._write(
+            running.as_json(time.time_ns(), up=up, down=down, forge=forge, forge_icmp=forge_icmp, seed=chaos.seed)
         )
 
     def passage(self, passage: Passage) -> None:
         """A line for a datagram."""
-        self.write(**passage.as_json(self._began))
+        self._write(passage.as_json(self._began))
         self._count += not passage.forged
         if self._count >= self._most:
             self._scope.cancel()
 
     def end(self, running: Relay) -> None:
         """The last line."""
-        elapsed = round((trio.current_time() - self._began) * _NANOSECONDS)
-        self.write(event="summary", elapsed_ns=elapsed, **dataclasses.asdict(running.statistics()))
+        self._write(running.statistics().as_json(trio.current_time() - self._began))
+
+    def _write(self, event: dict[str, object]) -> None:
+        if self._file is not None:
+            print(json.dumps(event), file=self._file, flush=True)
 
 
 async def _relay(arguments: argparse.Namespace, chaos: Chaos, file: TextIO | None) -> None:

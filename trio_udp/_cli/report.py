@@ -1,13 +1,14 @@
 """`report`: recorded runs' summaries again, as `ping` prints them, and drawn; or the one run as others write theirs."""
 
 import argparse
+import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from ..measure import Event, Recording, TakesEvents, summary_lines
-from ._arguments import BadInput, SubParsers, printable
+from ._arguments import BadInput, SubParsers, missed_politely, printable
 from ._recorded import read_probes, read_runs
 
 if TYPE_CHECKING:
@@ -123,7 +124,9 @@ def _print_irtt(files: list[str]) -> None:
 
 
 def _print_hdr(files: list[str], *, is_corrected: bool) -> None:
-    from ._hdr import CorrectedHistogram, Histogram, check_histogram
+    from ..measure import HdrRun
 
-    check_histogram()
-    print(_only_run(files, CorrectedHistogram if is_corrected else Histogram).text(), end="", flush=True)
+    make = functools.partial(HdrRun, is_corrected=is_corrected)
+    with missed_politely("histogram"):
+        make("")  # before anything is read
+    print(_only_run(files, make).text(), end="", flush=True)

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from ._doctor import Finding, State, finding_line
     from ._examine import examine
     from ._follow import Followed, Follower, Moved, News, Unresolved
+    from ._hdr import HdrRun
     from ._irtt import IrttRun
     from ._knee import Knee, KneeSearch, Step, Strain, knee_line, step_line
     from ._ndjson import STREAM_VERSION, BadLine, Line, Lines, from_json, json_schema, to_json
@@ -100,6 +101,7 @@ __all__ = [
     "Fixed",
     "Followed",
     "Follower",
+    "HdrRun",
     "Interval",
     "IrttRun",
     "Knee",
@@ -185,6 +187,7 @@ _LATE: Final = {
     "_doctor": ("Finding", "State", "finding_line"),
     "_examine": ("examine",),
     "_follow": ("Followed", "Follower", "Moved", "News", "Unresolved"),
+    "_hdr": ("HdrRun",),
     "_irtt": ("IrttRun",),
     "_knee": ("Knee", "KneeSearch", "Step", "Strain", "knee_line", "step_line"),
     "_ndjson": ("STREAM_VERSION", "BadLine", "Line", "Lines", "from_json", "json_schema", "to_json"),

@@ -37,7 +37,7 @@ from .._direction import Copy, DirectionStatistics, Passage, changed_bits
 from .._faulty import FaultySockets, faulty_sockets
 from .._forging import FORGERIES, UNREACHABLE, Forge, forge_at_random
 from .._net._icmp import RawSocketForbidden
-from .._relay import Relay, RelayStatistics, relay
+from .._relay import TRUTH_VERSION, Relay, RelayStatistics, relay
 from ._adversary import OffPath, OnPath, any_of, any_port, guess
 from ._check_client import check_client
 from ._check_server import check_server
@@ -76,6 +76,7 @@ __all__ = [
     "FORGERIES",
     "ICMP_KINDS",
     "PASS",
+    "TRUTH_VERSION",
     "UNREACHABLE",
     "Ask",
     "CaseResult",
