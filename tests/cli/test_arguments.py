@@ -87,6 +87,8 @@ def test_addresses_are_not_resolved_again(capsys: pytest.CaptureFixture[str]) ->
     [
         (["ping", "-c", "1", "name.invalid"], "unknown host 'name.invalid'"),
         (["ping", "-c", "1", "127.0.0.1", "name.invalid"], "unknown host 'name.invalid'"),
+        (["ping", "-c", "1", "127.0.0.1:1060"], "(a port is given with -p)"),
+        (["ask", "[::1]:1060", "hello"], "(a port is given with -p)"),
         (["ping", "-c", "1", "a..b"], "unknown host 'a..b'"),
         (["ping", "-c", "1", ""], "unknown host ''"),
         (["ping", "-c", "1", "-6", "127.0.0.1"], "unknown host '127.0.0.1'"),

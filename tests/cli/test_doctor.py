@@ -13,7 +13,7 @@ async def test_each_finding_is_a_line() -> None:
     assert (code, err) == (0, [])
     assert len(out) == 10
     assert {line.split()[0] for line in out} <= set(State)
-    assert all(": " in line and " — " in line for line in out)
+    assert all(": " in line and "; " in line and line.isascii() for line in out)
 
 
 def test_programs_get_json() -> None:

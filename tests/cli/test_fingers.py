@@ -1,16 +1,19 @@
 """The letters of iputils: what they mean for the schedule, the socket and the lines."""
 
 import argparse
+import re
+import socket
+from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from trio_udp import SocketOptions
 from trio_udp._cli import _parser
 from trio_udp._cli._arguments import BadInput, seconds_in
-from trio_udp._cli._fingers import Until, socket_options
+from trio_udp._cli._fingers import Until, scoped, socket_options
 from trio_udp._cli._ping_run import _schedule
 from trio_udp.measure import Adaptive, Fixed, Progress
 
@@ -24,11 +27,20 @@ def typed(*words: str) -> argparse.Namespace:
     return _parser().parse_args(["ping", *words, "127.0.0.1"])
 
 
-@given(st.integers(1, 10**6), st.sampled_from([("ns", 9), ("us", 6), ("µs", 6), ("ms", 3), ("s", 0), ("", 0)]))
-def test_times_are_seconds_or_have_a_unit(figure: int, unit: tuple[str, int]) -> None:
-    """`0.2` and `200ms` are the same."""
-    name, exponent = unit
-    assert seconds_in(f"{figure}{name}") == pytest.approx(figure / 10**exponent)
+UNITS = {"ns": 9, "us": 6, "µs": 6, "\N{GREEK SMALL LETTER MU}s": 6, "ms": 3, "s": 0, "": 0}
+
+
+@given(st.integers(1, 10**6), st.sampled_from(sorted(UNITS)))
+@example(100, "us")  # the shortest interval, which was refused as shorter than itself
+def test_times_are_seconds_or_have_a_unit(figure: int, unit: str) -> None:
+    """`0.2` and `200ms` are the same, to the last bit: a limit is a limit in every unit."""
+    assert seconds_in(f"{figure}{unit}") == float(Fraction(figure, 10 ** UNITS[unit]))
+
+
+def test_a_limit_is_within_its_limits_in_every_unit() -> None:
+    """The shortest interval and the longest wait."""
+    for words in (["-i", "100us"], ["-i", "0.1ms"], ["-i", "100000ns"], ["-W", "3600000ms"]):
+        typed(*words)
 
 
 @pytest.mark.parametrize("text", ["", "ms", "1m", "1 h", "1e", "s1", "1mss"])
@@ -87,6 +99,18 @@ def test_no_probe_is_due_when_the_time_is_up(slots: int, preload: int, letters: 
 def test_letters_choose_the_socket(words: list[str], options: SocketOptions) -> None:
     """`-I` takes both, an address or a name."""
     assert socket_options(typed(*words)) == options
+
+
+def test_an_interface_is_the_scope_of_an_address_of_every_link() -> None:
+    """Only of one that needs a scope and has none; an address of ours says nothing about it."""
+    (_, name), *_ = socket.if_nameindex()
+    assert [scoped(host, name) for host in ("fe80::1", "FEBF::1")] == [f"fe80::1%{name}", f"FEBF::1%{name}"]
+    for host in ("fe80::1%9", "fec0::1", "::1", "127.0.0.1", "fe80.example", "localhost"):
+        assert scoped(host, name) == host
+    assert (scoped("fe80::1", None), scoped("fe80::1", "fe80::2")) == ("fe80::1", "fe80::1")
+    said = "cannot send from 'nowhere0': this host has no such interface (No such device)"
+    with pytest.raises(BadInput, match=re.escape(said)):
+        scoped("fe80::1", "nowhere0")
 
 
 def test_an_interface_with_a_name_too_long_is_bad_input() -> None:

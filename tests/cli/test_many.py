@@ -8,7 +8,7 @@ import trio
 from trio.testing import MockClock
 
 import trio_udp
-from trio_udp._cli import ping
+from trio_udp._cli import main, ping
 from trio_udp._cli._targets import targets_of
 from trio_udp._key_file import create_key_file
 from trio_udp.measure import Distribution, from_json, parse_condition, table_lines
@@ -84,6 +84,21 @@ def test_a_file_that_cannot_be_read_is_one_line_and_exit_code_2(tmp_path: Path) 
     (tmp_path / "bytes").write_bytes(b"\xff\xfe")
     code, _, err = run_here("ping", "--hosts", str(tmp_path / "bytes"))
     assert (code, err) == (2, [f"trio_udp ping: cannot read hosts from '{tmp_path / 'bytes'}': it is no text in UTF-8"])
+
+
+async def test_lines_of_other_systems_are_hosts_as_well(tmp_path: Path) -> None:
+    """Those that end in CR, and a mark of byte order before the first."""
+    (tmp_path / "hosts").write_bytes(b"\xef\xbb\xbf127.0.0.2\r\n# none\r\n\r\n127.0.0.3\r\n")
+    targets = await targets_of(arguments(hosts=[], files=[str(tmp_path / "hosts")]))
+    assert [target.host for target in targets] == ["127.0.0.2", "127.0.0.3"]
+
+
+def test_hosts_stand_before_and_behind_options(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever adds one to a command writes it at its end."""
+    assert main(["ping", "127.0.0.1", "-q", "-c", "1", "127.0.0.2", "-W", "0.01", "-p", "9"]) == 1
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[-2:]] == ["127.0.0.1", "127.0.0.2"]
+    assert main(["ping", "127.0.0.1", "--nonsense", "127.0.0.2"]) == 2
+    assert capsys.readouterr().err == "trio_udp ping: unrecognized arguments: --nonsense 127.0.0.2 (see --help)\n"
 
 
 def test_too_many_paths_are_one_line_and_exit_code_2() -> None:

@@ -148,7 +148,12 @@ def test_a_capture_file_has_every_datagram_and_tshark_finds_nothing_wrong(tmp_pa
     ("arguments", "line"),
     [
         (("--every", "1"), "trio_udp ping: expected --json with --every"),
-        (("--pcap", "/nowhere/run"), "trio_udp ping: cannot write '/nowhere/run': No such file or directory"),
+        (("--pcap", "/nowhere/run"), "trio_udp ping: cannot write to '/nowhere/run': No such file or directory"),
+        (
+            ("--pcap", "-"),
+            "trio_udp ping: argument --pcap: expected a file, got '-': standard output is taken by the lines"
+            " (see --help)",
+        ),
         (
             ("--json", "--csv"),
             "trio_udp ping: argument --csv: not allowed with argument --json (see --help)",
@@ -159,6 +164,14 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments: tuple[str, ...], line:
     """What is wrong, the value, and what was expected."""
     code, out, err = run_here("ping", "-c", "1", *arguments)
     assert (code, out, err) == (2, [], [line])
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("count", ["1", "200"])
+def test_a_capture_file_on_a_full_disk_is_named(count: str) -> None:
+    """Whether that is noticed while it is written, or when it is closed."""
+    code, _, err = run_here("ping", "-q", "-i", "0.001", "-c", count, "--pcap", "/dev/full")
+    assert (code, err) == (2, ["trio_udp ping: cannot write to '/dev/full': No space left on device"])
 
 
 def test_noise_is_said_on_stderr_where_the_stream_is_for_programs() -> None:

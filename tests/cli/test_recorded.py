@@ -178,6 +178,13 @@ def test_compare_says_where_there_is_too_little_to_say(tmp_path: Path, capsys: p
     out = capsys.readouterr().out
     assert "p50: nothing to compare\np99: nothing to compare\n" in out
     assert "B is higher" in out
+    sums = write(tmp_path / "sums", summary(sent=10, received=10))
+    assert main(["compare", few, sums, "--confidence", "90%"]) == 0
+    out, err = capsys.readouterr()
+    assert (out.splitlines()[1:3], err) == (
+        ["90% confidence intervals in brackets", "p50: nothing to compare"],
+        f"{sums}: only sums, as `ping -q` writes them: times cannot be compared\n",
+    )
     two = Path(few).read_text() + Path(none).read_text().replace('"h"', '"other"')
     (tmp_path / "two").write_text(two)
     assert main(["compare", few, str(tmp_path / "two")]) == 2

@@ -15,7 +15,7 @@ from .._interrupt import raise_again
 from ._arguments import BadInput, OneLineParser, first_of
 from ._commands import COMMANDS
 from ._signals import as_they_were
-from ._streams import complain, let_go_of_output, open_missing_streams
+from ._streams import complain, let_go_of_output, open_missing_streams, why_it_failed
 
 _PROGRAM = "trio_udp"
 
@@ -56,7 +56,8 @@ def _run(argv: Sequence[str]) -> int:
     except* BrokenPipeError:  # whoever read our output has gone
         code = 128 + signal.SIGPIPE
     except* OSError as group:  # a full disk, say, where our output goes
-        complain(f"{name}: {first_of(group)}")
+        why = first_of(group)
+        complain(f"{name}: {why_it_failed(why) if isinstance(why, OSError) else why}")
         code = 2
     return code
 
@@ -64,9 +65,16 @@ def _run(argv: Sequence[str]) -> int:
 def _parsed(argv: Sequence[str], wanted: Iterable[str]) -> argparse.Namespace:
     """The arguments. `--help` and `--version` end here, and what they print has to get out as well."""
     try:
-        return _parser(wanted=wanted).parse_args(argv)
+        arguments, rest = _parser(wanted=wanted).parse_known_args(argv)
     finally:
         sys.stdout.flush()
+    # argparse takes hosts from one place only: those before an option, and none behind it as well.
+    hosts: list[str] | None = getattr(arguments, "hosts", None)
+    if rest and (hosts is None or any(word.startswith("-") for word in rest)):
+        raise BadInput(f"unrecognized arguments: {' '.join(rest)} (see --help)")
+    if hosts is not None:
+        hosts += rest
+    return arguments
 
 
 def _parser(program: str = _PROGRAM, wanted: Iterable[str] = COMMANDS) -> argparse.ArgumentParser:

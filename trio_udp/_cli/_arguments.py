@@ -8,6 +8,7 @@ import contextlib
 import errno
 import math
 import os
+import re
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any, Final, NoReturn
@@ -40,13 +41,15 @@ class OneLineParser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (see --help)\n")
 
 
-_SECONDS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
+_IN_A_SECOND: Final = {"ns": 1e9, "us": 1e6, "µs": 1e6, "\N{GREEK SMALL LETTER MU}s": 1e6, "ms": 1e3, "s": 1.0}
+"""To divide by, as no float is 1e-6: 100 times the nearest is less than 0.0001. Two characters look like micro."""
+_UNIT_LETTERS: Final = "".join(_IN_A_SECOND) + " "
 
 
 def seconds_in(text: str) -> float:
     """`0.2`, `200ms` or `200us`, in seconds; `ValueError` for anything else."""
-    figure = text.rstrip("nuµms ")
-    return float(figure) * _SECONDS.get(text[len(figure) :].strip() or "s", math.nan)
+    figure = text.rstrip(_UNIT_LETTERS)
+    return float(figure) / _IN_A_SECOND.get(text[len(figure) :].strip() or "s", math.nan)
 
 
 def number(
@@ -128,10 +131,20 @@ def missed_politely(extra: str) -> Iterator[None]:
         raise BadInput(line) from None
 
 
+_HAS_PORT: Final = re.compile(r"([^:]*|\[.*\]):\d{1,5}")
+"""How `relay` and many programs write a host and its port."""
+
+
+def unwritable(path: str, exc: OSError) -> BadInput:
+    """Which file it is that cannot be written, and why."""
+    return BadInput(f"cannot write to {path!r}: {exc.strerror or exc}")
+
+
 def explain(exc: OSError, host: str | None, port: int) -> BadInput:
     """What the user can do about a name or a socket that could not be had."""
     if isinstance(exc, socket.gaierror):
-        return BadInput(f"unknown host {host!r}: {exc.strerror or exc}")
+        hint = " (a port is given with -p)" if _HAS_PORT.fullmatch(host or "") else ""
+        return BadInput(f"unknown host {host!r}: {exc.strerror or exc}{hint}")
     reasons = {
         errno.EADDRINUSE: f"port {port} is in use on this host, expected a free one",
         errno.EACCES: f"no permission to use port {port}, expected one above 1023",

@@ -7,6 +7,8 @@ import argparse
 import errno
 import ipaddress
 import os
+import re
+import socket
 from collections.abc import Callable
 from typing import Final
 
@@ -23,6 +25,15 @@ _CODE_POINTS: Final = {
 }
 """DSCP by their names; the byte in the header has two more bits behind them."""
 
+_LINK_LOCAL: Final = re.compile(r"fe[89ab][0-9a-f]:", re.IGNORECASE)
+"""fe80::/10 as it is written."""
+_NO_SENDER: Final = {
+    errno.EADDRNOTAVAIL: "it is not an address of this host",
+    errno.ENODEV: "this host has no such interface",
+    errno.EPERM: "this user may not choose an interface; expected an address",
+    errno.EAFNOSUPPORT: "it is not of the host's address family",
+}
+"""What is wrong with `-I`."""
 _DAY: Final = 86_400 * 1_000_000_000
 
 
@@ -31,7 +42,7 @@ def add_fingers(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("-I", "--interface", metavar="NAME", help="send from this interface, or this address of ours")
     add("-t", "--ttl", type=number(int, 1, 255), metavar="N", help="routers that a probe may pass, 1 to 255")
-    byte = "byte in the IP header, 0 to 255, 0x for hexadecimal, or a DSCP: ef, cs1, af21, …"
+    byte = "byte in the IP header, 0 to 255, 0x for hexadecimal, or a DSCP: ef, cs1, af21, ..."
     add("-Q", "--tos", type=_traffic_class, metavar="TCLASS", help=byte)
     words = ("do", "dont", "want", "probe")
     add("-M", "--pmtudisc", choices=words, help="path MTU discovery (default: probe)")
@@ -78,17 +89,26 @@ def _is_address(text: str) -> bool:
     return True
 
 
+def scoped(host: str, interface: str | None) -> str:
+    """The host, in the scope of `-I` where it needs one and has none: a link-local address is one of every link."""
+    if interface is None or _is_address(interface) or not _LINK_LOCAL.match(host) or "%" in host:
+        return host
+    try:
+        socket.if_nametoindex(interface)
+    except OSError:
+        raise _no_sender(interface, errno.ENODEV) from None
+    return f"{host}%{interface}"
+
+
 def explain_interface(exc: OSError, interface: str | None) -> BadInput | None:
     """What is wrong with `-I`, if that is why there is no socket."""
-    reasons = {
-        errno.EADDRNOTAVAIL: "it is not an address of this host",
-        errno.ENODEV: "this host has no such interface",
-        errno.EPERM: "this user may not choose an interface; expected an address",
-        errno.EAFNOSUPPORT: "it is not of the host's address family",
-    }
-    if interface is None or exc.errno not in reasons:
+    if interface is None or exc.errno not in _NO_SENDER:
         return None
-    return BadInput(f"cannot send from {interface!r}: {reasons[exc.errno]} ({os.strerror(exc.errno)})")
+    return _no_sender(interface, exc.errno)
+
+
+def _no_sender(interface: str, number: int) -> BadInput:
+    return BadInput(f"cannot send from {interface!r}: {_NO_SENDER[number]} ({os.strerror(number)})")
 
 
 class Until:

@@ -26,8 +26,8 @@ _SHARE: Final = 10
 def add_objectives(parser: argparse.ArgumentParser) -> None:
     """Add `--fail-if` and `--wait-for`."""
     for option, meaning in (
-        ("--fail-if", "end with exit code 3 if this is so at the end, or cannot be told: p99>20ms, loss>1%%, …"),
-        ("--wait-for", "end as soon as this is so, and with exit code 1 if it never is: replies>=3, …"),
+        ("--fail-if", "end with exit code 3 if this is so at the end, or cannot be told: p99>20ms, loss>1%%, ..."),
+        ("--wait-for", "end as soon as this is so, and with exit code 1 if it never is: replies>=3, ..."),
     ):
         parser.add_argument(option, type=_condition, action="append", default=[], metavar="CONDITION", help=meaning)
 

@@ -5,12 +5,13 @@ Each is written as it happens and forgotten then, so that an endless run needs n
 
 import argparse
 import contextlib
+import functools
 import sys
 from collections.abc import Callable, Iterator
-from typing import Final, TextIO, TypeAlias
+from typing import BinaryIO, Final, TextIO, TypeAlias
 
 from ..measure import Captured, Event, Interval, Start, Summary, pcapng_header, pcapng_packet
-from ._arguments import BadInput, number, seconds_in
+from ._arguments import BadInput, number, seconds_in, unwritable
 
 Tap: TypeAlias = Callable[[Captured], None]
 """What a datagram is given to."""
@@ -29,7 +30,14 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     add("--json-schema", action="store_true", help="print the JSON Schema of those lines, and end")
     every = number(seconds_in, _LEAST_EVERY, unit=" of seconds")
     add("--every", type=every, metavar="SECONDS", help="with --json: sums of what happened, this often")
-    add("--pcap", metavar="FILE", help="write all datagrams to a capture file (pcapng)")
+    add("--pcap", type=_capture_file, metavar="FILE", help="write all datagrams to a capture file (pcapng)")
+
+
+def _capture_file(path: str) -> str:
+    """Standard output has the lines, for people or for programs; a file of this name would surprise."""
+    if path == "-":
+        raise argparse.ArgumentTypeError("expected a file, got '-': standard output is taken by the lines")
+    return path
 
 
 def notes_out(arguments: argparse.Namespace) -> TextIO:
@@ -99,14 +107,24 @@ def open_tap(arguments: argparse.Namespace) -> Iterator[Tap | None]:
     if arguments.pcap is None:
         yield None
         return
+    path: str = arguments.pcap
     try:
-        file = open(arguments.pcap, "wb")  # noqa: SIM115 - closed below; what goes wrong in the block is not its fault
+        file = open(path, "wb")  # noqa: SIM115 - closed below; what goes wrong in the block is not its fault
     except OSError as exc:
-        raise BadInput(f"cannot write {arguments.pcap!r}: {exc.strerror}") from None
-    with file:
-        file.write(pcapng_header())
-        yield lambda datagram: _write(file.write, datagram)
+        raise unwritable(path, exc) from None
+    write = functools.partial(_write, path, file)
+    try:
+        write(pcapng_header())
+        yield lambda datagram: write(pcapng_packet(datagram))
+    finally:
+        try:
+            file.close()  # what did not fit on a disk still does not
+        except OSError as exc:
+            raise unwritable(path, exc) from None
 
 
-def _write(write: Callable[[bytes], int], datagram: Captured) -> None:
-    write(pcapng_packet(datagram))
+def _write(path: str, file: BinaryIO, data: bytes) -> None:
+    try:
+        file.write(data)
+    except OSError as exc:
+        raise unwritable(path, exc) from None

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..measure import Series, Spot, Summary, percentiles
-from ._arguments import BadInput, missed_politely
+from ._arguments import BadInput, missed_politely, unwritable
 from ._scales import bars, place, span, time_text
 
 if TYPE_CHECKING:
@@ -76,7 +76,10 @@ def draw(path: Path, shown: Sequence[Series]) -> None:
         for part, series in zip(figure.subfigures(len(shown), 1, squeeze=False)[:, 0], shown, strict=True):
             _draw_run(part, series)
         metadata = {"Date": None} if path.suffix == ".svg" else {}
-        figure.savefig(path, dpi=110, metadata=metadata)
+        try:
+            figure.savefig(path, dpi=110, metadata=metadata)
+        except OSError as exc:
+            raise unwritable(str(path), exc) from None
 
 
 def headline(series: Series) -> str:

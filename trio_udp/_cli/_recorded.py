@@ -11,10 +11,11 @@ from ._arguments import BadInput
 Run = TypeVar("Run", bound=TakesEvents)
 
 
-class _Checked(Generic[Run]):
+class Checked(Generic[Run]):
     """A run, and whether there is more of it than its sums."""
 
     def __init__(self, run: Run) -> None:
+        """Give it all that this is given."""
         self.run = run
         self._received = 0
         self._replies = 0
@@ -35,7 +36,7 @@ class _Checked(Generic[Run]):
 
 def read_probes(path: str, make: Callable[[str], Run]) -> list[Run]:
     """The same for what wants to know of each probe: to that, a run of sums only would seem to have lost them all."""
-    found = read_runs(path, lambda host: _Checked(make(host)))
+    found = read_runs(path, lambda host: Checked(make(host)))
     if any(one.has_sums_only for one in found):
         raise BadInput(f"{path}: expected a line for each probe, got only sums, as `ping -q` writes them")
     return [one.run for one in found]

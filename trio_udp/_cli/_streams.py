@@ -5,12 +5,15 @@ lands among those for programs; and nothing is left in a buffer on which the int
 """
 
 import contextlib
+import errno
 import os
 import sys
 from typing import Final
 
 _MODES: Final = {"stdin": "r", "stdout": "w", "stderr": "w"}
 """In the order of their descriptors: each opened takes the lowest that is free."""
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What only writing ends in."""
 
 
 def open_missing_streams() -> None:
@@ -24,6 +27,13 @@ def complain(line: str) -> None:
     """Say on standard error what went wrong, if that is possible."""
     with contextlib.suppress(OSError):
         print(line, file=sys.stderr, flush=True)
+
+
+def why_it_failed(exc: OSError) -> str:
+    """What the system has refused: for a disk that is full, that of our output, as files are named where they fail."""
+    if exc.errno in _NO_ROOM:
+        return f"cannot write to standard output: {exc.strerror}"
+    return str(exc)
 
 
 def let_go_of_output() -> None:

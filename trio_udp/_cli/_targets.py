@@ -7,10 +7,13 @@ from typing import Final, NamedTuple, TextIO
 
 from .. import resolve
 from ._arguments import BadInput, explain, number, seconds_in
+from ._fingers import scoped
 
 MOST_TARGETS: Final = 1024
 """Each has a socket and a timer, and a process may usually have 1024 descriptors, or a little more."""
 _LONGEST_LINE: Final = 1000
+_BYTE_ORDER_MARK: Final = "\ufeff"
+"""What editors of some systems write before the first line."""
 
 
 class Target(NamedTuple):
@@ -52,9 +55,9 @@ async def targets_of(arguments: argparse.Namespace) -> list[Target]:
     hosts = [*arguments.hosts]
     for name in arguments.files:
         hosts += _read_file(name)
-    targets = [Target(host, host, arguments.port) for host in hosts]
+    targets = [Target(host, scoped(host, arguments.interface), arguments.port) for host in hosts]
     if arguments.all_addresses:
-        targets = [target for host in hosts for target in await _all_addresses(host, arguments)]
+        targets = [each for target in targets for each in await _all_addresses(target.host, arguments)]
     return spread(targets, arguments.ports)
 
 
@@ -94,7 +97,7 @@ def _hosts_in(file: TextIO, name: str) -> Iterator[str]:
     """One a line; what is behind a # is a comment."""
     found = 0
     for at, line in _lines(file):
-        words = line.partition("#")[0].split()
+        words = line.removeprefix(_BYTE_ORDER_MARK).partition("#")[0].split()
         if not words:
             continue
         found += 1

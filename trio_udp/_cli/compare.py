@@ -1,10 +1,11 @@
 """`compare`: two recorded runs side by side, and whether what differs could be chance."""
 
 import argparse
+import sys
 
 from ..measure import CONFIDENCE, Sample, comparison_lines
 from ._arguments import BadInput, SubParsers, number
-from ._recorded import read_runs
+from ._recorded import Checked, read_runs
 
 
 def add_to(commands: SubParsers) -> None:
@@ -16,7 +17,7 @@ def add_to(commands: SubParsers) -> None:
     )
     parser.add_argument("first", metavar="A", help="what `ping --json` has written; - is standard input")
     parser.add_argument("second", metavar="B", help="the same of the other run")
-    confidence = number(float, 50, 99.999, unit=" of percent")
+    confidence = number(lambda text: float(text.removesuffix("%")), 50, 99.999, unit=" of percent")
     parser.add_argument(
         "--confidence",
         type=confidence,
@@ -36,7 +37,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _only_run(path: str) -> Sample:
-    runs = read_runs(path, Sample)
+    runs = read_runs(path, lambda host: Checked(Sample(host)))
     if len(runs) != 1:
         raise BadInput(f"{path}: expected one run, got {len(runs)}")
-    return runs[0]
+    if runs[0].has_sums_only:
+        print(f"{path}: only sums, as `ping -q` writes them: times cannot be compared", file=sys.stderr, flush=True)
+    return runs[0].run

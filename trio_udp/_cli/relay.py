@@ -21,7 +21,7 @@ from .._forging import UNREACHABLE, Forge, forge_at_random
 from .._net._icmp import RawSocketForbidden
 from .._relay import Relay, relay
 from .._words import read_share
-from ._arguments import BadInput, SubParsers, add_family, explain, number, seconds_in
+from ._arguments import BadInput, SubParsers, add_family, explain, number, seconds_in, unwritable
 from ._chaos import Chaos, add_chaos, add_seed, announce, chaos_of
 from ._signals import cancel_at_next_signal, stopping_signals
 
@@ -105,7 +105,7 @@ def _naming(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as exc:
-        raise BadInput(f"cannot write to {path!r}: {exc.strerror}") from None
+        raise unwritable(path, exc) from None
 
 
 class _Truth:

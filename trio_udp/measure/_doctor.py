@@ -45,7 +45,7 @@ class Finding:
 def finding_line(finding: Finding) -> str:
     """How it is, and behind that all that is to be said, in one line."""
     parts = (f"{finding.name}: {finding.what}", finding.meaning, finding.advice)
-    return f"{finding.state:<8}" + " — ".join(part for part in parts if part)
+    return f"{finding.state:<8}" + "; ".join(part for part in parts if part)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

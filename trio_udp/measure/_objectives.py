@@ -27,10 +27,12 @@ _RELATIONS: Final[Mapping[str, Callable[[Fraction, Fraction], bool]]] = MappingP
 _WRITTEN: Final = re.compile(
     r"\s*(?P<metric>[a-z0-9_.]+)\s*(?P<relation>[<>]=?)\s*(?P<number>[0-9]{1,15}(?:\.[0-9]{1,15})?)\s*(?P<unit>\S*)\s*"
 )
+_ALL: Final = 100
+"""Percent: no greater share of the probes can be lost."""
 _EXPECTED: Final[Mapping[Unit, str]] = MappingProxyType(
     {
         "time": "a time with its unit, such as 20ms (ns, us, ms, s)",
-        "share": "a share of the probes, such as 1%",
+        "share": "a share of the probes, such as 1%, at most 100%",
         "count": "a whole number, or a share of the probes, such as 1%",
     }
 )
@@ -197,7 +199,9 @@ def parse_condition(text: str) -> Condition:
     match unit, written_unit:
         case "time", _ if written_unit in _TIMES:
             limit *= _TIMES[written_unit]
-        case (("share" | "count"), "%"):
+        case "share", "%" if limit <= _ALL:
+            pass
+        case "count", "%":  # of some there may be more than probes
             unit = "share"
         case "count", "" if limit.denominator == 1:
             pass
