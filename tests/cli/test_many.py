@@ -9,9 +9,9 @@ from trio.testing import MockClock
 
 import trio_udp
 from trio_udp._cli import main, ping
-from trio_udp._cli._targets import targets_of
+from trio_udp._cli._targets import targets_of, told_apart
 from trio_udp._key_file import create_key_file
-from trio_udp.measure import Distribution, from_json, parse_condition, table_lines
+from trio_udp.measure import Distribution, Lines, Recording, from_json, parse_condition, runs_of, table_lines
 
 from ..measure.records import summary
 from ..networks import MovingName, moving_name, serving
@@ -91,6 +91,24 @@ async def test_lines_of_other_systems_are_hosts_as_well(tmp_path: Path) -> None:
     (tmp_path / "hosts").write_bytes(b"\xef\xbb\xbf127.0.0.2\r\n# none\r\n\r\n127.0.0.3\r\n")
     targets = await targets_of(arguments(hosts=[], files=[str(tmp_path / "hosts")]))
     assert [target.host for target in targets] == ["127.0.0.2", "127.0.0.3"]
+
+
+async def test_a_host_that_is_named_again_is_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    """In a stream, too: whoever reads one knows a run by its host, and would take two for one."""
+    targets = await targets_of(arguments(hosts=["127.0.0.1", "127.0.0.2", "127.0.0.1", "127.0.0.1"]))
+    assert [target.label for target in targets] == ["127.0.0.1", "127.0.0.2", "127.0.0.1 (2)", "127.0.0.1 (3)"]
+    assert {target.host for target in targets} == {"127.0.0.1", "127.0.0.2"}
+    async with serving(echo, host="127.0.0.1") as server:
+        again = {"hosts": ["127.0.0.1", "127.0.0.1"], "port": server.address.port}
+        assert await ping._ping(arguments(**again, json=True, count=20, interval=0.001)) == 0
+    runs = runs_of(Lines(io.StringIO(capsys.readouterr().out)), Recording)
+    assert sorted(run.host for run in runs) == ["127.0.0.1", "127.0.0.1 (2)"]
+    assert all(run.is_complete and run.summary().received == 20 for run in runs)
+
+
+def test_an_address_that_a_name_comes_back_to_is_told_apart() -> None:
+    """Its run is another one."""
+    assert list(told_apart(["n (A)", "n (B)", "n (A)"])) == ["n (A)", "n (B)", "n (A) (2)"]
 
 
 def test_hosts_stand_before_and_behind_options(capsys: pytest.CaptureFixture[str]) -> None:

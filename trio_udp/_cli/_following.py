@@ -52,6 +52,7 @@ class Following:
 
     def __init__(
         self,
+        label: str,
         host: str,
         arguments: argparse.Namespace,
         run_at: Callable[[Address, argparse.Namespace, Callable[[Run], Awaitable[None]]], Awaitable[None]],
@@ -59,12 +60,12 @@ class Following:
         text: bool,
         say: Callable[[Sequence[str]], None],
     ) -> None:
-        """`run_at` opens a run for an address and calls a function with it.
+        """`label` is what to call the name `host`. `run_at` opens a run for an address and calls a function with it.
 
         `text` is whether people read the output, who are told that there was no run at all. `say` is for what is to be
         known at once.
         """
-        self._host = host
+        self._label = label
         self._arguments = arguments
         self._run_at = run_at
         self._has_text = text
@@ -90,7 +91,7 @@ class Following:
     @property
     def rows(self) -> list[tuple[str, Summary]]:
         """Of the table."""
-        return [(f"{self._host} ({run.peer.host})", run.sums) for run in self._runs]
+        return [(f"{self._label} ({run.peer.host})", run.sums) for run in self._runs]
 
     async def ping(self) -> None:
         """Follow the name until all is sent, the deadline has come, or somebody stops it."""
@@ -113,12 +114,12 @@ class Following:
             run.end()
         if not self._runs and self._has_text:
             nothing = "0 packets transmitted, no address to send to"
-            print(f"\n--- {self._host} ping statistics ---\n{nothing}", flush=True)
+            print(f"\n--- {self._label} ping statistics ---\n{nothing}", flush=True)
 
     def tell_broken(self) -> bool:
         """Say which objectives are broken; whether any is. What cannot be told is broken, so no run at all is."""
         if not self._runs and self._arguments.fail_if:
-            self._say([f"{self._host}: broken objectives: there was no address to send to"])
+            self._say([f"{self._label}: broken objectives: there was no address to send to"])
             return True
         return bool(sum(run.tell_broken() for run in self._runs))
 

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple, TextIO
 
@@ -58,7 +59,17 @@ async def targets_of(arguments: argparse.Namespace) -> list[Target]:
     targets = [Target(host, scoped(host, arguments.interface), arguments.port) for host in hosts]
     if arguments.all_addresses:
         targets = [each for target in targets for each in await _all_addresses(target.host, arguments)]
+    labels = told_apart(target.label for target in targets)
+    targets = [target._replace(label=label) for target, label in zip(targets, labels, strict=True)]
     return spread(targets, arguments.ports)
+
+
+def told_apart(labels: Iterable[str]) -> Iterator[str]:
+    """Each once, with a number if it has been there: readers of streams, tables and counters know runs by labels."""
+    seen: Counter[str] = Counter()
+    for label in labels:
+        seen[label] += 1
+        yield label if seen[label] == 1 else f"{label} ({seen[label]})"
 
 
 def spread(targets: list[Target], ports: int | None) -> list[Target]:

@@ -40,7 +40,7 @@ from ._objectives import BROKEN, add_objectives
 from ._output import add_output, begin_output, is_for_programs, notes_out, open_tap, schema_text
 from ._ping_run import DEFAULT_INTERVAL, PingRun, Shared
 from ._signals import cancel_at_next_signal, stopping_signals
-from ._targets import Target, add_targets, spread, targets_of
+from ._targets import Target, add_targets, spread, targets_of, told_apart
 
 if TYPE_CHECKING:
     from .. import Request, Server
@@ -190,7 +190,9 @@ def _end(runs: "Sequence[PingRun | Following]", arguments: argparse.Namespace) -
 
 
 def _rows(runs: "Sequence[PingRun | Following]") -> list[tuple[str, Summary]]:
-    return [row for one in runs for row in one.rows]
+    rows = [row for one in runs for row in one.rows]
+    labels = told_apart(label for label, _ in rows)  # a name that moves may come back
+    return [(label, found) for label, (_, found) in zip(labels, rows, strict=True)]
 
 
 def _say(line: str) -> None:
@@ -203,7 +205,8 @@ async def _run_for(stack: contextlib.AsyncExitStack, target: Target, shared: Sha
         from ._following import Following
 
         run_at = functools.partial(_run_at, target.label, shared)
-        return Following(target.host, arguments, run_at, text=not is_for_programs(arguments), say=shared.looks.say)
+        has_text = not is_for_programs(arguments)
+        return Following(target.label, target.host, arguments, run_at, text=has_text, say=shared.looks.say)
     prober = await _open(stack, target.host, target.port, shared)
     if not target.path:
         return PingRun(target.label, prober, shared)
