@@ -55,7 +55,8 @@ def _has_ipv6() -> bool:
     return True
 
 
-needs_ipv6 = pytest.mark.skipif(not _has_ipv6(), reason="this host has no IPv6 loopback")
+HAS_IPV6: Final = _has_ipv6()
+needs_ipv6 = pytest.mark.skipif(not HAS_IPV6, reason="this host has no IPv6 loopback")
 LOOPBACKS: Final = ["127.0.0.1", pytest.param("::1", marks=needs_ipv6)]
 WILDCARDS: Final = ["0.0.0.0", pytest.param("::", marks=needs_ipv6)]  # noqa: S104 - servers that listen everywhere
 
