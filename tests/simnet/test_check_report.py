@@ -4,8 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
+import trio
 
-from trio_udp.testing import CaseResult, NotConformant, Report
+from trio_udp.testing import CaseResult, NotConformant, Report, check_client
 from trio_udp.testing._client_cases import CLIENT_CASES
 from trio_udp.testing._report import check_names, judge
 from trio_udp.testing._server_cases import SERVER_CASES
@@ -50,6 +51,20 @@ def test_an_unknown_failure_is_an_error() -> None:
     error = caught.value
     assert isinstance(error, NotConformant)
     assert (error.report, error.unexpected, error.mended) == (REPORT, ("storm",), ())
+
+
+def test_a_failing_test_shows_itself_and_not_the_suite() -> None:
+    """The last line that pytest shows of the way there is the test's own call."""
+    with pytest.raises(NotConformant) as caught:
+        check_client(_believe_anything, answer=lambda request: request + b"!", forge=lambda request: request + b"?")
+    shown = [entry.name for entry in caught.traceback if not entry.ishidden(caught)]
+    assert shown == ["test_a_failing_test_shows_itself_and_not_the_suite"]
+
+
+async def _believe_anything(host: str, port: int) -> bytes:
+    with trio.fail_after(5), trio.socket.socket(type=trio.socket.SOCK_DGRAM) as sock:
+        await sock.sendto(b"who?", (host, port))
+        return await sock.recv(100)
 
 
 def test_a_known_failure_that_passes_is_an_error() -> None:

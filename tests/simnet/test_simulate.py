@@ -168,6 +168,24 @@ def test_a_network_made_before_gives_its_seed_to_the_run() -> None:
     assert first.trace.digest == again.trace.digest
 
 
+def test_what_ends_a_wait_shows_nothing_of_how_the_network_waits() -> None:
+    """On the real one no error came before it either."""
+
+    async def wait(net: SimNet) -> None:
+        sock = await bound(net.localhost)
+        with trio.fail_after(1):
+            await sock.recv(10)
+
+    with pytest.raises(trio.TooSlowError) as caught:
+        simulate(wait)
+    error: BaseException | None = caught.value
+    before = []
+    while error is not None:
+        before.append(type(error))
+        error = error.__context__
+    assert before == [trio.TooSlowError, trio.Cancelled]
+
+
 def test_a_test_that_says_it_fails_shows_the_trace_too() -> None:
     """`pytest.fail` is no ordinary exception."""
 

@@ -42,10 +42,12 @@ def test_a_line_says_what_became_of_it() -> None:
     record = trace.begin(packet())
     trace.end(record, 0.5, "delivered", b"data")
     trace.end(record, 0.75, "delivered", b"dada")
+    trace.end(record, 0.75, "delivered", b"")
     trace.end(record, 1.0, "receive buffer full")
     assert str(trace) == (
         "  0.500000  #1  here 192.0.2.1:1 > [2001:db8::2]:2  4 bytes 'data'"
-        "  delivered; delivered at 0.750000 as 'dada'; receive buffer full at 1.000000"
+        "  delivered; delivered at 0.750000 as 'dada'; delivered at 0.750000 as nothing"
+        "; receive buffer full at 1.000000"
     )
 
 

@@ -56,6 +56,7 @@ def check_client(
         ValueError: `known` names what is no case, or a client that believes `forge` cannot be told from one that
             does not.
     """
+    __tracebackhide__ = True  # pytest shows the line of the test
     check_names(known, [found.name for found in CLIENT_CASES])
     subject = ClientSubject(client, answer, forge, Address(host, port), ends_within, max_transmissions)
 

@@ -49,6 +49,7 @@ def check_server(
         NotSimulated: the server needs something of its sockets that `SimNet` does not have.
         ValueError: `known` names what is no case.
     """
+    __tracebackhide__ = True  # pytest shows the line of the test
     check_names(known, [found.name for found in SERVER_CASES])
     subject = ServerSubject(serve, request, is_answer, port, answers_within)
     title = f"server {getattr(serve, '__name__', '')}".rstrip()

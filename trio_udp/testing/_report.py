@@ -100,6 +100,7 @@ def check_names(known: Collection[str], names: Collection[str]) -> None:
 
 def judge(report: Report, known: Collection[str]) -> Report:
     """The report, if exactly those cases failed that are known to; `NotConformant` otherwise."""
+    __tracebackhide__ = True  # pytest shows the line of the test
     if set(report.failed) != set(known):
         raise NotConformant(report, known)
     return report

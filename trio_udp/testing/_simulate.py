@@ -53,6 +53,7 @@ def simulate(
         check_determinism: run twice, and raise `NotDeterministic` if the traces differ. The network has to be made
             anew for that, so `net` must not be a `SimNet`.
     """
+    __tracebackhide__ = True  # pytest shows what is the test's
     if check_determinism and isinstance(net, SimNet):
         raise ValueError("expected a function that makes a network to check determinism with, got a network")
     if seed is None:
@@ -101,6 +102,7 @@ def simulated(
 
         @functools.wraps(async_fn)
         def test(*args: P.args, **kwargs: P.kwargs) -> T:
+            __tracebackhide__ = True
             return run(lambda world: async_fn(world, *args, **kwargs))
 
         signature = inspect.signature(async_fn)
@@ -124,7 +126,10 @@ def _check_test(async_fn: Callable[..., Any]) -> None:
 def _run_once(
     async_fn: Callable[..., Awaitable[T]], args: tuple[Any, ...], net: SimNet, seed: int, time_limit: float
 ) -> T:
+    __tracebackhide__ = True
+
     async def main() -> T:
+        __tracebackhide__ = True
         set_random_source(net.random.randbytes)
         async with net.running(time_limit=time_limit):
             return await async_fn(net, *args)

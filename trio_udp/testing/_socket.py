@@ -6,6 +6,7 @@ Every method that is async in Trio checkpoints, whether it waits or not; waiting
 import errno
 import socket
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 import trio
@@ -164,10 +165,9 @@ class SimSocket(trio.socket.SocketType):
     async def _when_readable(self, receive: Callable[[], T]) -> T:
         await trio.lowlevel.checkpoint()
         while True:
-            try:
+            with suppress(BlockingIOError):
                 return receive()
-            except BlockingIOError:
-                await self._wait()
+            await self._wait()  # out here, so that what ends it does not show what came before
 
     async def _wait(self) -> None:
         if self._waiting is not None:

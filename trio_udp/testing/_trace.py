@@ -110,7 +110,8 @@ class Trace:
 
     def _fate(self, record: Record, fate: Fate) -> str:
         when = f" at {fate.at:.6f}" if fate.at != record.packet.sent_at else ""
-        changed = f" as {_shown(fate.data)}" if fate.data is not None and fate.data != record.packet.data else ""
+        is_changed = fate.data is not None and fate.data != record.packet.data
+        changed = f" as {_shown(fate.data or b'') or 'nothing'}" if is_changed else ""
         return f"{fate.what}{when}{changed}"
 
     def _place(self, address: Address) -> str:
