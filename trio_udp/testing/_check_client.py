@@ -3,7 +3,7 @@
     check_client(look_up, answer=answer, forge=forge)
 
 The client is asked to make a request while something goes wrong; it must still come back with what it came back with
-when nobody disturbed it. `_client_cases` has the cases.
+when nobody disturbed it. `_client_cases` has the cases, and `_client_world` what they have in common.
 """
 
 from collections.abc import Callable, Collection
@@ -11,7 +11,8 @@ from typing import Final
 
 from .._net import Address
 from ._cases import Case, case, run_case
-from ._client_cases import CLIENT_CASES, Client, ClientSubject, ClientWorld, all_forged, open_client_world, undisturbed
+from ._client_cases import CLIENT_CASES, all_forged, undisturbed
+from ._client_world import Client, ClientSubject, ClientWorld, open_client_world
 from ._report import CaseResult, Report, check_names, judge
 
 SERVER: Final = "192.0.2.80"
