@@ -11,7 +11,6 @@ Nothing here is global: a network is installed in one `trio.run`, and a task is 
 on whatever clock Trio runs on; `simulate` brings one that jumps.
 """
 
-import ipaddress
 import itertools
 import math
 import socket
@@ -33,14 +32,12 @@ from ._names import Answer, Names, numeric
 from ._nat import Nat, Place
 from ._options import NotSimulated, word_of
 from ._pcapng import capture
+from ._places import Places
 from ._socket import SimSocket
 from ._trace import KEPT, Trace
 
-IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 _FIRST_DESCRIPTOR: Final = 1_000_000
 """More than a process may have open, so that no real descriptor has such a number."""
-_PUBLIC: Final = (ipaddress.IPv4Address("192.0.2.0"), ipaddress.IPv6Address("2001:db8::"))
-_PRIVATE: Final = (ipaddress.IPv4Address("10.0.0.0"), ipaddress.IPv6Address("fd00::"))
 _PERFECT: Final = Conditions()
 NOBODY: Final = "no such host"
 MARTIAN: Final = "from an impossible source"
@@ -63,16 +60,14 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
         self.seed: Final = seed
         self.random: Final = Random(seed)  # noqa: S311 - a simulation has to be repeatable
         """What everything is drawn from; yours to draw from too."""
-        self.trace: Final = Trace(self._place_name, kept=trace_limit)
+        self._places = Places()
+        self.trace: Final = Trace(self._places.name_at, kept=trace_limit)
         self.hosts: Final[dict[str, Host]] = {}
         self._fabric = Fabric(self.trace)
-        self._places: dict[str, Place] = {}
         self._links = Links(conditions, self.random)
         self._names = Names()
         self._numbers = itertools.count(1)
         self._descriptors = itertools.count(_FIRST_DESCRIPTOR)
-        self._public = self._free(*_PUBLIC)
-        self._private = self._free(*_PRIVATE)
         self._origin = 0.0
         self._is_running = False
         self._news = trio.Event()
@@ -98,20 +93,19 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
         if name in self.hosts:
             raise ValueError(f"expected a new name for a host, got {name!r}, which exists")
         if not addresses:
-            addresses = next(self._public if nat is None else self._private)
+            addresses = self._places.free_addresses(nat)
         self._check_places(nat)
         host = Host(self, name, tuple(numeric((address, 0)).host for address in addresses), mtu, nat)
-        for address in host.addresses:
-            self._settle(address, host)
+        self._places.settle(host)
         self.hosts[name] = host
         self.names[name.lower()] = list(host.addresses)
         return host
 
     def nat(self, name: str, *addresses: str) -> Nat:
         """Add an address translator for hosts with `nat=`. Without addresses it gets one of each version, as a host."""
-        nat = Nat(self, name, tuple(numeric((address, 0)).host for address in addresses or next(self._public)))
-        for address in nat.addresses:
-            self._settle(address, nat)
+        addresses = addresses or self._places.free_addresses()
+        nat = Nat(self, name, tuple(numeric((address, 0)).host for address in addresses))
+        self._places.settle(nat)
         return nat
 
     @property
@@ -121,7 +115,7 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
 
     def host_of(self, address: str) -> Place | None:
         """Whose IP address that is."""
-        return self._places.get(address)
+        return self._places.at(address)
 
     # What goes wrong
 
@@ -157,7 +151,7 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
         self._check_places(*some, *others)
 
         def cut(packet: Packet) -> Verdict | None:
-            source, destination = self._ends(packet)
+            source, destination = self._places.ends(packet)
             there = is_among(source, some) and is_among(destination, others)
             back = is_among(source, others) and is_among(destination, some)
             return drop("partitioned") if there or back else None
@@ -182,7 +176,7 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
         self._check_places(source, destination)
 
         def goes_there(packet: Packet) -> bool:
-            ends = zip(self._ends(packet), (source, destination), strict=True)
+            ends = zip(self._places.ends(packet), (source, destination), strict=True)
             return all(is_among(end, (wanted,)) for end, wanted in ends if wanted is not None)
 
         return goes_there
@@ -329,7 +323,7 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
     def transmit(self, packet: Packet, host: Host, local: Host | None) -> int | None:
         """Carry a packet from a host to wherever it goes; the errno with which sending fails, if it does."""
         packet = self._number(packet)
-        link = self._links.between(host, self._end(packet.destination)) if local is None else _undisturbed
+        link = self._links.between(host, self._places.end(packet.destination)) if local is None else _undisturbed
         verdict = self._fabric.transmit(packet, link, self._arrive if local is None else local.receive)
         if verdict.icmp is not None:
             self._report(verdict.icmp, host if local is not None else None)
@@ -352,40 +346,18 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
         host = current_host.get()
         return host if host is not None and host.net is self else self.localhost
 
-    def _free(self, *bases: IPAddress) -> Iterator[tuple[str, ...]]:
-        """Addresses that nobody has, one of each version."""
-        every = (tuple(str(base + number) for base in bases) for number in itertools.count(1))
-        return filter(lambda addresses: self._places.keys().isdisjoint(addresses), every)
-
     def _check_places(self, *places: Place | None) -> None:
         """A name, or a host of another network, would never be met, and nothing would tell."""
         for place in places:
             if place is not None and getattr(place, "net", None) is not self:
                 raise ValueError(f"expected a host or a translator of this network, got {place!r}")
 
-    def _settle(self, address: str, place: Place) -> None:
-        if address in self._places or Host.is_loopback(address):
-            raise ValueError(f"expected an address that nobody has, got {address}")
-        self._places[address] = place
-
-    def _place_name(self, address: str) -> str:
-        place = self._places.get(address)
-        return address if place is None else place.name
-
     def _number(self, packet: Packet) -> Packet:
         return packet._replace(number=next(self._numbers), sent_at=self.now)
 
-    def _ends(self, packet: Packet) -> tuple[Place | None, Place | None]:
-        return self._end(packet.source), self._end(packet.destination)
-
-    def _end(self, address: Address) -> Place | None:
-        """Whose address it is: behind a translator, the host's whose packets leave from there."""
-        place = self._places.get(address.host)
-        return place.host_at(address.port) or place if isinstance(place, Nat) else place
-
     def _arrive(self, packet: Packet) -> str:
         """Deliver a packet to a host, unless its address means nothing where the packet comes from."""
-        place = self._places.get(packet.destination.host)
+        place = self._places.at(packet.destination.host)
         if isinstance(place, Host) and place.nat is not None and not place.nat.is_inside(packet.source.host):
             return NOBODY
         return self._deliver(packet)
@@ -393,7 +365,7 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
     def _deliver(self, packet: Packet) -> str:
         if Host.is_loopback(packet.source.host):
             return MARTIAN
-        place = self._places.get(packet.destination.host)
+        place = self._places.at(packet.destination.host)
         return NOBODY if place is None else place.receive(packet)
 
     def _report(self, icmp: Icmp, local: Host | None) -> None:
