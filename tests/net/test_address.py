@@ -65,7 +65,8 @@ def test_different_addresses_stay_different(one: tuple[str, int], other: tuple[s
 )
 def test_an_address_is_written_as_in_a_url(sockaddr: tuple[str, int], text: str) -> None:
     """The port is told from the last group of an IPv6 address."""
-    assert str(normalise(sockaddr)) == text
+    address = normalise(sockaddr)
+    assert (str(address), f"{address}", f"{address:>30}") == (text, text, text.rjust(30))
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,9 @@ class Address(NamedTuple):
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
+    def __format__(self, spec: str) -> str:
+        return format(str(self), spec)
+
     @property
     def family(self) -> socket.AddressFamily:
         """`AF_INET6` for an IPv6 address, else `AF_INET`."""
