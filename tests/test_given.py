@@ -1,12 +1,13 @@
 """What a caller gives in place of what was asked for is refused at the call, in words."""
 
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pytest
 
 import trio_udp
 from trio_udp import TU1, RetryPolicy
 from trio_udp.measure import Fixed, open_prober
+from trio_udp.testing import Lose, Plan, SimNet
 
 HERE: Final[dict[str, Any]] = {"host": "127.0.0.1", "port": 9}
 BOTH: Final = {
@@ -80,6 +81,20 @@ async def test_a_request_refuses_what_is_no_policy() -> None:
         assert client.statistics().in_flight == 0
         with pytest.raises(trio_udp.NoReply):
             await client.request(b"?", policy=RetryPolicy(attempts=1, initial=0.01, adaptive=False))
+
+
+def test_a_simulated_network_refuses_what_would_fail_in_the_middle_of_a_run() -> None:
+    """Where nobody would know which line of the test it came from."""
+    net, wrong = SimNet(), cast("Any", 0.3)
+    with pytest.raises(TypeError, match=r"^expected conditions to be Conditions, got float$"):
+        net.link(wrong)
+    with pytest.raises(TypeError, match=r"^expected data to be bytes, got float$"):
+        net.inject(wrong, ("192.0.2.1", 1), ("192.0.2.2", 2))
+    with pytest.raises(
+        TypeError, match=r"^expected an action of a plan to be Change or Inject or IcmpError, got float$"
+    ):
+        Plan(Lose(1), wrong)
+    assert net.trace.count == 0
 
 
 @pytest.mark.parametrize(("wrong", "got"), [(0.2, "float"), (Fixed, "the class Fixed")])

@@ -24,7 +24,17 @@ SERVER: Final = tuple(
 """The server's, each of which may know those behind it: they are one straight line."""
 
 
-_BELOW_THE_TEST_KIT: Final = ("testing", "_chaos", "_direction", "_faulty", "_forging", "_net", "_random", "_relay")
+_BELOW_THE_TEST_KIT: Final = (
+    "testing",
+    "_chaos",
+    "_direction",
+    "_faulty",
+    "_forging",
+    "_given",
+    "_net",
+    "_random",
+    "_relay",
+)
 
 
 class Rule(NamedTuple):

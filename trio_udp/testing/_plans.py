@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 import trio
 
 from .._chaos import ICMP_KINDS, Delivery, Packet, Rule, Verdict, drop, flip_bit
+from .._given import check_given
 from .._net import Address, normalise
 from ._nat import Place
 
@@ -212,7 +213,9 @@ class Plan(tuple[Action, ...]):
     __slots__ = ()
 
     def __new__(cls, *actions: Action) -> "Plan":
-        """Make a plan of these actions."""
+        """Make a plan of these actions; `TypeError` for what is none."""
+        for action in actions:
+            check_given("an action of a plan", action, Action)
         return super().__new__(cls, actions)
 
     def __repr__(self) -> str:

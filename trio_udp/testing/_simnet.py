@@ -24,6 +24,7 @@ from typing import Any, Final
 import trio
 
 from .._chaos import ICMP_KINDS, PASS, Conditions, Icmp, Packet, Rule, Verdict, drop
+from .._given import check_given
 from .._net import Address
 from ._fabric import Fabric, Held
 from ._hosts import ETHERNET_MTU, Host, current_host
@@ -136,6 +137,7 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
                 of the source before the destination, and of a host before the translator it is behind.
             both: the other direction too.
         """
+        check_given("conditions", conditions, Conditions)
         self._check_places(source, destination)
         self._links.say(conditions, source, destination)
         if both:
@@ -199,6 +201,7 @@ class SimNet(trio.abc.SocketFactory, trio.abc.HostnameResolver):
             after: seconds from now.
             host: which host's loopback it arrives on; for a loopback destination only, `localhost` by default.
         """
+        check_given("data", data, bytes)
         packet = self._number(Packet(data, numeric(source), numeric(destination)))
         if packet.source.family != packet.destination.family:
             raise ValueError(f"expected a source of the same IP version as {packet.destination}, got {packet.source}")
