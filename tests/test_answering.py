@@ -232,6 +232,61 @@ async def test_an_exception_is_its_handlers_only(
     assert frames[-1] == "handler"
 
 
+@pytest.mark.parametrize("waits", [0, 1])
+async def test_a_scope_that_a_handler_leaves_open_stops_nobody(
+    network: NetworkName, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, waits: int
+) -> None:
+    """E8: its deadline passes in the task that reads, at once or when that has its turn again; another one goes on."""
+    left_open = []
+
+    async def handler(request: Request) -> bytes:
+        if request.payload == b"careless":
+            for _ in range(waits):
+                await trio.lowlevel.checkpoint()
+            left_open.append(trio.move_on_after(10))
+            left_open[0].__enter__()
+        elif request.payload == b"slow":
+            await trio.sleep(20)
+        return request.payload
+
+    async with asking(handler) as (client, server), trio.open_nursery() as nursery:
+        assert await client.request(b"careless") == b"careless"
+        await wait_all_tasks_blocked()
+        if waits:  # a task that has nothing to do now, and that reads next
+            nursery.start_soon(client.request, b"slow")
+        await trio.sleep(15)
+        assert left_open[0].cancel_called
+        assert await ask_all(client, NAMES) == {each: each for each in NAMES}
+    statistics = server.statistics()
+    assert statistics.requests == statistics.replies == 1 + waits + len(NAMES)
+    assert ["left a cancel scope open" in each.message for each in caplog.records] == [True]
+
+
+async def test_a_scope_left_open_with_handlers_under_it_stops_nobody(
+    network: NetworkName, autojump_clock: MockClock
+) -> None:
+    """E8: those that have begun in its task end with it, without an answer, even if they have tasks of their own."""
+    left_open = []
+
+    async def handler(request: Request) -> bytes:
+        if request.payload == b"careless":
+            left_open.append(trio.move_on_after(10))
+            left_open[0].__enter__()
+        else:
+            async with trio.open_nursery() as nursery:
+                for _ in range(2):
+                    nursery.start_soon(trio.sleep, 20)
+        return request.payload
+
+    async with asking(handler) as (client, server), trio.open_nursery() as nursery:
+        assert await client.request(b"careless") == b"careless"
+        nursery.start_soon(client.request, b"unlucky")
+        await trio.sleep(15)
+        assert server.statistics().unanswered == 1
+        assert await ask_all(client, NAMES) == {each: each for each in NAMES}
+        nursery.cancel_scope.cancel()
+
+
 async def test_what_is_nothing_to_trio_is_an_error_of_the_handlers(
     network: NetworkName, caplog: pytest.LogCaptureFixture
 ) -> None:

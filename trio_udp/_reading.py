@@ -4,10 +4,12 @@ One task at a time has the role of reading a socket: it takes a batch, runs the 
 and takes the next. Plain handlers end on the spot, and so do async ones that do not wait. When one does wait, the task
 that has begun it stays with it until it ends, and hands its role to another task, and the rest of the batch to two.
 
-What must hold: there are no more tasks than handlers that wait (E9), datagrams of a batch, and a few spare ones; and a
-handler that has begun to wait goes on in the task that began it.
+What must hold: there are no more tasks than handlers that wait (E9), datagrams of a batch, and a few spare ones; a
+handler that has begun to wait goes on in the task that began it; and whatever a handler leaves behind in a task, say a
+cancel scope that it never closes, somebody reads until all is cancelled (E8).
 """
 
+import logging
 from collections import deque
 from collections.abc import Iterable
 from typing import Final
@@ -18,6 +20,8 @@ from ._answering import Answering
 from ._endpoint import Endpoint
 from ._handlers import Waiting
 from ._role import Role, Turn
+
+logger: Final = logging.getLogger("trio_udp")
 
 SPARE: Final = 64
 """Tasks kept for the next handlers that wait, about 2 KiB each; measured: as many as a batch has datagrams."""
@@ -39,20 +43,28 @@ class Reading:
             nursery.start_soon(self._work, self._answering.role_of(endpoint))
 
     async def _work(self, role: Role) -> None:
-        """A task's life: read until a handler waits, see it through, and be ready for the next time."""
+        """A task's life: read until a handler waits, see it through, and be ready for the next time.
+
+        A scope that a handler has left open, as an asynchronous generator does which is not closed, may cancel this
+        task alone. That ends it and nothing else; whether all is cancelled, a task that reads finds out.
+        """
         task = trio.lowlevel.current_task()
         own_context = task.context
-        while True:
-            begun = await self._read(role)
-            if begun is not None:
-                turn, waiting = begun
-                self._share(role)
-                task.context = waiting.context
-                await self._answering.waiting.see_through(turn, waiting)
-                task.context = own_context
-            if len(self._spare) >= SPARE:
-                return
-            role = await self._wait_for_role(task)
+        try:
+            while True:
+                begun = await self._read(role)
+                if begun is not None:
+                    turn, waiting = begun
+                    self._share(role)
+                    task.context = waiting.context
+                    await self._answering.waiting.see_through(turn, waiting)
+                    task.context = own_context
+                if len(self._spare) >= SPARE:
+                    return
+                role = await self._wait_for_role(task)
+        except BaseException as exc:
+            if not _is_cancellation(exc):
+                raise
 
     async def _read(self, role: Role) -> tuple[Turn, Waiting] | None:
         """Answer whatever comes, until a handler waits; None if there is no more to do."""
@@ -66,9 +78,21 @@ class Reading:
                     if not role.reads:
                         return None
                     self._answering.open(role, await role.endpoint.receive())
-        except BaseException:
+        except BaseException as exc:
             role.give_up()
+            if _is_cancellation(exc):
+                self._nursery.start_soon(self._read_on, role)
             raise
+
+    async def _read_on(self, role: Role) -> None:
+        """Take over from a task that was cancelled, unless all is."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        logger.error(
+            "a handler left a cancel scope open, which has cancelled the task that was reading %s",
+            role.endpoint.address,
+            extra={"event": "scope_left_open"},
+        )
+        await self._work(role)
 
     def _share(self, role: Role) -> None:
         """Hand over what is left, one half each to two others, who do the same if they have to.
@@ -96,3 +120,10 @@ class Reading:
         self._spare.append(task)
         await trio.lowlevel.wait_task_rescheduled(give_up)
         return self._roles.popleft()
+
+
+def _is_cancellation(exc: BaseException) -> bool:
+    """Whether it is that and nothing else."""
+    if isinstance(exc, BaseExceptionGroup):
+        return all(map(_is_cancellation, exc.exceptions))
+    return isinstance(exc, trio.Cancelled)

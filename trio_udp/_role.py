@@ -99,3 +99,4 @@ class Role:
     def give_up(self) -> None:
         """Count what was kept, which will not leave any more."""
         self._tally.end_all(self.kinds, range(len(self.kinds)))
+        self.answers, self.kinds, self.leaving = [], [], None
