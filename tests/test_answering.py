@@ -5,6 +5,7 @@ It begins in the task that reads the socket. So whatever Trio ties to a task is 
 
 import contextvars
 import functools
+import itertools
 import math
 import types
 from collections import Counter
@@ -367,6 +368,35 @@ async def test_an_answer_does_not_wait_for_slow_handlers(
             await wait_all_tasks_blocked()
             assert seen == left
             assert len(read_all(stranger)) == len(left) - sum(left)
+
+
+@direct
+async def test_other_tasks_have_their_turn_between_slow_handlers(
+    network: NetworkName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They do not wait for a whole batch of them: each pass of Trio's loop has one."""
+    now = 0.0
+    seen: list[str] = []
+    monkeypatch.setattr("trio_udp._answering.perf_counter", lambda: now)
+
+    def handler(request: Request) -> None:
+        nonlocal now
+        now += 0.01
+        seen.append("handler")
+
+    async def neighbour() -> None:
+        while seen.count("handler") < 10:
+            seen.append("neighbour")
+            await trio.lowlevel.checkpoint()
+
+    async with serving(handler, host="127.0.0.1") as server, trio.open_nursery() as nursery:
+        with plain_socket() as stranger:
+            for _ in range(10):
+                stranger.sendto(TU1().encode_request(b"?", bytes(16), 1, 0), server.address)
+            nursery.start_soon(neighbour)
+            await wait_all_tasks_blocked()
+    runs = [len(list(run)) for who, run in itertools.groupby(seen) if who == "handler"]
+    assert max(runs) <= 2  # the last of one pass and the first of the next
 
 
 @pytest.mark.parametrize("cancelled", [False, True])

@@ -77,7 +77,6 @@ class Answering:
             columns = Datagrams.of(batch.datagrams)
             asked = self._protocol.receive_batch(columns.data)
             role.rest = zip(asked, columns.peers, columns.ancillaries, strict=True)
-            role.is_through = False
 
     def go_through(self, role: Role) -> tuple[Turn, Waiting] | None:
         """Run handlers for what is left of a batch, until one waits, or the first answer has waited for long enough.
@@ -117,7 +116,6 @@ class Answering:
                     return begun  # the time at which the reply leaves stands in it, so it has to leave now
             if perf_counter() > latest:
                 return None
-        role.is_through = True
         return None
 
     @property

@@ -35,18 +35,29 @@ class Reading:
         self._spare: list[trio.lowlevel.Task] = []
         self._roles: deque[Role] = deque()
         """For the spare tasks that have been woken."""
+        self._is_cancelled = False
+        """Whether all of it is, and not one task alone."""
 
     def start_in(self, nursery: trio.Nursery, endpoints: Iterable[Endpoint]) -> None:
-        """Begin to read."""
+        """Begin to read. Wait in `until_cancelled` then, in the task that has opened the nursery."""
         self._nursery = nursery
         for endpoint in endpoints:
             nursery.start_soon(self._work, self._answering.role_of(endpoint))
+
+    async def until_cancelled(self) -> None:
+        """Wait for that, and know it before any task that reads does: Trio asks all who wait before it wakes one."""
+
+        def give_up(_: object) -> trio.lowlevel.Abort:
+            self._is_cancelled = True
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(give_up)
 
     async def _work(self, role: Role) -> None:
         """A task's life: read until a handler waits, see it through, and be ready for the next time.
 
         A scope that a handler has left open, as an asynchronous generator does which is not closed, may cancel this
-        task alone. That ends it and nothing else; whether all is cancelled, a task that reads finds out.
+        task alone. That ends it and nothing else.
         """
         task = trio.lowlevel.current_task()
         own_context = task.context
@@ -63,7 +74,7 @@ class Reading:
                     return
                 role = await self._wait_for_role(task)
         except BaseException as exc:
-            if not _is_cancellation(exc):
+            if not self._is_of_one_task(exc):
                 raise
 
     async def _read(self, role: Role) -> tuple[Turn, Waiting] | None:
@@ -74,25 +85,26 @@ class Reading:
                 if begun is not None:
                     return begun
                 await role.send()
-                if role.is_through:
-                    if not role.reads:
-                        return None
+                if not role.is_through():
+                    await trio.lowlevel.checkpoint()  # behind slow handlers; others have waited for long enough, too
+                elif role.reads:
                     self._answering.open(role, await role.endpoint.receive())
+                else:
+                    return None
         except BaseException as exc:
             role.give_up()
-            if _is_cancellation(exc):
-                self._nursery.start_soon(self._read_on, role)
+            if self._is_of_one_task(exc):
+                self._read_on(role)
             raise
 
-    async def _read_on(self, role: Role) -> None:
-        """Take over from a task that was cancelled, unless all is."""
-        await trio.lowlevel.checkpoint_if_cancelled()
+    def _read_on(self, role: Role) -> None:
+        """Let another task read, as this one is cancelled."""
         logger.error(
             "a handler left a cancel scope open, which has cancelled the task that was reading %s",
             role.endpoint.address,
             extra={"event": "scope_left_open"},
         )
-        await self._work(role)
+        self._nursery.start_soon(self._work, role)
 
     def _share(self, role: Role) -> None:
         """Hand over what is left, one half each to two others, who do the same if they have to.
@@ -120,6 +132,10 @@ class Reading:
         self._spare.append(task)
         await trio.lowlevel.wait_task_rescheduled(give_up)
         return self._roles.popleft()
+
+    def _is_of_one_task(self, exc: BaseException) -> bool:
+        """Whether this says that a task is cancelled, and nothing else, while the server is not."""
+        return not self._is_cancelled and _is_cancellation(exc)
 
 
 def _is_cancellation(exc: BaseException) -> bool:

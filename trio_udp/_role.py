@@ -27,7 +27,7 @@ class Turn(NamedTuple):
 class Role:
     """Reading one socket. One task has it at a time."""
 
-    __slots__ = ("_protocol", "_tally", "answers", "endpoint", "is_through", "kinds", "leaving", "reads", "rest")
+    __slots__ = ("_protocol", "_tally", "answers", "endpoint", "kinds", "leaving", "reads", "rest")
 
     def __init__(
         self,
@@ -43,8 +43,6 @@ class Role:
         self.endpoint = endpoint
         self.rest = iter(rest)
         """What is left of its batch."""
-        self.is_through = False
-        """Whether nothing is."""
         self.reads = reads
         """Whether the next batch is to be read when this one is through; or another task does that."""
         self.answers: list[Outgoing] = []
@@ -53,6 +51,12 @@ class Role:
         """What each of them is."""
         self.leaving: Turn | None = None
         """Whose answer is the last one, if that says when it leaves."""
+
+    def is_through(self) -> bool:
+        """Whether nothing is left of the batch."""
+        rest = list(self.rest)
+        self.rest = iter(rest)
+        return not rest
 
     def halve(self) -> "tuple[Role | None, Role | None]":
         """The role in two, for two tasks: half of what is left, if that is any, and all else, if there is anything."""

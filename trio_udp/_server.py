@@ -196,6 +196,7 @@ class Server:
                 async with trio.open_nursery() as nursery:
                     self._reading.start_in(nursery, self._endpoints)
                     task_status.started(self)
+                    await self._reading.until_cancelled()
         finally:
             for endpoint in self._endpoints:
                 endpoint.close()
