@@ -26,6 +26,7 @@ from trio_udp import (
     open_client,
     serve,
 )
+from trio_udp._endpoint import Endpoint
 from trio_udp._server import Handler
 
 from .networks import (
@@ -124,6 +125,28 @@ async def test_a_name_is_listened_on_at_all_its_addresses(network: NetworkName) 
     async with serving(echo, host="here") as server:
         port = server.address.port
         assert server.addresses == (Address("::1", port), Address("127.0.0.1", port), Address("127.0.0.2", port))
+
+
+@pytest.mark.parametrize("good", [0, 1])
+async def test_a_socket_that_cannot_be_used_is_closed_with_the_others(
+    network: NetworkName, monkeypatch: pytest.MonkeyPatch, good: int
+) -> None:
+    """G9: with those before it and behind it. It met a full table of descriptors, say."""
+    endpoints: list[Endpoint] = []
+
+    def make(sock: trio.socket.SocketType, **options: Any) -> Endpoint:
+        if len(endpoints) == good:
+            raise OSError(errno.EMFILE, "injected")
+        endpoints.append(Endpoint(sock, **options))
+        return endpoints[-1]
+
+    trio.socket.set_custom_hostname_resolver(Names({"here": ["127.0.0.1", "127.0.0.2"]}))
+    monkeypatch.setattr("trio_udp._server.Endpoint", make)
+    before = descriptors()
+    with pytest.raises(OSError, match="injected") as caught:
+        await serve(echo, 0, host="here")
+    assert caught.value.errno == errno.EMFILE
+    assert descriptors() == before  # and the error, whose frames know the sockets, is still here
 
 
 @pytest.mark.parametrize("host", [None, "127.0.0.1"])

@@ -117,11 +117,26 @@ async def serve(
         limiter=limiter,
     )
     sockets = await open_server_sockets(await resolve(host or None, port, family), reuse_port=reuse_port)
-    endpoints = [Endpoint(sock, hears_errors=False) for sock in sockets]
+    endpoints = _take_over(sockets)
     protocol.begin(endpoints[0].wall_clock())
     answering = Answering(handler, endpoints, protocol, max_handlers, handler_nursery)
     server = Server(endpoints, protocol, validation, answering)
     await server._run(task_status)  # noqa: SLF001 - this function is the server's other half
+
+
+def _take_over(sockets: list[trio.socket.SocketType]) -> list[Endpoint]:
+    """Endpoints of these; if one cannot be had, on the last descriptor say, all are closed."""
+    endpoints: list[Endpoint] = []
+    try:
+        for sock in sockets:
+            endpoints.append(Endpoint(sock, hears_errors=False))
+    except BaseException:
+        for endpoint in endpoints:
+            endpoint.close()
+        for sock in sockets:
+            sock.close()
+        raise
+    return endpoints
 
 
 class Server:
