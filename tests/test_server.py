@@ -5,6 +5,7 @@ import errno
 import functools
 import inspect
 import logging
+import re
 import socket
 from collections.abc import AsyncIterator
 from typing import Any
@@ -154,7 +155,7 @@ async def test_a_port_that_is_taken_is_an_error(network: NetworkName, host: str 
     """G8: nobody's port is shared or stolen, and no descriptor is left."""
     async with serving(echo, host=host) as server:
         before = descriptors()
-        with pytest.raises(OSError, match="in use") as caught:
+        with pytest.raises(OSError, match=f"in use: {re.escape(str(server.address))}$") as caught:
             await serve(echo, server.address.port, host=host)
         assert caught.value.errno == errno.EADDRINUSE
         assert descriptors() == before
@@ -198,8 +199,8 @@ async def test_a_port_that_one_side_only_would_share_is_an_error(network: Networ
 
 
 async def test_an_address_that_is_not_ours_is_an_error(network: NetworkName) -> None:
-    """The kernel's own."""
-    with pytest.raises(OSError, match="assign requested address") as caught:
+    """The kernel's own, and which address it is about."""
+    with pytest.raises(OSError, match=r"assign requested address: 192\.0\.2\.222:0$") as caught:
         await serve(echo, 0, host="192.0.2.222")
     assert caught.value.errno == errno.EADDRNOTAVAIL
 

@@ -89,7 +89,7 @@ def test_the_kernel_is_told_the_address_in_the_terms_of_the_socket(
 
 def test_an_ipv4_socket_cannot_send_to_an_ipv6_address() -> None:
     """The error is the kernel's own, and names the address."""
-    with pytest.raises(OSError, match=r"an IPv4 socket cannot send to \[::1\]:9") as caught:
+    with pytest.raises(OSError, match=r"an IPv4 socket cannot use \[::1\]:9") as caught:
         to_sockaddr(Address("::1", 9), IPV4)
     assert caught.value.errno == errno.EAFNOSUPPORT
 

@@ -90,7 +90,7 @@ def to_sockaddr(address: Address, family: socket.AddressFamily) -> SockAddr:
     host, port = address
     if family == socket.AF_INET:
         if address.family != socket.AF_INET:
-            raise OSError(errno.EAFNOSUPPORT, f"an IPv4 socket cannot send to {address}")
+            raise OSError(errno.EAFNOSUPPORT, f"an IPv4 socket cannot use {address}")
         return (host, port)
     if ":" not in host:
         return (f"::ffff:{host}", port, 0, 0)

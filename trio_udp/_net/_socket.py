@@ -109,7 +109,7 @@ async def open_server_socket(
             _wish(sock, _WILDCARD[family])
         if reuse_port and not alone:
             _share_port(sock)
-        await sock.bind(to_sockaddr(address, family))
+        await _bind(sock, address, family)
         if reuse_port and alone:
             _share_port(sock)
     return sock
@@ -142,10 +142,21 @@ async def open_client_socket(
             _wish(sock, _EVERY_SOCKET[kind] + _CLIENT[kind] + (_ERROR_QUEUE[kind] if is_kernel_socket(sock) else []))
         apply(sock, options, {family, socket.AF_INET})
         if binds(options) or not connect:
-            await sock.bind(to_sockaddr(local_address(options, family), family))
+            await _bind(sock, local_address(options, family), family)
         if connect:
             await sock.connect(to_sockaddr(servers[0], family))
     return sock
+
+
+async def _bind(sock: trio.socket.SocketType, address: Address, family: socket.AddressFamily) -> None:
+    """Bind it; an error says where to, which the system's own words leave out."""
+    sockaddr = to_sockaddr(address, family)
+    try:
+        await sock.bind(sockaddr)
+    except OSError as exc:
+        if exc.errno is None:
+            raise
+        raise OSError(exc.errno, f"{exc.strerror}: {address}") from None
 
 
 def is_kernel_socket(sock: trio.socket.SocketType) -> bool:
