@@ -19,10 +19,11 @@ from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
+from ._asked import Asked, KnownServer
 from ._codec import COOKIE_SIZE, ONCE_SIZE, TAG_SIZE
 from ._drop_reason import DropReason
 from ._errors import PayloadTooLarge
-from ._exchange import SLACK, Asked, Exchange, KnownServer
+from ._exchange import SLACK, Exchange
 from ._exchanges import ExchangeTable, Peer
 from ._once import OnceState
 from ._profile import INSTANCE_SIZE, Answer, Profile, Validating
