@@ -18,6 +18,7 @@ from trio_udp.proto import (
     Peer,
     Question,
     RetryPolicy,
+    RTTEstimator,
     ServerProtocol,
     blake2b_seal,
 )
@@ -196,7 +197,7 @@ def test_first_wait_is_as_long_as_the_slowest_server_needs() -> None:
     assert to_b.peer == B
     talk.answer(to_b, 11.125)  # an RTO of 0.375 s
     assert talk.send(12.0, talk.ask()).wait == 12.0
-    talk.client.servers[1].estimator.srtt = None
+    talk.client.servers[1].estimator = RTTEstimator()
     assert talk.send(13.0, talk.ask()).wait == 1.0
 
 

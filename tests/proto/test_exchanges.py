@@ -30,8 +30,8 @@ def test_two_peers_may_hold_the_same_key() -> None:
 def test_table_knows_the_peers_it_was_made_for_and_no_other() -> None:
     """Opening a request is no way to add one."""
     table: ExchangeTable[str] = ExchangeTable([A])
-    assert A in table
-    assert STRANGER not in table
+    assert A in table.peers
+    assert STRANGER not in table.peers
     with pytest.raises(KeyError):
         table.open(STRANGER, b"key", "entry")
 

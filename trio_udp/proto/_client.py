@@ -15,6 +15,7 @@ What must hold: an answer reaches the exchange it belongs to only if `ClientProt
 """
 
 import math
+import struct
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from typing import Final
@@ -37,8 +38,8 @@ DEFAULT_MAX_PAYLOAD: Final = 1200
 """Bytes that fit any Internet path undivided (RFC 9000 section 14)."""
 DEFAULT_MAX_IN_FLIGHT: Final = 128
 """Half of what the usual receive buffer of 212,992 bytes holds: a small datagram takes 768 bytes of it (measured)."""
-_DRAW_SIZE: Final = 2
-_LARGEST_DRAW: Final = 256**_DRAW_SIZE - 1
+_DRAW: Final = struct.Struct("!H")
+_LARGEST_DRAW: Final = 65_535
 _WRONG_PEER: Final = DropReason.WRONG_PEER  # looked up once, because that is slow
 
 
@@ -86,7 +87,7 @@ class ClientProtocol:
         """At-most-once requests that wait for a number."""
         self._released: list[Exchange] = []
         self._validating = profile if isinstance(profile, Validating) else None
-        self.random_size = _DRAW_SIZE + profile.random_size * len(peers)
+        self.random_size = _DRAW.size + profile.random_size * len(peers)
         """Random bytes that `open_exchange` wants."""
         longest = profile.max_payload - (0 if seal is None else TAG_SIZE)
         self.max_payload = min(max_payload, longest)
@@ -132,18 +133,20 @@ class ClientProtocol:
         """
         if not isinstance(payload, bytes):
             raise TypeError(f"expected the payload to be bytes, got {type(payload).__name__}")
-        if at_most_once and self._validating is None:
-            raise ValueError(f"expected a profile that can say at most once, got {self.profile.name}")
-        limit = min(self.max_payload, self._max_extended) if at_most_once else self.max_payload
+        limit = self.max_payload
+        if at_most_once:
+            if self._validating is None:
+                raise ValueError(f"expected a profile that can say at most once, got {self.profile.name}")
+            limit = min(limit, self._max_extended)
         if len(payload) > limit:
             raise PayloadTooLarge(len(payload), limit)
-        draw = int.from_bytes(random[:_DRAW_SIZE], "big") / _LARGEST_DRAW
+        draw = _DRAW.unpack_from(random)[0] / _LARGEST_DRAW
         self.opened += 1
         rto = self._servers[0].estimator.rto if len(self._servers) == 1 else self._slowest_rto(policy)
         exchange = Exchange(self, payload, policy, rto, draw)
         if at_most_once:
             exchange.once = OnceState()
-        start = _DRAW_SIZE
+        start = _DRAW.size
         try:
             for server in self._servers:
                 end = start + self._key_size
@@ -156,7 +159,8 @@ class ClientProtocol:
 
     def encode(self, asked: Asked, attempt: int) -> bytes:
         """The datagram of one transmission."""
-        payload, once = asked.exchange.payload, asked.exchange.once
+        exchange = asked.exchange
+        payload, once = exchange.payload, exchange.once
         room = 0 if asked.padded_from is None else self.profile.overhead + self.max_payload
         if once is None and not asked.server.needs_cookie:
             datagram = self._encode_request(payload, asked.key, attempt, room)
@@ -246,7 +250,7 @@ class ClientProtocol:
         return max(policy.initial if rto is None else rto for rto in rtos)
 
     def _match_untrusted(self, data: bytes, peer: Peer) -> tuple[Asked, Answer] | DropReason:
-        if peer not in self.exchanges:
+        if peer not in self.exchanges.peers:
             return _WRONG_PEER
         if self.seal is not None:
             opened = self._open_untrusted(data, peer)

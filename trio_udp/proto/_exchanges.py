@@ -7,7 +7,7 @@ goes to.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final, Generic, TypeVar
 
 from ._drop_reason import DropReason
@@ -26,15 +26,13 @@ class ExchangeTable(Generic[Entry]):
 
     def __init__(self, peers: Iterable[Peer], *, remembered: int = REMEMBERED) -> None:
         self._open: dict[Peer, dict[bytes, Entry]] = {peer: {} for peer in peers}
+        self.peers: Final[Collection[Peer]] = self._open.keys()
+        """Those whom this client asks at all."""
         self._closed: OrderedDict[tuple[Peer, bytes], DropReason] = OrderedDict()
         self._remembered = remembered
 
     def __len__(self) -> int:
         return sum(map(len, self._open.values()))
-
-    def __contains__(self, peer: Peer) -> bool:
-        """Whether this client asks that peer at all."""
-        return peer in self._open
 
     def open(self, peer: Peer, key: bytes, entry: Entry) -> None:
         """Expect answers with this key from this peer. An open key is an error: ids are never reused (A9)."""
@@ -56,10 +54,10 @@ class ExchangeTable(Generic[Entry]):
     def close(self, peer: Peer, key: bytes, reason: DropReason) -> None:
         """Believe nothing more with this key; count what still comes as `reason`."""
         del self._open[peer][key]
-        closed = (peer, key)
-        before = len(self._closed)
-        self._closed[closed] = reason
-        if len(self._closed) == before:
-            self._closed.move_to_end(closed)
+        closed = self._closed
+        before = len(closed)
+        closed[peer, key] = reason
+        if len(closed) == before:
+            closed.move_to_end((peer, key))
         elif before == self._remembered:
-            self._closed.popitem(last=False)
+            closed.popitem(last=False)

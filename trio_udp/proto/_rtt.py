@@ -21,27 +21,22 @@ _K: Final = 4
 class RTTEstimator:
     """Smoothed round-trip time and retransmission timeout of one peer, in seconds."""
 
-    __slots__ = ("rttvar", "srtt")
+    __slots__ = ("rto", "rttvar", "srtt")
 
     def __init__(self) -> None:
         self.srtt: float | None = None
         self.rttvar = 0.0
+        self.rto: float | None = None
+        """The retransmission timeout, from 0.2 to 60 seconds; None while nothing was measured (C1)."""
 
     def update(self, sample: float) -> None:
         """Take one measured round trip, in seconds (RFC 6298 sections 2.2 and 2.3)."""
-        if self.srtt is None:
-            self.srtt = sample
-            self.rttvar = sample / 2
+        srtt, rttvar = self.srtt, self.rttvar
+        if srtt is None:
+            srtt, rttvar = sample, sample / 2
         else:
-            self.rttvar += _BETA * (abs(self.srtt - sample) - self.rttvar)
-            self.srtt += _ALPHA * (sample - self.srtt)
-
-    @property
-    def rto(self) -> float | None:
-        """The retransmission timeout, from 0.2 to 60 seconds; None while nothing was measured (C1)."""
-        if self.srtt is None:
-            return None
-        rto = self.srtt + _K * self.rttvar
-        if rto < MINIMUM_RTO:
-            return MINIMUM_RTO
-        return rto if rto < MAXIMUM_RTO else MAXIMUM_RTO
+            rttvar += _BETA * (abs(srtt - sample) - rttvar)
+            srtt += _ALPHA * (sample - srtt)
+        self.srtt, self.rttvar = srtt, rttvar
+        rto = srtt + _K * rttvar
+        self.rto = MINIMUM_RTO if rto < MINIMUM_RTO else min(rto, MAXIMUM_RTO)

@@ -6,9 +6,9 @@ the top, or all together when they are the greater part. So setting and clearing
 the heap is never more than about twice as long as there are exchanges that wait (G7).
 """
 
-import math
 from heapq import heapify, heappop, heappush
 from itertools import count
+from math import inf
 from typing import Final, Generic, Protocol, TypeVar
 
 _FEW: Final = 64
@@ -28,12 +28,13 @@ Waiting = TypeVar("Waiting", bound=Timed)
 class Timers(Generic[Waiting]):
     """The times at which some exchanges have something to do, each at most one."""
 
-    __slots__ = ("_heap", "_serial", "_waiting")
+    __slots__ = ("_heap", "_room", "_serial")
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Waiting]] = []
         self._serial = count()  # the first to wait is the first to be woken; and exchanges cannot be compared
-        self._waiting = 0
+        self._room = _FEW
+        """Entries that may be added yet: two for each that waits, and a few. Below zero they are cleared out."""
 
     def __len__(self) -> int:
         """Entries, those that count no more among them."""
@@ -41,19 +42,18 @@ class Timers(Generic[Waiting]):
 
     def set(self, waiting: Waiting, due: float) -> None:
         """Have it wait until then, instead of until what was set before."""
-        if waiting.due == math.inf:
-            self._waiting += 1
+        self._room += 1 if waiting.due == inf else -1  # two more, and one of them is taken
         waiting.due = due
         heappush(self._heap, (due, next(self._serial), waiting))
-        if len(self._heap) > 2 * self._waiting + _FEW:
+        if self._room < 0:
             self._clear_out()
 
     def clear(self, waiting: Waiting) -> None:
         """Have it wait for no time any more, if it does."""
-        if waiting.due != math.inf:
-            self._waiting -= 1
-            waiting.due = math.inf
-            if len(self._heap) > 2 * self._waiting + _FEW:
+        if waiting.due != inf:
+            waiting.due = inf
+            self._room -= 2
+            if self._room < 0:
                 self._clear_out()
 
     def earliest(self) -> float:
@@ -64,13 +64,15 @@ class Timers(Generic[Waiting]):
             if waiting.due == due:
                 return due
             heappop(heap)
-        return math.inf
+            self._room += 1
+        return inf
 
     def take_due(self, now: float) -> list[Waiting]:
         """Those that are due, in the order of their times. They wait no more."""
         due = []
         while self.earliest() <= now:
             waiting = heappop(self._heap)[2]
+            self._room += 1
             self.clear(waiting)
             due.append(waiting)
         return due
@@ -79,3 +81,4 @@ class Timers(Generic[Waiting]):
         # One for each that waits: a time that was set, left and set again has two entries that look alike.
         self._heap = list({entry[2]: entry for entry in self._heap if entry[2].due == entry[0]}.values())
         heapify(self._heap)
+        self._room = len(self._heap) + _FEW
