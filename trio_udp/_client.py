@@ -21,7 +21,7 @@ from ._keys import Key, seal_of
 from ._net import NO_OPTIONS, Address, SocketOptions, loopback_of, normalise, open_client_socket, resolve
 from ._pump import Pump
 from ._random import RandomBytes, random_source
-from ._reply import Reply, conclude, counted_as, servers_of
+from ._reply import Reply, conclude, servers_of
 from ._results import Fetched, Given, Result, Results
 from ._statistics import ClientStatistics
 from ._turns import Turns
@@ -284,12 +284,11 @@ class Client:
                         await self._pump.transmit(exchange, on_attempt)
                         if not exchange.is_over:
                             await self._pump.wait_for_news(exchange)
-                    came = conclude(exchange, self._protocol)
+                    came, ended = conclude(exchange, self._protocol)
                 finally:
                     self._pump.forget(exchange)
             finally:
                 self._turns.release()
-            ended = counted_as(came)
         finally:
             self._counts[ended] += 1
         if isinstance(came, Reply):

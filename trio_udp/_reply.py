@@ -1,6 +1,6 @@
 """What comes of a request: a reply, or the error that says why there is none."""
 
-from typing import NamedTuple, cast
+from typing import Final, NamedTuple, cast
 
 import trio
 
@@ -26,13 +26,30 @@ class Reply(NamedTuple):
     """The TTL or hop limit of the reply's IP header on arrival; None where the system does not say."""
 
 
-def conclude(exchange: Exchange, protocol: ClientProtocol) -> Reply | NoReply | RemoteError | OutcomeUnknown:
-    """The reply of an exchange that is over, or the error that is to be raised instead."""
+Failed = NoReply | RemoteError | OutcomeUnknown
+"""What is raised where no reply came."""
+
+_COUNTED_AS: Final[dict[type[Failed], str]] = {
+    NoReply: "no_replies",
+    ServerBusy: "remote_errors",
+    RemoteError: "remote_errors",
+    OutcomeUnknown: "outcome_unknown",
+}
+_new: Final = tuple.__new__
+"""Half the price of calling the class."""
+
+
+def conclude(exchange: Exchange, protocol: ClientProtocol) -> tuple[Reply | Failed, str]:
+    """The reply of an exchange that is over, or the error that is to be raised instead; and its counter's name."""
     outcome = exchange.outcome
     if outcome is not None:
         payload, rtt, attempts, peer, hop_limit, authenticated = outcome
-        # Half the price of calling it.
-        return tuple.__new__(Reply, (payload, rtt, attempts, peer, authenticated, hop_limit))
+        return _new(Reply, (payload, rtt, attempts, peer, authenticated, hop_limit)), "replies"
+    error = _error_of(exchange, protocol)
+    return error, _COUNTED_AS[type(error)]
+
+
+def _error_of(exchange: Exchange, protocol: ClientProtocol) -> Failed:
     servers = servers_of(protocol)
     match exchange.failure:
         case Failure.BUSY:
@@ -52,15 +69,6 @@ def conclude(exchange: Exchange, protocol: ClientProtocol) -> Reply | NoReply | 
 def _said(words: str, refusal: Refusal | None) -> str:
     """What the server has said; these words, if it has given no reason."""
     return words if refusal is None else f"the server refuses: {refusal}"
-
-
-def counted_as(came: Reply | NoReply | RemoteError | OutcomeUnknown) -> str:
-    """The name of the counter for it in `ClientStatistics`."""
-    if isinstance(came, Reply):
-        return "replies"
-    if isinstance(came, OutcomeUnknown):
-        return "outcome_unknown"
-    return "no_replies" if isinstance(came, NoReply) else "remote_errors"
 
 
 def servers_of(protocol: ClientProtocol) -> tuple[Address, ...]:
