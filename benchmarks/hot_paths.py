@@ -4,6 +4,7 @@ The arguments: how often each of them, the name of one, and how often that one m
 """
 
 import gc
+import math
 import struct
 import sys
 from collections.abc import Callable
@@ -97,7 +98,7 @@ def _client() -> ClientProtocol:
 def _open(client: ClientProtocol, number: int, now: float) -> Exchange:
     """Begin the request of this number, and wait."""
     exchange = client.open_exchange(PAYLOAD, _POLICY, number.to_bytes(client.random_size, "big"))
-    while exchange.next_attempt(now) is not None:
+    while exchange.next_attempt(now) is not None and exchange.due == math.inf:
         pass
     return exchange
 

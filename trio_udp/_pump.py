@@ -13,8 +13,8 @@ can lose it. And what has arrived is looked at before what is due is given up, h
 """
 
 import itertools
-import math
 from collections.abc import Callable
+from math import inf
 from typing import Final, Protocol, cast
 
 import trio
@@ -48,6 +48,10 @@ class Waiter(Protocol):
     def news(self) -> bool:
         """Whether there is something to do for it."""
 
+    @property
+    def due(self) -> float:
+        """When there is if nothing arrives; infinite if never."""
+
 
 class Owner(Waiter, Protocol):
     """What waits for many exchanges, and is their `owner`."""
@@ -72,11 +76,11 @@ class Pump:
         self.turns = turns
         self._endpoint = endpoint
         self._random_bytes = random_bytes
-        self._read_at = -math.inf
+        self._read_at = -inf
         """When the socket was last read."""
         self._scope = trio.CancelScope()
         """The reader's, with the one timer."""
-        self._deadline = math.inf
+        self._deadline = inf
         """The timer's; Trio works at every look at its own."""
         self._awake = 0
         """Tasks that were woken here, and have not run since."""
@@ -132,17 +136,17 @@ class Pump:
 
         Checkpoints only where the kernel has no room for them.
         """
-        now = trio.current_time()
-        while (attempt := exchange.next_attempt(now)) is not None:
+        while (attempt := exchange.next_attempt(trio.current_time())) is not None:
             if on_attempt is not None:
                 on_attempt(attempt)
             if self._is_rush and exchange not in self._outbox:
                 self._outbox[exchange] = attempt
-                continue
-            error = await self._endpoint.send(attempt.datagram, cast("Address", attempt.peer))
-            if error is not None:
-                exchange.take_hint(error)
-            now = trio.current_time()
+            else:
+                error = await self._endpoint.send(attempt.datagram, cast("Address", attempt.peer))
+                if error is not None:
+                    exchange.take_hint(error)
+            if exchange.due < inf:
+                return
 
     async def send_all(self, outbox: dict[Exchange, Attempt]) -> None:
         """Send these, in as few calls as the kernel allows. Each goes from the dict when it has left.
@@ -191,7 +195,7 @@ class Pump:
         began = trio.current_time()
         self._deadline = due = self._earliest()
         overdue = due <= began
-        with trio.CancelScope(deadline=math.inf if overdue else due) as self._scope:
+        with trio.CancelScope(deadline=inf if overdue else due) as self._scope:
             if overdue:
                 self._scope.deadline = due  # set in here it lets the reader look once at what has arrived
             while not waiter.news:
@@ -224,9 +228,8 @@ class Pump:
 
     def _park(self, waiter: Waiter) -> Leave[Waiter]:
         """Put this task among those who sleep until woken, for news or to read; gives what undoes that."""
-        due = self._earliest()
-        if due < self._deadline:
-            self._deadline = self._scope.deadline = due
+        if waiter.due < self._deadline:
+            self._deadline = self._scope.deadline = waiter.due
         self.parked[waiter] = trio.lowlevel.current_task()
         return Leave(self.parked, waiter)
 

@@ -12,6 +12,7 @@ import contextlib
 import itertools
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from math import inf
 from typing import Final, NamedTuple, Protocol
 
 import trio
@@ -176,6 +177,11 @@ class Results:
         self._in_use = False
         self._is_closed = False
 
+    @property
+    def due(self) -> float:
+        """For the pump: when there will be something to do if nothing arrives, at the earliest."""
+        return self._pump.protocol.next_due
+
     def __aiter__(self) -> "Results":
         return self
 
@@ -209,7 +215,7 @@ class Results:
                 await self._turns.acquire()  # others have them all, and nothing here could be waited for instead
                 self._turns_in_hand = 1
             await self._pump.read_backlog(self)
-            while self._to_send or self._open_some():
+            while self._outbox or self._to_send or self._open_some():
                 self._fill_outbox()
                 await self._pump.send_all(self._outbox)
         except trio.BrokenResourceError:
@@ -229,26 +235,30 @@ class Results:
                 self._outbox[exchange] = attempt
             elif exchange.is_over:
                 self._finish(exchange)
-            else:
+                continue
+            if attempt is None or exchange.due < inf:
                 del self._to_send[exchange]
 
     def _open_some(self) -> bool:
         """Open as many requests as may leave together, if there are payloads and room; whether there was one."""
-        for taken in range(BATCH):
-            payload = self._next_payload()
-            if payload is None:
-                return taken > 0
+        room = self._max_in_flight - len(self._open) - len(self._results)
+        most = min(room, self._turns_left(), BATCH)
+        taken = 0
+        while taken < most and (payload := self._next_payload(room - taken)) is not None:
             self._begin(payload)
-        return True
+            taken += 1
+        return taken > 0
 
-    def _next_payload(self) -> bytes | None:
-        """The next payload, if there are one and room for its request."""
+    def _turns_left(self) -> int:
+        """How many requests may begin here, so that a turn is left to others if one of them is in flight."""
+        turns = self._turns.value + self._turns_in_hand
+        return turns - self._turns_for_others if self._open or turns > 1 else turns
+
+    def _next_payload(self, room: int) -> bytes | None:
+        """The next payload, if there is one."""
         if self._is_closed or self._pump.is_closed:
             self._check_open()
-        room = self._max_in_flight - len(self._open) - len(self._results)
-        left = self._turns_for_others if self._open else 0
-        has_turn = self._turns.value + self._turns_in_hand > left
-        return self._source.take(room) if room > 0 and has_turn and not self._source.exhausted else None
+        return None if self._source.exhausted else self._source.take(room)
 
     def _check_open(self) -> None:
         if self._is_closed:

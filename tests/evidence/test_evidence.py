@@ -136,7 +136,7 @@ def _close_nothing(exchange: Exchange) -> None:
 
 def _end_at_a_hint(exchange: Exchange, hint: str) -> None:
     """Take ICMP's word for it."""
-    exchange.failure = Failure.NO_REPLY
+    exchange.failure, exchange.is_over = Failure.NO_REPLY, True
 
 
 def _hurry(policy: RetryPolicy, rto: float | None = None, draw: float = 0.0) -> Any:

@@ -6,7 +6,7 @@ The forgeries are in `tests/properties`; here is what honest servers, and a netw
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trio_udp.proto import (
@@ -130,6 +130,46 @@ def test_nothing_is_given_up_that_has_not_waited() -> None:
     assert talk.client.take_due(3600.0) == [talk.exchange]
     assert talk.exchange.next_attempt(3600.0) is None
     assert talk.exchange.failure is Failure.NO_REPLY
+
+
+SAID = st.sampled_from(["nothing", "hint", *(kind for kind in AnswerKind if kind is not AnswerKind.REPLY)])
+
+
+@given(
+    peers=st.integers(1, 3),
+    attempts=st.integers(1, 3),
+    give_up_after=st.none() | st.sampled_from([0.5, 2.5]),
+    said=st.lists(st.tuples(SAID, st.floats(0.0, 4.0)), max_size=8),
+)
+@example(peers=1, attempts=2, give_up_after=None, said=[("nothing", 0.0), (AnswerKind.RETRY, 0.25)])
+def test_who_has_made_an_attempt_and_waits_has_nothing_else_to_do_before_its_time(
+    peers: int, attempts: int, give_up_after: float | None, said: list[tuple[str, float]]
+) -> None:
+    """C4, C6: whoever is not asked again, because `due` is finite, would have said the same."""
+    policy = RetryPolicy(jitter=0.0, attempts=attempts, give_up_after=give_up_after)
+    talk = Talk(*(A, B, C)[:peers], policy=policy)
+    now = 0.0
+    for word, later in said:
+        while (attempt := talk.exchange.next_attempt(now)) is not None:
+            latest, due = attempt, talk.exchange.due
+            if due < math.inf:
+                assert due > now
+                assert talk.exchange.next_attempt(now) is None
+                assert talk.exchange.due == due
+        now += later
+        if word == "hint":
+            talk.exchange.take_hint("ECONNREFUSED")
+        elif word == "nothing":
+            talk.client.take_due(now)
+        else:
+            talk.answer(latest, now, AnswerKind(word))
+
+
+def test_ordinary_request_waits_from_its_first_attempt_on() -> None:
+    """Most have one server and are answered at once: nobody has to come back for the time at which they are due."""
+    talk = Talk(A)
+    assert talk.send(3.0).wait == 1.0
+    assert (talk.exchange.due, talk.client.next_due) == (4.0, 4.0)
 
 
 def test_late_wake_up_moves_what_follows_and_sends_nothing_twice() -> None:
