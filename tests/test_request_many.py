@@ -567,6 +567,24 @@ async def test_a_wait_that_is_cancelled_loses_nothing(network: NetworkName, auto
         assert nothing_is_open(client)
 
 
+async def test_what_a_cancelled_wait_had_no_room_to_send_leaves_with_the_next_one(
+    network: NetworkName, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G9: at once, not when it would be sent again."""
+    async with serving(lambda request: request.payload) as server, open_client(*server.address) as client:
+        async with client.request_many(numbers(3), policy=STEADY) as results:
+            with monkeypatch.context() as full, trio.move_on_after(0.1):
+                full.setattr(client._endpoint, "send_some", _wait_for_room)
+                await anext(results)
+            came = [result.reply async for result in results]
+        assert [reply and (reply.payload, reply.attempts) for reply in came] == [(b"%d" % n, 1) for n in range(3)]
+
+
+async def _wait_for_room(*_: object, **__: object) -> tuple[int, str | None]:
+    await trio.sleep_forever()
+    raise AssertionError("there is none")
+
+
 # Payloads that have to be waited for
 
 
