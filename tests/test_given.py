@@ -1,5 +1,7 @@
 """What a caller gives in place of what was asked for is refused at the call, in words."""
 
+import functools
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final, cast
 
 import pytest
@@ -67,6 +69,32 @@ async def test_a_server_refuses_what_cannot_be_called() -> None:
     """Or every request would be answered ERROR, with a traceback in the log."""
     with pytest.raises(TypeError, match=r"^expected a handler to call, got bytes$"):
         await trio_udp.serve(b"answer", 0, host="127.0.0.1")  # type: ignore[arg-type]
+
+
+def yields(request: object) -> Iterator[bytes]:
+    """What somebody writes who wants to answer twice."""
+    yield b"once"
+    yield b"twice"
+
+
+async def yields_later(request: object) -> AsyncIterator[bytes]:
+    """The same, and waits."""
+    yield b"once"
+
+
+class Yields:
+    """The same as an object."""
+
+    def __call__(self, request: object) -> Iterator[bytes]:
+        """Answer."""
+        yield b"once"
+
+
+@pytest.mark.parametrize("handler", [yields, yields_later, Yields(), functools.partial(yields)])
+async def test_a_server_refuses_a_handler_that_yields(handler: Any) -> None:
+    """It would be called for each request, and none would have an answer."""
+    with pytest.raises(TypeError, match=r"^expected a handler that returns bytes or None, got one that yields: .*"):
+        await trio_udp.serve(handler, 0, host="127.0.0.1")
 
 
 async def test_a_request_refuses_what_is_no_policy() -> None:

@@ -32,9 +32,20 @@ Handler = SyncHandler | AsyncHandler
 
 def is_async(handler: Handler) -> bool:
     """Whether what this returns has to be awaited."""
+    return any(map(inspect.iscoroutinefunction, _functions_of(handler)))
+
+
+def is_generator(handler: Handler) -> bool:
+    """Whether this has a `yield` in it, plain or async: what it returns then can never be a reply."""
+    functions = _functions_of(handler)
+    return any(map(inspect.isgeneratorfunction, functions)) or any(map(inspect.isasyncgenfunction, functions))
+
+
+def _functions_of(handler: Callable[..., object]) -> tuple[Callable[..., object], ...]:
+    """What may run when this is called: itself, or the method of an object."""
     while isinstance(handler, functools.partial):
         handler = handler.func
-    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)
+    return handler, type(handler).__call__
 
 
 class Waiting(NamedTuple):

@@ -13,7 +13,7 @@ import trio
 from ._answering import Answering
 from ._endpoint import Endpoint
 from ._given import check_at_least, check_given
-from ._handlers import Handler, Request
+from ._handlers import Handler, Request, is_generator
 from ._keys import Key, seals_of
 from ._net import Address, open_server_sockets, resolve
 from ._random import random_source
@@ -99,6 +99,8 @@ async def serve(
     """
     if not callable(handler):
         raise TypeError(f"expected a handler to call, got {type(handler).__name__}")
+    if is_generator(handler):
+        raise TypeError(f"expected a handler that returns bytes or None, got one that yields: {handler!r:.100}")
     check_at_least(1, max_handlers=max_handlers)
     check_at_least(0, max_clients=max_clients, max_reply_bytes=max_reply_bytes)
     if max_payload is not None:
