@@ -19,7 +19,7 @@ CLIENT: Final = (f"{PACKAGE}._client", f"{PACKAGE}._pump", f"{PACKAGE}._reply", 
 """The client's modules."""
 SERVER: Final = tuple(
     f"{PACKAGE}.{name}"
-    for name in ("_server", "_reading", "_answering", "_waiting", "_outcome", "_role", "_tally", "_handlers")
+    for name in ("_server", "_reading", "_answering", "_waiting", "_conclusion", "_role", "_tally", "_handlers")
 )
 """The server's, each of which may know those behind it: they are one straight line."""
 

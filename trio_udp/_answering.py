@@ -15,10 +15,10 @@ from typing import Final, cast
 
 import trio
 
+from ._conclusion import conclude, fail
 from ._endpoint import Endpoint
 from ._handlers import AsyncHandler, Handler, Request, Waiting, begin, is_async
 from ._net import Address, Batch, Datagrams
-from ._outcome import conclude, fail
 from ._role import Role, Turn
 from ._tally import Tally
 from ._waiting import WaitingHandlers

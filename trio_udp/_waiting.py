@@ -10,9 +10,9 @@ from typing import Any, cast
 
 import trio
 
+from ._conclusion import conclude, fail, without_errors
 from ._endpoint import Endpoint
 from ._handlers import AsyncHandler, Handler, Request, Waiting, call, go_on
-from ._outcome import conclude, fail, without_errors
 from ._role import Role, Turn
 from ._tally import Tally
 from .proto import AnswerKind, ServerProtocol
