@@ -4,6 +4,7 @@ import codecs
 import fcntl
 import os
 import pty
+import signal
 import struct
 import subprocess
 import termios
@@ -24,6 +25,7 @@ class Terminal:
         self.process = process
         self.received = ""
         self._master = master
+        self._is_closed = False
         self._decoder = codecs.getincrementaldecoder("utf-8")()
 
     async def until(self, is_there: Callable[[str], bool]) -> None:
@@ -36,6 +38,17 @@ class Terminal:
         while await self._read():
             pass
         return await self.process.wait()
+
+    def hang_up(self) -> None:
+        """Let the terminal go, of which the kernel tells whoever leads the session."""
+        self.close()
+        self.process.send_signal(signal.SIGHUP)
+
+    def close(self) -> None:
+        """Close our end, unless that has been done."""
+        if not self._is_closed:
+            os.close(self._master)
+        self._is_closed = True
 
     async def _read(self) -> bool:
         await trio.lowlevel.wait_readable(self._master)
@@ -61,14 +74,15 @@ async def on_terminal(*arguments: str, stdout: int | None = None, **environment:
         env=settings | {"TERM": "xterm-256color", "PYTHONIOENCODING": "utf-8"} | environment,
     )
     os.close(slave)
+    terminal = Terminal(process, master)
     try:
-        yield Terminal(process, master)
+        yield terminal
     finally:
         if process.returncode is None:
             process.kill()
         with trio.CancelScope(shield=True):
             await process.wait()
-        os.close(master)
+        terminal.close()
 
 
 NOWHERE = subprocess.DEVNULL

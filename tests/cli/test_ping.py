@@ -54,9 +54,9 @@ async def test_several_hosts_run_side_by_side_with_a_summary_each() -> None:
     assert not any("icmp_seq" in line for line in out)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 async def test_a_signal_ends_the_run_with_a_summary_and_exit_code_0(number: signal.Signals) -> None:
-    """`^C` after at least one reply; and what `timeout` and supervisors send, which left no summary once."""
+    """`^C` after at least one reply; and what `timeout`, supervisors and terminals send, which left no summary once."""
     async with running("ping", "-i", "0.05") as process:
         await process.line()
         assert REPLY.fullmatch(await process.line())

@@ -121,12 +121,15 @@ def test_ticks_have_no_digits_that_say_nothing() -> None:
         ("run.pdf", "expected a file name that ends in .svg or .png, got 'run.pdf'"),
         ("run", "expected a file name that ends in .svg or .png, got 'run'"),
         ("nowhere/run.svg", "expected a file in a directory that exists, got 'nowhere/run.svg'"),
+        ("directory.svg", "expected a file that can be written, got 'directory.svg'"),
     ],
 )
 def test_file_that_cannot_be_drawn_is_refused_before_anything_is_sent(
-    name: str, expected: str, capsys: pytest.CaptureFixture[str]
+    name: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One line: what, the value, and what was expected."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "directory.svg").mkdir()
     assert main(["ping", "-c", "1", "--plot", name]) == 2
     assert capsys.readouterr() == ("", f"trio_udp ping: argument --plot: {expected}\n")
 

@@ -35,7 +35,7 @@ def read(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, An
     return first, sorted(between, key=lambda line: line.get("number", 0)), last
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 async def test_relay_writes_the_truth_and_sums_it_up(number: signal.Signals, tmp_path: Path) -> None:
     """A start, a line for each datagram and forgery, and a summary that is their sum; the server saw the same."""
     truth = tmp_path / "truth"

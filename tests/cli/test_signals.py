@@ -13,6 +13,7 @@ import trio.testing
 from trio_udp._cli import _signals
 
 from .command import MODULE, running
+from .terminal import on_terminal
 
 
 @pytest.mark.parametrize(
@@ -50,6 +51,32 @@ async def test_what_is_left_of_a_signal_ends_nothing_and_afterwards_all_is_as_be
             await trio.testing.wait_all_tasks_blocked()
         os.kill(os.getpid(), signal.SIGINT)
     assert [signal.getsignal(number) for number in _signals.STOPPING] == before
+
+
+async def test_who_is_not_to_hear_of_the_terminal_does_not() -> None:
+    """`nohup` has SIGHUP ignored, and so does whoever is to run on."""
+    program = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", *MODULE]
+    async with running("ping", "-i", "0.02", program=program) as process:
+        await process.line()
+        process.process.send_signal(signal.SIGHUP)
+        for _ in range(3):
+            assert "icmp_seq=" in await process.line()
+        process.interrupt()
+        assert any("ping statistics" in line for line in await process.rest())
+        assert await process.end() == 0
+
+
+async def test_a_file_has_its_end_when_the_terminal_has_gone(tmp_path: Path) -> None:
+    """With the progress of the run on it, which nobody reads any more."""
+    with (tmp_path / "run").open("w") as file:
+        async with on_terminal("ping", "--json", "-c", "1000", "-i", "0.02", stdout=file.fileno()) as terminal:
+            await terminal.until(lambda received: "of 1000 sent" in received)
+            while '"kind":"reply"' not in (tmp_path / "run").read_text():
+                await trio.sleep(0.01)  # without one the exit code would be 1
+            terminal.hang_up()
+            assert await terminal.process.wait() == 0
+    lines = (tmp_path / "run").read_text().splitlines()
+    assert '"kind":"summary"' in lines[-1]
 
 
 @pytest.mark.parametrize("imported", ["trio", "argparse"])

@@ -170,8 +170,13 @@ class Looks:
                 elapsed = trio.current_time() - self._began
                 count = None if self._count is None else self._count * self._paths
                 sent = sum(one.prober.sent for one in self._followed)
-                line = progress_line(elapsed, sent, count, self._deadline)
-                print(f"{_ERASE}{line}", end="", file=sys.stderr, flush=True)
+                _show(progress_line(elapsed, sent, count, self._deadline))
                 await trio.sleep(_EVERY)
         finally:
-            print(_ERASE, end="", file=sys.stderr, flush=True)
+            _show("")
+
+
+def _show(progress: str) -> None:
+    """In place of what stood there. A terminal that has gone is no reason to stop what is written elsewhere."""
+    with contextlib.suppress(OSError):
+        print(f"{_ERASE}{progress}", end="", file=sys.stderr, flush=True)

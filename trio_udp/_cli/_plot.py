@@ -5,6 +5,7 @@ in a lane for each way of getting lost, what has no time. Shapes and places tell
 """
 
 import datetime as dt
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -59,6 +60,8 @@ def check_plot(path: Path, runs: int = 1) -> None:
         raise BadInput(f"argument --plot: expected a file name that ends in .svg or .png, got {str(path)!r}")
     if not path.parent.is_dir():
         raise BadInput(f"argument --plot: expected a file in a directory that exists, got {str(path)!r}")
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise BadInput(f"argument --plot: expected a file that can be written, got {str(path)!r}")
     if runs > MOST_RUNS:
         raise BadInput(f"argument --plot: expected at most {MOST_RUNS} runs, got {runs}")
     with missed_politely("plot"):

@@ -1,7 +1,7 @@
 """`ping`: one probe an interval, no retransmission, every byte of every reply verified.
 
-A task for each host, which runs a `trio_udp.measure.Prober` and prints its events. `-w` and the first `^C` or SIGTERM
-stop it, so that the server is still asked what it has counted; a second one does not wait for that.
+A task for each host, which runs a `trio_udp.measure.Prober` and prints its events. `-w` and the first `^C`, SIGTERM
+or SIGHUP stop it, so that the server is still asked what it has counted; a second one does not wait for that.
 """
 
 import argparse
@@ -150,7 +150,7 @@ async def _measure(stack: contextlib.AsyncExitStack, targets: Sequence[Target], 
     runs = [await _run_for(stack, target, shared) for target in targets]
     begin_output(arguments)
     # From here on; a name that takes long to resolve is interrupted as any program is.
-    with stopping_signals() as signals:
+    with stopping_signals(hangup=True) as signals:
         async with showing_metrics(arguments.metrics, lambda: ping_figures(_rows(runs)), _say), looks.shown():
             await _ping_all(runs, signals)
     _end(runs, arguments)
@@ -166,7 +166,7 @@ async def _ramp(stack: contextlib.AsyncExitStack, targets: Sequence[Target], sha
     begin_output(shared.arguments)
     (target,) = targets
     opening = functools.partial(_open_one, target.host, target.port, shared)
-    with stopping_signals() as signals:
+    with stopping_signals(hangup=True) as signals:
         return await ping_ever_faster(shared.arguments, target.label, opening, signals, shared.tap)
 
 

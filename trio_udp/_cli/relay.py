@@ -146,7 +146,7 @@ async def _relay(arguments: argparse.Namespace, chaos: Chaos, file: TextIO | Non
     async with trio.open_nursery() as nursery:
         truth = _Truth(file, arguments.count, nursery.cancel_scope)
         running = await _start(nursery, arguments, chaos, truth)
-        with stopping_signals() as signals:
+        with stopping_signals(hangup=True) as signals:
             if arguments.json != "-":
                 for address in running.addresses:
                     print(f"relaying from {address} to {running.upstream}", flush=True)
