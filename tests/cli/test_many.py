@@ -15,7 +15,7 @@ from trio_udp.measure import Distribution, Lines, Recording, from_json, parse_co
 
 from ..measure.records import summary
 from ..networks import MovingName, moving_name, serving
-from .command import run_here
+from .command import MODULE, run_here
 from .test_objectives import echo, silent
 from .test_ping import arguments, ping_code
 
@@ -123,6 +123,16 @@ def test_too_many_paths_are_one_line_and_exit_code_2() -> None:
     """Hosts by ports."""
     code, _, err = run_here("ping", "127.0.0.1", "127.0.0.2", "--ports", "600")
     assert (code, err) == (2, ["trio_udp ping: expected at most 1024 paths to measure, got 1200"])
+
+
+@pytest.mark.parametrize(("limit", "code"), [("-S -n", 0), ("-n", 2)])
+async def test_as_many_paths_as_the_system_allows_are_measured(limit: str, code: int) -> None:
+    """Not only as many as a process has descriptors to begin with; and where it may have no more, that is one line."""
+    command = f"ulimit {limit} 64 && exec {' '.join(MODULE)} ping --ports 80 -c 1 -i 0.1 -q"
+    done = await trio.run_process(["sh", "-c", command], capture_stdout=True, capture_stderr=True, check=False)
+    said = "trio_udp ping: this process may have no more files and sockets open, expected a higher limit (ulimit -n)\n"
+    assert (done.returncode, done.stderr.decode()) == (code, said if code else "")
+    assert done.stdout.count(b" from port ") == (0 if code else 80)
 
 
 async def test_all_addresses_of_a_name_are_measured(

@@ -151,6 +151,7 @@ def explain(exc: OSError, host: str | None, port: int) -> BadInput:
         errno.EPERM: f"no permission to use port {port}",
         errno.EADDRNOTAVAIL: f"{host!r} is not an address of this host, expected one that is",
         errno.ENOPROTOOPT: "this system cannot share a port between processes: it has no SO_REUSEPORT",
+        errno.EMFILE: "this process may have no more files and sockets open, expected a higher limit (ulimit -n)",
         errno.EAFNOSUPPORT: f"this host cannot use the address family of {host!r}",
     }
     return BadInput(reasons.get(exc.errno or 0, f"{host!r} port {port}: {os.strerror(exc.errno or 0)}"))

@@ -1,6 +1,7 @@
 """Whom `ping` is to ask: hosts, files of hosts, all addresses of a name, and one host from many ports."""
 
 import argparse
+import contextlib
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -11,7 +12,11 @@ from ._arguments import BadInput, explain, number, seconds_in
 from ._fingers import scoped
 
 MOST_TARGETS: Final = 1024
-"""Each has a socket and a timer, and a process may usually have 1024 descriptors, or a little more."""
+"""What can be read in a table, and is sent by one process in time."""
+_DESCRIPTORS_EACH: Final = 2
+"""A socket and a timer."""
+_OTHER_DESCRIPTORS: Final = 64
+"""Streams, files, Trio's own, and a few connections of who asks for counters."""
 _LONGEST_LINE: Final = 1000
 _BYTE_ORDER_MARK: Final = "\ufeff"
 """What editors of some systems write before the first line."""
@@ -91,6 +96,19 @@ async def _all_addresses(host: str, arguments: argparse.Namespace) -> list[Targe
         Target(address.host if address.host == host else f"{host}/{address.host}", address.host, arguments.port)
         for address in addresses
     ]
+
+
+def make_room_for(paths: int) -> None:
+    """Have as many descriptors as so many paths take, if this user may: the usual limit is for programs with few."""
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource  # Unix has it
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = _DESCRIPTORS_EACH * paths + _OTHER_DESCRIPTORS
+        if hard != resource.RLIM_INFINITY:
+            wanted = min(wanted, hard)
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _read_file(name: str) -> list[str]:

@@ -40,7 +40,7 @@ from ._objectives import BROKEN, add_objectives
 from ._output import add_output, begin_output, is_for_programs, notes_out, open_tap, schema_text
 from ._ping_run import DEFAULT_INTERVAL, PingRun, Shared
 from ._signals import cancel_at_next_signal, stopping_signals
-from ._targets import Target, add_targets, spread, targets_of, told_apart
+from ._targets import Target, add_targets, make_room_for, spread, targets_of, told_apart
 
 if TYPE_CHECKING:
     from .. import Request, Server
@@ -147,6 +147,7 @@ async def _ping(arguments: argparse.Namespace) -> int:
 
 async def _measure(stack: contextlib.AsyncExitStack, targets: Sequence[Target], shared: Shared) -> int:
     arguments, looks = shared.arguments, shared.looks
+    make_room_for(len(targets))
     runs = [await _run_for(stack, target, shared) for target in targets]
     begin_output(arguments)
     # From here on; a name that takes long to resolve is interrupted as any program is.
