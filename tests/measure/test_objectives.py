@@ -55,7 +55,7 @@ def test_whatever_is_written_is_read_or_refused_in_one_line(text: str) -> None:
 @given(
     st.sampled_from(sorted(METRICS)),
     st.sampled_from(sorted(OPPOSITE)),
-    st.integers(0, 120),
+    st.integers(0, 100),
     st.integers(0, 20),
     st.integers(0, 20),
     st.integers(0, 20),
