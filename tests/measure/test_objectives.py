@@ -15,7 +15,7 @@ from .records import summary
 TIMES = {"ns": 1, "us": 10**3, "µs": 10**3, "μs": 10**3, "ms": 10**6, "s": 10**9}
 OPPOSITE = {">": "<=", "<=": ">", "<": ">=", ">=": "<"}
 RTT = Distribution(
-    count=4, min_ns=1, mean_ns=2_000, max_ns=40_000_000, deviation_ns=0,
+    count=4, min_ns=1, mean_ns=2_000, max_ns=40_000_000, deviation_ns=700_000,
     p50_ns=1_500, p90_ns=3_000_000, p99_ns=23_400_000, p999_ns=2_000_000_000,
 )  # fmt: skip
 
@@ -103,6 +103,8 @@ def test_limits_are_compared_exactly() -> None:
     [
         ("min>1ns", False, "min is 1 ns"),
         ("mean<=2us", True, "mean is 2 us"),
+        ("avg>2us", False, "avg is 2 us"),
+        ("mdev>0.5ms", True, "mdev is 700 us"),
         ("p90<3ms", False, "p90 is 3 ms"),
         ("p99>20ms", True, "p99 is 23.4 ms"),
         ("p99.9>=2s", True, "p99.9 is 2 s"),

@@ -52,10 +52,12 @@ _STATISTICS: Final[Mapping[str, str]] = MappingProxyType(
         "min": "min_ns",
         "mean": "mean_ns",
         "max": "max_ns",
+        "mdev": "deviation_ns",
         "p50": "p50_ns",
         "p90": "p90_ns",
         "p99": "p99_ns",
         "p99.9": "p999_ns",
+        "avg": "mean_ns",  # as iputils, and so our own line, calls the mean
     }
 )
 _PARTS: Final = ("rtt", "rtt_corrected", "total", "client_queue", "network", "server", "wake_up")
