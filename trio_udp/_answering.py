@@ -88,6 +88,7 @@ class Answering:
         endpoint, answers, kinds = role.endpoint, role.answers, role.kinds
         is_open = not self._is_limited and self._handler_nursery is None and self._may_run
         latest = perf_counter() + PATIENCE
+        role.is_slow = False
         for asked, peer, ancillary in role.rest:
             if is_open and type(asked) is tuple:
                 host = ancillary.local
@@ -113,9 +114,11 @@ class Answering:
                 question = self._protocol.question_of(asked)
                 begun = self._take(role, Turn(endpoint, question, peer, ancillary))
                 if begun is not None or question.times:
+                    role.is_slow = perf_counter() > latest
                     return begun  # the time at which the reply leaves stands in it, so it has to leave now
             if perf_counter() > latest:
-                return None
+                role.is_slow = True
+                break
         return None
 
     @property

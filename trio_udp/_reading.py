@@ -86,7 +86,8 @@ class Reading:
                     return begun
                 await role.send()
                 if not role.is_through():
-                    await trio.lowlevel.checkpoint()  # behind slow handlers; others have waited for long enough, too
+                    if role.is_slow:
+                        await trio.lowlevel.checkpoint()
                 elif role.reads:
                     self._answering.open(role, await role.endpoint.receive())
                 else:

@@ -27,7 +27,7 @@ class Turn(NamedTuple):
 class Role:
     """Reading one socket. One task has it at a time."""
 
-    __slots__ = ("_protocol", "_tally", "answers", "endpoint", "kinds", "leaving", "reads", "rest")
+    __slots__ = ("_protocol", "_tally", "answers", "endpoint", "is_slow", "kinds", "leaving", "reads", "rest")
 
     def __init__(
         self,
@@ -45,6 +45,8 @@ class Role:
         """What is left of its batch."""
         self.reads = reads
         """Whether the next batch is to be read when this one is through; or another task does that."""
+        self.is_slow = False
+        """Whether handlers have just run for so long that other tasks should have their turn before the next one."""
         self.answers: list[Outgoing] = []
         """What has not left yet."""
         self.kinds: list[AnswerKind] = []
