@@ -135,9 +135,13 @@ _HAS_PORT: Final = re.compile(r"([^:]*|\[.*\]):\d{1,5}")
 """How `relay` and many programs write a host and its port."""
 
 
-def unwritable(path: str, exc: OSError) -> BadInput:
-    """Which file it is that cannot be written, and why."""
-    return BadInput(f"cannot write to {path!r}: {exc.strerror or exc}")
+@contextlib.contextmanager
+def writing_to(path: str) -> Iterator[None]:
+    """Say which file it is that cannot be written, and why."""
+    try:
+        yield
+    except OSError as exc:
+        raise BadInput(f"cannot write to {path!r}: {exc.strerror or exc}") from None
 
 
 def explain(exc: OSError, host: str | None, port: int) -> BadInput:

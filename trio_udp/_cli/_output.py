@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO, Final, TextIO, TypeAlias
 
 from ..measure import Captured, Event, Interval, Start, Summary, pcapng_header, pcapng_packet
-from ._arguments import BadInput, number, seconds_in, unwritable
+from ._arguments import BadInput, number, seconds_in, writing_to
 
 Tap: TypeAlias = Callable[[Captured], None]
 """What a datagram is given to."""
@@ -108,23 +108,17 @@ def open_tap(arguments: argparse.Namespace) -> Iterator[Tap | None]:
         yield None
         return
     path: str = arguments.pcap
-    try:
+    with writing_to(path):
         file = open(path, "wb")  # noqa: SIM115 - closed below; what goes wrong in the block is not its fault
-    except OSError as exc:
-        raise unwritable(path, exc) from None
     write = functools.partial(_write, path, file)
     try:
         write(pcapng_header())
         yield lambda datagram: write(pcapng_packet(datagram))
     finally:
-        try:
-            file.close()  # what did not fit on a disk still does not
-        except OSError as exc:
-            raise unwritable(path, exc) from None
+        with writing_to(path):  # what did not fit on a disk still does not
+            file.close()
 
 
 def _write(path: str, file: BinaryIO, data: bytes) -> None:
-    try:
+    with writing_to(path):
         file.write(data)
-    except OSError as exc:
-        raise unwritable(path, exc) from None

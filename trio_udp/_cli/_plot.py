@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..measure import Series, Spot, Summary, percentiles
-from ._arguments import BadInput, missed_politely, unwritable
+from ._arguments import BadInput, missed_politely, writing_to
 from ._scales import bars, place, span, time_text
 
 if TYPE_CHECKING:
@@ -79,10 +79,8 @@ def draw(path: Path, shown: Sequence[Series]) -> None:
         for part, series in zip(figure.subfigures(len(shown), 1, squeeze=False)[:, 0], shown, strict=True):
             _draw_run(part, series)
         metadata = {"Date": None} if path.suffix == ".svg" else {}
-        try:
+        with writing_to(str(path)):
             figure.savefig(path, dpi=110, metadata=metadata)
-        except OSError as exc:
-            raise unwritable(str(path), exc) from None
 
 
 def headline(series: Series) -> str:

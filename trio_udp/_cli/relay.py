@@ -21,7 +21,7 @@ from .._forging import UNREACHABLE, Forge, forge_at_random
 from .._net._icmp import RawSocketForbidden
 from .._relay import Relay, relay
 from .._words import read_share
-from ._arguments import BadInput, SubParsers, add_family, explain, number, seconds_in, unwritable
+from ._arguments import BadInput, SubParsers, add_family, explain, number, seconds_in, writing_to
 from ._chaos import Chaos, add_chaos, add_seed, announce, chaos_of
 from ._signals import cancel_at_next_signal, stopping_signals
 
@@ -90,22 +90,13 @@ def _opened(path: str | None) -> Iterator[TextIO | None]:
     if path is None or path == "-":
         yield None if path is None else sys.stdout
         return
-    with _naming(path):
+    with writing_to(path):
         file = Path(path).open("w", encoding="utf-8")  # noqa: SIM115 - closed below, where other things go wrong as well
     try:
         yield file
     finally:
-        with _naming(path):  # what did not fit on a disk still does not
+        with writing_to(path):  # what did not fit on a disk still does not
             file.close()
-
-
-@contextmanager
-def _naming(path: str) -> Iterator[None]:
-    """Say which file it is that cannot be written."""
-    try:
-        yield
-    except OSError as exc:
-        raise unwritable(path, exc) from None
 
 
 class _Truth:
