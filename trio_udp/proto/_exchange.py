@@ -246,8 +246,7 @@ class Exchange:
     def _give_up(self, due: float, *, is_told: bool) -> None:
         """End here, if it has waited among the timers for that, or is closed, so that there is nobody to wait for."""
         if is_told or due in (self.due, -inf):
-            self.failure = self._last_word()
-            self.is_over = True
+            self._fail()
             if self.once is not None:
                 self.once.distrust()
         else:
@@ -367,8 +366,7 @@ class Exchange:
         asked.failure = failure
         asked.is_out = failure is not Failure.BUSY
         if all(other.is_out for other in self._asked):
-            self.failure = self._last_word()
-            self.is_over = True
+            self._fail()
         # Without this server the end may have come nearer, so that whoever waits has to look at the clock again.
         self.news = self.news or asked.is_out
         self._ask_one_more()
@@ -379,6 +377,11 @@ class Exchange:
         if unasked:
             min(unasked, key=_due).due = -inf
             self.news = True
+
+    def _fail(self) -> None:
+        """End without a reply."""
+        self.failure = self._last_word()
+        self.is_over = True
 
     def _last_word(self) -> Failure:
         said = {asked.failure for asked in self._asked}
